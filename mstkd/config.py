@@ -1,0 +1,570 @@
+"""Every setting of the pipeline: its type, its range, its default and where that comes from.
+
+`Config` is the whole file; each step of the pipeline gets its own smaller model, which holds
+exactly what determines the step's output and nothing else, so that an edit reruns what it must
+(see config/README.md). Sections and tables are those of the MST-KD paper; D-numbers are rows of
+docs/paper-vs-code.md. No torch here: the Snakefile is parsed in every cluster job.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from mstkd.errors import InputError
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Positive = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _unique(names: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("an entry occurs twice")
+    return names
+
+
+Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_unique)]
+Groups = Annotated[tuple[Name, ...], Field(min_length=2, max_length=16), AfterValidator(_unique)]
+
+
+class Settings(BaseModel):
+    """A frozen model that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def dump(self) -> str:
+        """One line of JSON, keys in the order of the fields: the text Snakemake compares."""
+        return self.model_dump_json(exclude_none=True, by_alias=True)
+
+
+class Step(Settings):
+    """The settings of one step of the pipeline.
+
+    `recipe` is raised in the commit that changes what the step computes: Snakemake sees edits
+    of settings, not edits of the package.
+    """
+
+    recipe: int = 1
+
+
+# ---------------------------------------------------------------- data
+
+
+class SyntheticSettings(Settings):
+    """Procedural faces. They are drawings: the groups say nothing about people."""
+
+    seed: int = 0
+    identities: Positive = 80  # per group, for training
+    images_per_identity: Annotated[int, Field(ge=2)] = 16
+    verification_identities: Annotated[int, Field(ge=2)] = 100  # per group, none of them trained on
+    verification_images: Annotated[int, Field(ge=2)] = 4  # per identity
+    folds: Annotated[int, Field(ge=2)] = 10
+    pairs_per_fold: Positive = 60  # genuine pairs in a fold; as many impostor pairs
+    informative_factors: Annotated[int, Field(ge=1, le=7)] = 6  # factors a group varies identity by
+    difficulty: dict[Name, Annotated[float, Field(gt=0, le=4)]] = {}  # nuisance; 1 unless named
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+
+
+class SynthesizeSettings(SyntheticSettings, Step):
+    """Settings of the step `synthesize`."""
+
+    groups: Groups
+    image_size: Positive
+
+
+class DataSettings(Settings):
+    """Where the faces come from: written by the generator, or folders of yours."""
+
+    image_size: Annotated[int, Field(ge=16, multiple_of=16)] = 112  # pixels, both sides
+    on_bad_image: Literal["error", "skip"] = "error"
+    synthetic: SyntheticSettings | None = None
+    train: Path | None = None  # <train>/<group>/<identity>/<image>
+    verification: Path | None = None  # RFW: data/<group>/... and txts/<group>/<group>_pairs.txt
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        folders = (self.train is not None, self.verification is not None)
+        if self.synthetic is None and not all(folders):
+            raise ValueError("both train and verification, or synthetic")
+        if self.synthetic is not None and any(folders):
+            raise ValueError("either synthetic or folders of your own, not both")
+        return self
+
+
+class PackSettings(Step):
+    """Settings of the steps `pack-train` and `pack-verification`."""
+
+    root: Path
+    group: Name
+    image_size: Positive
+    on_bad_image: Literal["error", "skip"]
+
+
+class SplitSettings(Step):
+    """Settings of the step `split` (section 4.5: random, disjoint, balanced; D5)."""
+
+    seed: int = 0
+
+
+# ---------------------------------------------------------------- networks and optimisation
+
+
+class BackboneSettings(Settings):
+    """A published architecture by name, or a variant by `blocks` and `widths`."""
+
+    architecture: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] | None = None
+    blocks: tuple[Positive, Positive, Positive, Positive] | None = None
+    widths: tuple[Positive, Positive, Positive, Positive] | None = None
+    dropout: Probability = 0.0  # before the last layer; the public code: 0.4 for IResNet-50 (D11)
+
+    @model_validator(mode="after")
+    def _architecture_or_blocks(self) -> BackboneSettings:
+        if (self.architecture is None) == (self.blocks is None):
+            raise ValueError("either architecture or blocks")
+        return self
+
+
+class HeadSettings(Settings):
+    """Margin head on the unit hypersphere (equation 3)."""
+
+    name: Literal["ElasticArcFace", "ElasticCosFace", "ArcFace", "CosFace"] = "ElasticArcFace"
+    scale: Annotated[float, Field(gt=0)] = 64.0  # section 4.2
+    margin: Annotated[float, Field(ge=0)] = 0.5  # radians for ArcFace, cosine for CosFace
+    margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; elastic heads only
+    plus: bool = False  # largest margin to the sample that is nearest its centre
+
+
+class OptimiserSettings(Settings):
+    """SGD with the step schedule of section 4.6."""
+
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)] = 128  # section 4.6
+    lr: Annotated[float, Field(gt=0)]
+    # The public code multiplies by batch / 512, so 0.1 is 0.025 at batch 128 (D1, D2).
+    lr_scaling: Literal["batch/512", "none"] = "batch/512"
+    milestones: tuple[Positive, ...]  # the m-th epoch, counted from 1, runs at the lower rate (D19)
+    schedule_epochs: Positive  # the number of epochs that `milestones` was written for
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    momentum: Probability = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # on every parameter (D10)
+    gradient_norm: Annotated[float, Field(gt=0)] = 5.0  # of the backbone, not the head (D10)
+
+
+class TeacherOptimiser(OptimiserSettings):
+    """Section 4.6: 52 epochs at 0.1, decayed in epochs 16, 28, 40 and 50."""
+
+    epochs: Positive = 52
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    milestones: tuple[Positive, ...] = (16, 28, 40, 50)
+    schedule_epochs: Positive = 52
+
+
+class AdaptorOptimiser(OptimiserSettings):
+    """Section 4.6: 26 epochs at 1, decayed in epochs 8, 14, 20 and 25."""
+
+    epochs: Positive = 26
+    lr: Annotated[float, Field(gt=0)] = 1.0
+    milestones: tuple[Positive, ...] = (8, 14, 20, 25)
+    schedule_epochs: Positive = 26
+
+
+class StudentOptimiser(OptimiserSettings):
+    """Section 4.6: 26 epochs at 0.1, decayed in epochs 8, 14, 20 and 25."""
+
+    epochs: Positive = 26
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    milestones: tuple[Positive, ...] = (8, 14, 20, 25)
+    schedule_epochs: Positive = 26
+
+
+class SelectionSettings(Settings):
+    """Which epoch is kept.
+
+    `test` is the paper's: the best accuracy on the verification pairs themselves, of a teacher
+    on its own group, of a student by the mean of all groups. `last` looks at no test pair.
+    """
+
+    rule: Literal["test", "last"] = "test"
+    every_epochs: Positive = 1  # the last epoch is always looked at
+
+
+class Teachers(Settings):
+    """Section `teachers` of the config."""
+
+    backbones: Names
+    optimiser: TeacherOptimiser = TeacherOptimiser()
+    head: HeadSettings = HeadSettings()
+    selection: SelectionSettings = SelectionSettings()
+
+
+class TeacherSettings(Step):
+    """Settings of the step `train-teacher`."""
+
+    embedding_dim: Positive
+    backbone: BackboneSettings
+    optimiser: TeacherOptimiser
+    head: HeadSettings
+    selection: SelectionSettings
+
+
+class CacheSettings(Step):
+    """Settings of the step `cache-embeddings`."""
+
+    dtype: Literal["float16", "float32"] = "float16"
+
+
+class AdaptorArchitecture(Settings):
+    """One adaptor (section 4.3). The key's name is the architecture unless it is given."""
+
+    architecture: Literal["SL", "DuL", "DLDP"]
+    dropout: Probability | None = None  # DLDP only: 0.2 unless given
+    negative_slope: Annotated[float, Field(ge=0, le=1)] = 0.01  # of the LeakyReLU; not in SL
+
+    @model_validator(mode="after")
+    def _dropout_belongs_to_dldp(self) -> AdaptorArchitecture:
+        if self.dropout is not None and self.architecture != "DLDP":
+            raise ValueError("dropout is for DLDP only")
+        return self
+
+
+class Adaptors(Settings):
+    """Section `adaptors` of the config."""
+
+    architectures: Annotated[dict[Name, AdaptorArchitecture], Field(min_length=1)] = {
+        name: AdaptorArchitecture(architecture=name) for name in ("SL", "DuL", "DLDP")
+    }
+    optimiser: AdaptorOptimiser = AdaptorOptimiser()
+    head: HeadSettings = HeadSettings(margin_std=0.0125)  # the public code's for adaptors (D3)
+
+
+class AdaptorSettings(Step):
+    """Settings of the step `train-adaptor`."""
+
+    embedding_dim: Positive
+    adaptor: AdaptorArchitecture
+    optimiser: AdaptorOptimiser
+    head: HeadSettings
+
+
+class LossSettings(Settings):
+    """L = classification * L_EAF + kd_weight * L_KD (equations 5 and 6)."""
+
+    classification: bool
+    # lambda of section 4.4; 10000 at 512 dimensions is 39.06 * (1 - cosine) (D14)
+    kd_weight: Annotated[float, Field(ge=0)] = 10000.0
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> LossSettings:
+        if not self.classification and self.kd_weight == 0:
+            raise ValueError("a kd_weight above 0, or classification")
+        return self
+
+
+PAPER_LOSSES = {
+    "a-KD": LossSettings(classification=False),
+    "EAF-KD": LossSettings(classification=True),
+}
+NO_DISTILLATION = LossSettings(classification=True, kd_weight=0.0)
+
+
+class Students(Settings):
+    """Section `students` of the config."""
+
+    backbone: Name
+    losses: Annotated[dict[Name, LossSettings], Field(min_length=1)] = PAPER_LOSSES
+    optimiser: StudentOptimiser = StudentOptimiser()
+    head: HeadSettings = HeadSettings()
+    selection: SelectionSettings = SelectionSettings()
+
+
+class StudentSettings(Step):
+    """Settings of the step `train-student`."""
+
+    embedding_dim: Positive
+    backbone: BackboneSettings
+    loss: LossSettings
+    optimiser: StudentOptimiser
+    head: HeadSettings | None = None  # only where the loss has a classification term
+    selection: SelectionSettings
+
+
+# ---------------------------------------------------------------- evaluation and report
+
+
+class EvaluationSettings(Step):
+    """Settings of the step `evaluate`: RFW's protocol (D9, D25)."""
+
+    folds: Annotated[int, Field(ge=2)] = 10
+
+
+class ReportSettings(Step):
+    """Section `report` of the config."""
+
+    formats: Annotated[
+        tuple[Literal["csv", "md", "tex", "html"], ...],
+        Field(min_length=1),
+        AfterValidator(_unique),
+    ] = ("csv", "md", "tex", "html")
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2
+
+
+class TableSettings(ReportSettings):
+    """Settings of the step `render-table`."""
+
+    caption: str
+    groups: Groups  # the columns, in order
+
+
+# ---------------------------------------------------------------- the whole file
+
+TeacherSet = Literal["specialized", "baseline", "single"]
+SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
+
+
+class Config(Settings):
+    """The whole config file. Its methods give each step its own settings."""
+
+    groups: Groups
+    seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (0,)
+    embedding_dim: Positive = 512
+    data: DataSettings
+    splits: SplitSettings = SplitSettings()
+    backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
+    teachers: Teachers
+    cache: CacheSettings = CacheSettings()
+    adaptors: Adaptors = Adaptors()
+    students: Students
+    # A student with no distillation, and students of one teacher trained on all groups (D39).
+    controls: bool = True
+    evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_a_key_says(cls, value: Any) -> Any:
+        """Let `iresnet34: {}`, `SL: {}` and `a-KD: {}` mean what their names say."""
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        published = get_args(get_args(BackboneSettings.model_fields["architecture"].annotation)[0])
+        value["backbones"] = _fill(
+            value.get("backbones"),
+            lambda name, entry: (
+                {"architecture": name} if name in published and "blocks" not in entry else {}
+            ),
+        )
+        if isinstance(value.get("adaptors"), Mapping):
+            adaptors = dict(value["adaptors"])
+            if "architectures" in adaptors:
+                adaptors["architectures"] = _fill(
+                    adaptors["architectures"], lambda name, entry: {"architecture": name}
+                )
+            value["adaptors"] = adaptors
+        if isinstance(value.get("students"), Mapping):
+            students = dict(value["students"])
+            if "losses" in students:
+                students["losses"] = _fill(
+                    students["losses"],
+                    lambda name, entry: (
+                        {"classification": PAPER_LOSSES[name].classification}
+                        if name in PAPER_LOSSES
+                        else {}
+                    ),
+                )
+            value["students"] = students
+        return value
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        for key, used in (
+            ("teachers.backbones", self.teachers.backbones),
+            ("students.backbone", (self.students.backbone,)),
+        ):
+            for name in used:
+                if name not in self.backbones:
+                    raise ValueError(f"{key}: {name!r} is not one of {', '.join(self.backbones)}")
+        if self.data.synthetic is not None:
+            unknown = set(self.data.synthetic.difficulty) - set(self.groups)
+            if unknown:
+                raise ValueError(f"data.synthetic.difficulty: no group {sorted(unknown)[0]!r}")
+            if self.data.synthetic.folds != self.evaluation.folds:
+                raise ValueError("evaluation.folds: must equal data.synthetic.folds")
+        return self
+
+    # Who exists ---------------------------------------------------------------
+
+    def sets(self) -> tuple[TeacherSet, ...]:
+        """Sets of teachers: the paper's two, and the control with one teacher."""
+        return (*SETS, "single") if self.controls else SETS
+
+    def teachers_of(self, set_: str) -> tuple[str, ...]:
+        """Teachers of a set, in block order (section 4.3: the order of `groups`)."""
+        return {
+            "specialized": tuple(f"T-{group}" for group in self.groups),
+            "baseline": tuple(f"BT-{i}" for i in range(1, len(self.groups) + 1)),
+            "single": ("T-all",),
+        }[set_]
+
+    def training_groups(self, teacher: str) -> tuple[str, ...]:
+        """Groups whose images a teacher sees."""
+        own = teacher.removeprefix("T-")
+        return (own,) if own in self.groups else self.groups
+
+    def selection_groups(self, teacher: str) -> tuple[str, ...]:
+        """Groups that choose a teacher's epoch; a baseline teacher has one assigned (4.5)."""
+        if teacher.startswith("BT-"):
+            return (self.groups[int(teacher.removeprefix("BT-")) - 1],)
+        return self.training_groups(teacher)
+
+    # What each step gets ------------------------------------------------------
+
+    def synthesize_settings(self) -> SynthesizeSettings:
+        assert self.data.synthetic is not None, "asked for only where the config has it"
+        return SynthesizeSettings(
+            **self.data.synthetic.model_dump(),
+            groups=self.groups,
+            image_size=self.data.image_size,
+        )
+
+    def pack_settings(self, root: Path, group: str) -> PackSettings:
+        return PackSettings(
+            root=root,
+            group=group,
+            image_size=self.data.image_size,
+            on_bad_image=self.data.on_bad_image,
+        )
+
+    def teacher_settings(self, backbone: str) -> TeacherSettings:
+        return TeacherSettings(
+            embedding_dim=self.embedding_dim,
+            backbone=self.backbones[backbone],
+            optimiser=self.teachers.optimiser,
+            head=self.teachers.head,
+            selection=self.teachers.selection,
+        )
+
+    def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
+        return AdaptorSettings(
+            embedding_dim=self.embedding_dim,
+            adaptor=self.adaptors.architectures[adaptor],
+            optimiser=self.adaptors.optimiser,
+            head=self.adaptors.head,
+        )
+
+    def student_settings(self, loss: str) -> StudentSettings:
+        loss_settings = NO_DISTILLATION if loss == "none" else self.students.losses[loss]
+        return StudentSettings(
+            embedding_dim=self.embedding_dim,
+            backbone=self.backbones[self.students.backbone],
+            loss=loss_settings,
+            optimiser=self.students.optimiser,
+            head=self.students.head if loss_settings.classification else None,
+            selection=self.students.selection,
+        )
+
+
+# ---------------------------------------------------------------- reading
+
+Model = TypeVar("Model", bound=Settings)
+
+
+def _fill(entries: Any, defaults: Any) -> Any:
+    """Merge what a key's name says into each entry of a mapping; `name:` alone means `{}`."""
+    if not isinstance(entries, Mapping):
+        return entries
+    filled = {}
+    for name, entry in entries.items():
+        entry = {} if entry is None else entry
+        if isinstance(entry, Mapping):
+            entry = {**defaults(name, entry), **entry}
+        filled[name] = entry
+    return filled
+
+
+def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model that holds the last key of `path`, to suggest its nearest key."""
+    current: Any = model
+    for key in path[:-1]:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            if key not in current.model_fields:
+                return None
+            current = current.model_fields[key].annotation
+        elif get_origin(current) is dict:
+            current = get_args(current)[1]
+        while get_origin(current) in (Union, types.UnionType, Annotated):
+            current = get_args(current)[0]
+    is_model = isinstance(current, type) and issubclass(current, BaseModel)
+    return current if is_model else None
+
+
+def validate(model: type[Model], value: Any, where: str) -> Model:
+    """Make `model` of plain data.
+
+    Raises:
+        InputError: names `where`, the first key at fault, what was found and what is expected.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        # An unknown key first: the value missing elsewhere is often the one it misspells.
+        first, *others = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    path = tuple(key for key in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    found = repr(first["input"])
+    if first["type"] == "extra_forbidden":
+        holder = _model_at(model, path)
+        known = list(holder.model_fields) if holder else []
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        message = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)}"
+        found = f"unknown key {path[-1]!r}"
+    elif first["type"] == "missing":
+        message, found = "a value", "nothing"
+    elif first["type"] == "value_error" and isinstance(first["input"], Mapping):
+        found = ", ".join(map(str, first["input"])) or "nothing"
+    key = ".".join(str(part) for part in path)
+    more = f" (and {len(others)} more)" if others else ""
+    raise InputError(f"{where}: {key}" if key else where, found=found, expected=message + more)
+
+
+def read_settings(model: type[Model], text: str) -> Model:
+    """Settings from a line of JSON or from the path of a JSON or YAML file."""
+    where = "--settings"
+    if not text.lstrip().startswith("{"):
+        where = text
+        text = _read_text(Path(text))
+    try:
+        value = json.loads(text) if where == "--settings" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        found = " ".join(str(error).split())
+        raise InputError(where, found=found, expected="JSON or YAML") from None
+    return validate(model, value, where)
+
+
+def read_config(path: Path) -> Config:
+    """The config file at `path`."""
+    return read_settings(Config, str(path))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(path, found="no such file", expected="a settings file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, found=str(error), expected="a readable settings file") from None

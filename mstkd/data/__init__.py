@@ -1,0 +1,1 @@
+"""Faces on disk: generator, readers, packs, splits and batches."""

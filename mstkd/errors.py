@@ -1,0 +1,17 @@
+"""Faults the user can mend, told in one line."""
+
+from __future__ import annotations
+
+
+class InputError(Exception):
+    """A file, a key or a value that is not what it must be.
+
+    Args:
+        where: the file or the config key at fault.
+        found: what stands there.
+        expected: what should stand there.
+    """
+
+    def __init__(self, where: object, *, found: object, expected: object) -> None:
+        self.where, self.found, self.expected = str(where), str(found), str(expected)
+        super().__init__(f"{self.where}: found {self.found}; expected {self.expected}")

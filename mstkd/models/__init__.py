@@ -1,0 +1,1 @@
+"""Networks: the backbone and the adaptors that fuse several embeddings."""

@@ -1,0 +1,78 @@
+"""How far long work is: a bar on a terminal, a plain line every few seconds in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 5.0
+
+Advance = Callable[[int], None]
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+    """Give a function to call with the number of units just done.
+
+    Args:
+        label: what is being done.
+        total: units in all.
+        unit: the plural noun of a unit, "images" say.
+        done: units that an earlier run has finished; they do not count in the rate.
+    """
+    if sys.stderr.isatty():
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(f"{unit}, {{task.fields[rate]}}/s,"),
+            TimeRemainingColumn(),
+        )
+        begin = time.monotonic()
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            task = bars.add_task(label, total=total, completed=done, rate="?")
+
+            def advance_bar(count: int) -> None:
+                bars.advance(task, count)
+                elapsed = max(time.monotonic() - begin, 1e-9)
+                bars.update(task, rate=f"{(bars.tasks[0].completed - done) / elapsed:,.0f}")
+
+            yield advance_bar
+        return
+
+    begin = last = time.monotonic()
+    finished = done
+
+    def advance_line(count: int) -> None:
+        nonlocal finished, last
+        finished += count
+        now = time.monotonic()
+        if now - last < SECONDS_BETWEEN_LINES and finished < total:
+            return
+        last = now
+        rate = (finished - done) / max(now - begin, 1e-9)
+        left = _duration((total - finished) / rate) if rate > 0 else "?"
+        print(
+            f"{label}: {finished:,} of {total:,} {unit}, {rate:,.0f} a second, {left} left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    yield advance_line

@@ -1,0 +1,101 @@
+"""The JSON files beside weights and results: what a model is, what it scored, where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mstkd import __version__
+from mstkd.atomic import write_text
+from mstkd.errors import InputError
+
+
+class Record(BaseModel):
+    """A frozen JSON document that knows all its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def write(self, path: Path) -> None:
+        """Write the record as indented JSON, whole or not at all."""
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+
+
+class Subject(Record):
+    """Which of the experiment's models this is: the wildcards of its path."""
+
+    kind: Literal["teacher", "adaptor", "student"]
+    backbone: str  # of the teachers; of the student itself where `set` is "none"
+    set: Literal["specialized", "baseline", "single", "none"]
+    name: str  # T-A, BT-1, T-all; an adaptor's name; "direct" or "none" for the controls
+    loss: str | None = None  # of students
+    seed: int
+
+
+class ModelRecord(Record):
+    """model.json, beside model.safetensors."""
+
+    format: Literal["mstkd-model"] = "mstkd-model"
+    subject: Subject
+    settings: dict[str, Any]  # the step's settings as they were given
+    image_size: int | None  # pixels; None for adaptors
+    inputs: dict[str, str]  # what it was made from: name -> SHA-256
+    weights_sha256: str
+    chosen_epoch: int  # counted from 1
+    chosen_by: str  # a sentence a person reads
+    package_version: str = __version__
+
+
+class GroupScore(Record):
+    """Verification of one group."""
+
+    accuracy: float  # percent, mean over folds
+    fold_accuracies: list[float]  # percent
+    pairs: int
+
+
+class Fairness(Record):
+    """Accuracies of all groups (percent) and the paper's three summaries (equation 7)."""
+
+    groups: dict[str, GroupScore]
+    global_accuracy: float  # percent
+    std: float  # percentage points, sample standard deviation
+    ser: float | None  # None where the best group has no error
+
+
+class Metrics(Record):
+    """metrics.json: what one model scored on the verification pairs."""
+
+    format: Literal["mstkd-metrics"] = "mstkd-metrics"
+    subject: Subject
+    weights_sha256: str
+    own_threshold: Fairness  # a threshold a group and fold: the paper's protocol (D25)
+    shared_threshold: Fairness  # one threshold a fold for all groups
+    package_version: str = __version__
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def read_record(kind: type[AnyRecord], path: Path) -> AnyRecord:
+    """Read a record.
+
+    Raises:
+        InputError: the file is missing or is not such a record.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(path, found=error.strerror, expected=kind.__doc__) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(path, found=f"{key}: {first['msg']}", expected=kind.__doc__) from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

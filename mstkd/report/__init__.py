@@ -1,0 +1,1 @@
+"""What is shown: tables, figures, claims. Needs result files only, no torch."""

@@ -1,0 +1,1 @@
+"""Optimisation: one loop, its schedule and checkpoints, and the three training steps."""
