@@ -1,0 +1,144 @@
+"""Metrics files as the rows of a table: one row a model, its seeds together.
+
+Legend of shapes: S seeds, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mstkd.errors import InputError
+from mstkd.records import Metrics, Subject, read_record
+
+Array = npt.NDArray[np.float64]
+
+SUMMARIES = ("global_accuracy", "std", "ser")  # after the groups, in this order
+SECTIONS = {
+    "specialized": "Specialized",  # the paper's "Ours"
+    "baseline": "Baseline",
+    "single": "Controls",
+    "none": "Controls",
+}
+
+
+def row_label(set_: str, name: str) -> str:
+    """What a row is called: the model's name, and words for the controls."""
+    if set_ == "none":
+        return "no distillation"
+    return "single teacher" if (set_, name) == ("single", "direct") else name
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of the experiment, trained once for each seed."""
+
+    subject: Subject  # of the first seed
+    runs: tuple[Metrics, ...]  # one a seed
+    paths: tuple[Path, ...]  # of the runs
+
+    @property
+    def section(self) -> str:
+        return SECTIONS[self.subject.set]
+
+    @property
+    def label(self) -> str:
+        return row_label(self.subject.set, self.subject.name)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(run.subject.seed for run in self.runs)
+
+    def scores(self, groups: Sequence[str]) -> Array:
+        """Accuracies of `groups` (percent), global accuracy, STD, SER of every seed: (S, G + 3).
+
+        SER is NaN where it is undefined: where the best group has no error.
+        """
+        scores = []
+        for run in self.runs:
+            fairness = run.own_threshold
+            ser = np.nan if fairness.ser is None or np.isinf(fairness.ser) else fairness.ser
+            accuracies = [fairness.groups[group].accuracy for group in groups]
+            scores.append([*accuracies, fairness.global_accuracy, fairness.std, ser])
+        return np.array(scores)
+
+
+def read_rows(metrics: Sequence[Path], groups: Sequence[str] | None = None) -> list[Row]:
+    """Read metrics files in the order of the rows; the seeds of one model make one row.
+
+    Args:
+        metrics: paths of metrics.json files.
+        groups: the groups every file must have; those of the first file unless given.
+
+    Raises:
+        InputError: no file, a file is not a record of metrics, has other groups, or repeats a
+            model and seed of an earlier file.
+    """
+    if not metrics:
+        raise InputError("metrics", found="no file", expected="one metrics.json or more")
+    runs: dict[tuple[str | None, ...], dict[int, tuple[Metrics, Path]]] = {}
+    for path in metrics:
+        run = read_record(Metrics, path)
+        found = tuple(run.own_threshold.groups)
+        groups = found if groups is None else groups
+        if set(found) != set(groups):
+            raise InputError(path, found=f"groups {_list(found)}", expected=_list(groups))
+        subject = run.subject
+        key = (subject.kind, subject.backbone, subject.set, subject.name, subject.loss)
+        seeds = runs.setdefault(key, {})
+        if subject.seed in seeds:
+            twin = seeds[subject.seed][1]
+            named = "/".join(part for part in key if part is not None)
+            raise InputError(
+                path,
+                found=f"{named} with seed {subject.seed}, as in {twin}",
+                expected="a model and seed once",
+            )
+        seeds[subject.seed] = (run, path)
+    return [
+        Row(
+            subject=next(iter(seeds.values()))[0].subject,
+            runs=tuple(run for run, _ in seeds.values()),
+            paths=tuple(path for _, path in seeds.values()),
+        )
+        for seeds in runs.values()
+    ]
+
+
+def check_comparable(rows: Sequence[Row]) -> None:
+    """Refuse rows that do not belong in one table.
+
+    The control without distillation has no teachers, so its loss and backbone are its own.
+
+    Raises:
+        InputError: the rows mix kinds of models, backbones of teachers, or losses.
+    """
+    for key, exempt in (("kind", ()), ("backbone", ("none",)), ("loss", ("none",))):
+        first = None
+        for row in rows:
+            if row.subject.set in exempt:
+                continue
+            value = getattr(row.subject, key)
+            first = value if first is None else first
+            if value != first:
+                raise InputError(
+                    row.paths[0],
+                    found=f"{key} {value}",
+                    expected=f"{first}, as in the other rows of the table",
+                )
+
+
+def by_section(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """Rows under the label of their section; sections in order of appearance."""
+    sections: dict[str, list[Row]] = {}
+    for row in rows:
+        sections.setdefault(row.section, []).append(row)
+    return list(sections.items())
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,310 @@
+"""Tables: the paper's printed numbers, every format, seeds, and faults of the user."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from reporting import write_metrics
+from rich.console import Console
+
+from mstkd.config import TableSettings
+from mstkd.errors import InputError
+from mstkd.report.tables import (
+    published_table,
+    read_table,
+    read_tables,
+    render_table,
+    rounded,
+    show_tables,
+    shown_table,
+)
+
+RACES = ("African", "Asian", "Caucasian", "Indian")
+GROUPS = ("A", "B", "C", "D")
+
+
+def settings(groups: tuple[str, ...] = GROUPS, **others: object) -> TableSettings:
+    return TableSettings(groups=groups, **{"caption": "A caption", **others})
+
+
+def accuracies(*values: float) -> dict[str, float]:
+    return dict(zip(GROUPS, values, strict=True))
+
+
+def write_published(folder: Path, number: int) -> list[Path]:
+    """The paper's table as files of metrics that hold the printed group accuracies alone."""
+    paths = []
+    for _, row in published_table(number).iterrows():
+        teacher = row["kind"] == "teacher"
+        paths.append(
+            write_metrics(
+                folder,
+                {race: row[race] for race in RACES},
+                set_=row["teacher_set"],
+                name=row["name"],
+                loss=None if teacher else row["kind"],
+                kind="teacher" if teacher else "student",
+                backbone=row["teacher_backbone"],
+            )
+        )
+    return paths
+
+
+def render(metrics: list[Path], output: Path, **others: object) -> str:
+    render_table(settings(**others), metrics=metrics, outputs=[output])
+    return output.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_published_numbers_come_out_of_the_published_accuracies(
+    tmp_path: Path, number: int
+) -> None:
+    """All 40 rows agree to the last digit, once halves round up (87.825 is printed 87.83)."""
+    text = render(write_published(tmp_path, number), tmp_path / "table.md", groups=RACES)
+    rows = [line.replace("*", "").split("|")[2:-1] for line in text.splitlines()[4:]]
+    printed = published_table(number)
+    columns = [*RACES, "global_acc", "std", "ser"]
+    expected = [
+        [row["name"], *(f"{row[column]:.2f}" for column in columns)]
+        for _, row in printed.iterrows()
+    ]
+    assert [[cell.strip() for cell in row] for row in rows] == expected
+
+
+def test_best_of_table_1_is_bold_for_each_set_of_teachers(tmp_path: Path) -> None:
+    text = render(write_published(tmp_path, 1), tmp_path / "table.md", groups=RACES)
+    bold = [re.findall(r"\*\*(.+?)\*\*", line) for line in text.splitlines()[4:]]
+    assert bold[0] == ["89.82", "85.25", "4.90", "2.13"]
+    assert bold[1:4] == [["89.63"], ["92.77"], ["89.18"]]
+    assert bold[5] == ["87.30", "87.83", "2.09", "1.52"]
+    labels = [line.split("|")[1].strip() for line in text.splitlines()[4:]]
+    assert labels == ["Specialized", "", "", "", "Baseline", "", "", ""]
+
+
+def test_printed_paper_holds_six_tables() -> None:
+    assert [len(published_table(number)) for number in range(1, 7)] == [8, 6, 6, 8, 6, 6]
+    with pytest.raises(InputError, match="found 7; expected 1 to 6"):
+        published_table(7)
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [
+        (87.825, 2, "87.83"),  # stored as 87.82499...
+        (1.005, 2, "1.01"),
+        (1.004999, 2, "1.00"),
+        (99.5, 0, "100"),
+        (0.1, 4, "0.1000"),
+        (float("nan"), 2, "–"),
+        (float("inf"), 2, "–"),
+    ],
+)
+def test_rounding(value: float, decimals: int, text: str) -> None:
+    assert rounded(value, decimals) == text
+
+
+def test_seeds_are_averaged_after_std_and_ser(tmp_path: Path) -> None:
+    """Two opposite seeds: the STD of the mean accuracies would be 0, the mean STD is not."""
+    metrics = [
+        write_metrics(tmp_path, accuracies(90, 92, 92, 94), seed=0),
+        write_metrics(tmp_path, accuracies(94, 92, 92, 90), seed=1),
+        write_metrics(tmp_path, accuracies(91, 91, 91, 95), name="DuL"),
+    ]
+    render(metrics, tmp_path / "table.csv")
+    first, second = read_table(tmp_path / "table.csv").to_dict("records")
+    assert (first["A"], first["seeds"], second["seeds"]) == (92, 2, 1)
+    assert first["std"] == pytest.approx(np.std([90, 92, 92, 94], ddof=1), abs=1e-12)
+    assert first["ser"] == pytest.approx(10 / 6, abs=1e-12)
+    assert first["A_seed_std"] == pytest.approx(np.sqrt(8), abs=1e-12)
+    assert first["std_seed_std"] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(second["A_seed_std"])
+    line = render(metrics, tmp_path / "table.md").splitlines()[4]
+    assert "**92.00** ± 2.83" in line
+    assert r"\textbf{92.00} $\pm$ 2.83" in render(metrics, tmp_path / "table.tex")
+
+
+def test_csv_keeps_every_digit(tmp_path: Path) -> None:
+    exact = accuracies(100 / 3, 200 / 3, 50.1, 70.7)
+    text = render([write_metrics(tmp_path, exact)], tmp_path / "table.csv")
+    assert text.splitlines()[0] == "set,name,A,B,C,D,global_accuracy,std,ser,seeds"
+    row = read_table(tmp_path / "table.csv").iloc[0]
+    assert row["A"] == pytest.approx(100 / 3, rel=1e-15)
+    assert row["std"] == pytest.approx(np.std(list(exact.values()), ddof=1), rel=1e-14)
+
+
+def test_groups_stand_in_the_order_of_the_settings(tmp_path: Path) -> None:
+    path = write_metrics(tmp_path, accuracies(1, 2, 3, 4))
+    text = render([path], tmp_path / "table.csv", groups=("D", "B", "A", "C"))
+    assert text.startswith("set,name,D,B,A,C,")
+    assert text.splitlines()[1].startswith("specialized,SL,4.0,2.0,1.0,3.0,")
+
+
+def test_ties_are_judged_by_what_is_shown(tmp_path: Path) -> None:
+    metrics = [
+        write_metrics(tmp_path, accuracies(90.001, 80, 80, 80), name="SL"),
+        write_metrics(tmp_path, accuracies(90.002, 80, 80, 79), name="DuL"),
+    ]
+    lines = render(metrics, tmp_path / "table.md").splitlines()[4:]
+    assert all("**90.00**" in line for line in lines)
+    lines = render(metrics, tmp_path / "table.md", decimals=3).splitlines()[4:]
+    assert ["**90.001**" in lines[0], "**90.002**" in lines[1]] == [False, True]
+
+
+def test_controls_have_names_and_no_best_where_alone(tmp_path: Path) -> None:
+    none = write_metrics(
+        tmp_path,
+        accuracies(80, 81, 82, 83),
+        set_="none",
+        name="none",
+        loss="none",
+        backbone="another",
+    )
+    single = write_metrics(tmp_path, accuracies(81, 81, 82, 83), set_="single", name="direct")
+    student = write_metrics(tmp_path, accuracies(84, 81, 82, 83))
+    alone = render([student, none], tmp_path / "table.md").splitlines()
+    assert alone[-1].startswith("| Controls | no distillation | 80.00 |")
+    assert "**" not in "".join(alone)
+    two = render([student, single, none], tmp_path / "table.md").splitlines()
+    assert two[-2].startswith("| Controls | single teacher | **81.00** | **81.00** |")
+    assert two[-1].startswith("|  | no distillation | 80.00 | **81.00** |")
+
+
+def test_undefined_ser_is_a_dash_and_never_best(tmp_path: Path) -> None:
+    metrics = [
+        write_metrics(tmp_path, accuracies(100, 81, 82, 83), name="SL"),
+        write_metrics(tmp_path, accuracies(84, 81, 82, 83), name="DuL"),
+    ]
+    first, second = render(metrics, tmp_path / "table.md").splitlines()[4:]
+    assert first.endswith("| – |")
+    assert second.endswith("| **1.19** |")
+    assert render(metrics, tmp_path / "table.csv").splitlines()[1].endswith(",,1")
+    assert render(metrics, tmp_path / "table.tex").count("-- \\\\") == 1
+
+
+def test_caption_and_names_are_escaped(tmp_path: Path) -> None:
+    path = write_metrics(tmp_path, accuracies(84, 81, 82, 83), name="my_SL")
+    caption = "Loss <a> & 5 % of λ_1 | {x}"
+    assert r"Loss \textless{}a\textgreater{} \& 5 \% of $\lambda$\_1" in render(
+        [path], tmp_path / "table.tex", caption=caption
+    )
+    assert r"my\_SL" in (tmp_path / "table.tex").read_text()
+    assert "<caption>Loss &lt;a&gt; &amp; 5 %" in render(
+        [path], tmp_path / "table.html", caption=caption
+    )
+    markdown = render([path], tmp_path / "table.md", caption=caption)
+    assert markdown.startswith("Loss \\<a\\> & 5 % of λ\\_1 \\| {x}")
+    assert r"| my\_SL |" in markdown
+
+
+def test_html_is_balanced_and_marks_the_best(tmp_path: Path) -> None:
+    text = render(write_published(tmp_path, 3), tmp_path / "table.html", groups=RACES)
+    open_tags: list[str] = []
+
+    class Balance(html.parser.HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            open_tags.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert open_tags.pop() == tag
+
+    Balance().feed(text)
+    assert open_tags == []
+    assert text.count('<td class="best"><strong>') == 14
+    assert text.startswith('<table class="mstkd-table">')
+
+
+def test_latex_has_a_rule_between_sections(tmp_path: Path) -> None:
+    lines = render(write_published(tmp_path, 2), tmp_path / "table.tex", groups=RACES).splitlines()
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert {line.count("&") for line in rows} == {8}
+    assert len(rows) == 7
+    assert lines.count(r"\midrule") == 2
+    assert r"\begin{tabular}{llrrrrrrr}" in lines
+
+
+def test_one_call_writes_every_format_or_none(tmp_path: Path) -> None:
+    path = write_metrics(tmp_path, accuracies(84, 81, 82, 83))
+    outputs = [tmp_path / "out" / f"table.{suffix}" for suffix in ("csv", "md", "tex", "html")]
+    render_table(settings(), metrics=[path], outputs=outputs)
+    assert all(output.stat().st_size for output in outputs)
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    with pytest.raises(InputError, match=r"found \.pdf; expected \.csv, \.md, \.tex, \.html"):
+        render_table(settings(), metrics=[path], outputs=[*outputs, tmp_path / "table.pdf"])
+
+
+def test_faults_name_the_file(tmp_path: Path) -> None:
+    good = write_metrics(tmp_path, accuracies(84, 81, 82, 83))
+    three = write_metrics(tmp_path, {"A": 1.0, "B": 2.0, "C": 3.0}, name="DuL")
+    loss = write_metrics(tmp_path, accuracies(84, 81, 82, 83), loss="EAF-KD")
+    kind = write_metrics(tmp_path, accuracies(84, 81, 82, 83), kind="teacher", loss=None)
+    backbone = write_metrics(tmp_path, accuracies(84, 81, 82, 83), backbone="iresnet50")
+    for fault, found in (
+        (three, "groups A, B, C; expected A, B, C, D"),
+        (loss, "loss EAF-KD; expected a-KD"),
+        (kind, "kind teacher; expected student"),
+        (backbone, "backbone iresnet50; expected iresnet34"),
+        (good, "student/iresnet34/specialized/SL/a-KD with seed 0"),
+    ):
+        with pytest.raises(InputError, match=f"{fault}: found {found}".replace("+", r"\+")):
+            render([good, fault], tmp_path / "table.md")
+    with pytest.raises(InputError, match="found no file"):
+        render([], tmp_path / "table.md")
+    with pytest.raises(InputError, match="groups: found std"):
+        render([good], tmp_path / "table.md", groups=("A", "std"))
+    assert not (tmp_path / "table.md").exists()
+
+
+def test_tables_are_shown_on_the_terminal(tmp_path: Path) -> None:
+    metrics = [
+        write_metrics(tmp_path, accuracies(84, 81, 82, 83)),
+        write_metrics(tmp_path, accuracies(100, 80, 80, 80), set_="baseline"),
+        write_metrics(tmp_path, accuracies(99, 80, 80, 80), set_="baseline", name="DuL"),
+    ]
+    render(metrics, tmp_path / "tables" / "students[1].csv")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    show_tables([tmp_path / "tables"], console=console)
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b[1m100.00\x1b[0m" in output
+    assert "\x1b[1m84.00" not in output
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    assert "students[1]" in plain
+    assert re.search(r"SL +84\.00 +81\.00 +82\.00 +83\.00 +82\.50 +1\.29 +1\.19", plain)
+    assert re.search(r"SL +100\.00 .* –", plain)
+
+
+def test_reading_refuses_what_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found no CSV file"):
+        read_tables(tmp_path)
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="found no column 'set'"):
+        read_tables(tmp_path)
+    with pytest.raises(InputError, match="found No such file"):
+        show_tables([tmp_path / "none.csv"])
+    other.write_text('"\n')
+    with pytest.raises(InputError, match="expected a table"):
+        read_table(other)
+    other.write_text("set,name,A,global_accuracy,std,ser,seeds\nstrange,SL,1,1,1,1,1\n")
+    with pytest.raises(InputError, match="found an unknown set"):
+        read_table(other)
+
+
+def test_name_that_pandas_reads_as_missing_stays_a_name() -> None:
+    frame = pd.DataFrame({"set": ["none"], "name": ["none"], "A": [1.0], "seeds": [1]})
+    assert shown_table(frame, 1).sections[0][1][0][0] == "no distillation"
+
+
+def test_report_runs_without_torch() -> None:
+    modules = [path.stem for path in Path("mstkd/report").glob("[a-z]*.py")]
+    code = f"import sys; {'; '.join(f'import mstkd.report.{name}' for name in modules)}"
+    code += "; assert not [m for m in sys.modules if m.split('.')[0] in ('torch', 'torchvision')]"
+    code += "; assert 'matplotlib.pyplot' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
