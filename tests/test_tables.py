@@ -17,14 +17,13 @@ from rich.console import Console
 
 from mstkd.config import TableSettings
 from mstkd.errors import InputError
+from mstkd.report.formats import rounded, shown_table
 from mstkd.report.tables import (
     published_table,
     read_table,
     read_tables,
     render_table,
-    rounded,
     show_tables,
-    shown_table,
 )
 
 RACES = ("African", "Asian", "Caucasian", "Indian")

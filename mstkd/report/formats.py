@@ -1,0 +1,185 @@
+"""How a table looks: rounding, the best in bold, and CSV, Markdown, LaTeX and HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+
+import numpy as np
+import pandas as pd
+
+from mstkd.config import TableSettings
+from mstkd.report.rows import SECTIONS, row_label
+
+HEADINGS = {"global_accuracy": "Global Acc", "std": "STD", "ser": "SER"}
+LOWEST_IS_BEST = ("std", "ser")
+UNDEFINED = "–"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number as it is shown."""
+
+    value: str
+    seed_std: str | None  # where there are several seeds
+    best: bool  # of its column, in its section
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as it is shown: sections of labelled rows of cells."""
+
+    columns: tuple[str, ...]
+    sections: tuple[tuple[str, tuple[tuple[str, tuple[Cell, ...]], ...]], ...]
+
+
+def rounded(value: float, decimals: int) -> str:
+    """`value` as text, halves rounded up as in print: 87.825 is 87.83, though stored below it."""
+    if not np.isfinite(value):
+        return UNDEFINED
+    exact = Decimal(repr(round(float(value), 9)))
+    return str(exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP))
+
+
+def shown_table(frame: pd.DataFrame, decimals: int) -> Shown:
+    """Round the numbers and find the best of each section's columns, ties by what is shown.
+
+    A section of one row has no best.
+    """
+    names = list(frame.columns)
+    columns = tuple(names[names.index("name") + 1 : names.index("seeds")])
+    labels = frame["set"].map(SECTIONS)
+    sections = []
+    for label in labels.unique():
+        part = frame[labels == label]
+        cells = [_column(part, column, decimals) for column in columns]
+        heads = [
+            row_label(str(set_), str(name))
+            for set_, name in zip(part["set"], part["name"], strict=True)
+        ]
+        sections.append((str(label), tuple(zip(heads, zip(*cells, strict=True), strict=True))))
+    return Shown(tuple(HEADINGS.get(column, column) for column in columns), tuple(sections))
+
+
+def _column(part: pd.DataFrame, column: str, decimals: int) -> list[Cell]:
+    texts = [rounded(value, decimals) for value in part[column]]
+    defined = [Decimal(text) for text in texts if text != UNDEFINED]
+    best = None
+    if len(texts) > 1 and defined:
+        best = min(defined) if column in LOWEST_IS_BEST else max(defined)
+    spreads: list[str | None] = [None] * len(texts)
+    if f"{column}_seed_std" in part:
+        several = part["seeds"] > 1
+        spreads = [
+            rounded(value, decimals) if shown else None
+            for value, shown in zip(part[f"{column}_seed_std"], several, strict=True)
+        ]
+    return [
+        Cell(text, spread, best is not None and text != UNDEFINED and Decimal(text) == best)
+        for text, spread in zip(texts, spreads, strict=True)
+    ]
+
+
+# ---------------------------------------------------------------- formats
+
+
+def _csv(frame: pd.DataFrame, settings: TableSettings) -> str:
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def cell_text(cell: Cell, *, bold: str, plus_minus: str = " ± ") -> str:
+    text = bold.format(cell.value) if cell.best else cell.value
+    show_spread = cell.seed_std is not None and cell.value != UNDEFINED
+    return f"{text}{plus_minus}{cell.seed_std}" if show_spread else text
+
+
+def _markdown_escape(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in r"\`*_|<>[]" else sign for sign in text)
+
+
+def _markdown(frame: pd.DataFrame, settings: TableSettings) -> str:
+    table = shown_table(frame, settings.decimals)
+    lines = [["", "", *(_markdown_escape(column) for column in table.columns)]]
+    lines.append(["---", "---", *("---:" for _ in table.columns)])
+    for section, rows in table.sections:
+        for number, (label, cells) in enumerate(rows):
+            head = [section if number == 0 else "", _markdown_escape(label)]
+            lines.append([*head, *(cell_text(cell, bold="**{}**") for cell in cells)])
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{_markdown_escape(settings.caption)}\n\n{body}\n"
+
+
+LATEX_SIGNS = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "±": r"$\pm$",
+    "λ": r"$\lambda$",
+}
+
+
+def _latex_escape(text: str) -> str:
+    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+
+
+def _latex(frame: pd.DataFrame, settings: TableSettings) -> str:
+    table = shown_table(frame, settings.decimals)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{_latex_escape(settings.caption)}}}",
+        f"\\begin{{tabular}}{{ll{'r' * len(table.columns)}}}",
+        r"\toprule",
+        " & ".join(["", "", *map(_latex_escape, table.columns)]).strip() + r" \\",
+    ]
+    for section, rows in table.sections:
+        lines.append(r"\midrule")
+        for number, (label, cells) in enumerate(rows):
+            head = [section if number == 0 else "", _latex_escape(label)]
+            texts = (
+                cell_text(cell, bold=r"\textbf{{{}}}", plus_minus=r" $\pm$ ") for cell in cells
+            )
+            numbers = (text.replace(UNDEFINED, "--") for text in texts)
+            lines.append(" & ".join([*head, *numbers]).strip() + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
+    table = shown_table(frame, settings.decimals)
+    heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in table.columns)
+    lines = [
+        '<table class="mstkd-table">',
+        f"<caption>{html.escape(settings.caption)}</caption>",
+        f"<thead><tr><td></td><td></td>{heads}</tr></thead>",
+    ]
+    for section, rows in table.sections:
+        lines.append(f'<tbody class="{section.lower()}">')
+        for number, (label, cells) in enumerate(rows):
+            rowspan = f'<th scope="rowgroup" rowspan="{len(rows)}">{section}</th>'
+            texts = "".join(
+                '<td class="{}">{}</td>'.format(
+                    "best" if cell.best else "other", cell_text(cell, bold="<strong>{}</strong>")
+                )
+                for cell in cells
+            )
+            first = rowspan if number == 0 else ""
+            lines.append(f'<tr>{first}<th scope="row">{html.escape(label)}</th>{texts}</tr>')
+        lines.append("</tbody>")
+    return "\n".join([*lines, "</table>", ""])
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame, TableSettings], str]] = {
+    ".csv": _csv,
+    ".md": _markdown,
+    ".tex": _latex,
+    ".html": _html,
+}
