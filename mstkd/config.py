@@ -202,6 +202,7 @@ class SelectionSettings(Settings):
 
     rule: Literal["test", "last"] = "test"
     every_epochs: Positive = 1  # the last epoch is always looked at
+    folds: Annotated[int, Field(ge=2)] = 10
 
 
 class Teachers(Settings):

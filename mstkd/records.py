@@ -1,4 +1,4 @@
-"""The JSON files beside weights and results: what a model is, what it scored, where it came from."""
+"""The JSON files beside weights and results: what a model is, what it scored, and from what."""
 
 from __future__ import annotations
 

@@ -90,6 +90,7 @@ def _csv(frame: pd.DataFrame, settings: TableSettings) -> str:
 
 
 def cell_text(cell: Cell, *, bold: str, plus_minus: str = " ± ") -> str:
+    """The number, in the pattern `bold` where it is the best, and its spread over seeds."""
     text = bold.format(cell.value) if cell.best else cell.value
     show_spread = cell.seed_std is not None and cell.value != UNDEFINED
     return f"{text}{plus_minus}{cell.seed_std}" if show_spread else text

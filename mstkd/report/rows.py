@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,8 @@ from mstkd.records import Metrics, Subject, read_record
 
 Array = npt.NDArray[np.float64]
 
-SUMMARIES = ("global_accuracy", "std", "ser")  # after the groups, in this order
+Measure = Literal["global_accuracy", "std", "ser"]
+SUMMARIES: tuple[Measure, ...] = ("global_accuracy", "std", "ser")  # after the groups
 SECTIONS = {
     "specialized": "Specialized",  # the paper's "Ours"
     "baseline": "Baseline",

@@ -1,0 +1,338 @@
+"""The `mstkd` command: one sub-command a step of the pipeline, under the step's own name.
+
+A step is imported inside its command, so that `mstkd --help` loads no torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from mstkd import __version__
+from mstkd.errors import InputError
+
+TEACHER_SETS = ("specialized", "baseline", "single")
+
+
+class StepCommand(TyperCommand):
+    """A command whose list options take several values: `--packs a.h5 b.h5`.
+
+    Snakemake writes a list of files so. A list option with no value counts as not given.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        lists = {name for param in self.params if _is_list(param) for name in param.opts}
+        spread: list[str] = []
+        current: str | None = None
+        for arg in args:
+            if arg.startswith("--"):
+                current = arg if arg in lists else None
+                spread += [] if current else [arg]
+            else:
+                spread += [current, arg] if current else [arg]
+        return super().parse_args(ctx, spread)
+
+
+def _is_list(param: Any) -> bool:
+    return bool(getattr(param, "multiple", False))
+
+
+class Steps(TyperGroup):
+    """Tells a user's fault in one line, on the terminal and in the log, and exits with 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with _logging_to(ctx.params.get("log")) as tell:
+            try:
+                return super().invoke(ctx)
+            except InputError as error:
+                message = str(error)
+            except OSError as error:
+                message = str(error)
+                if error.filename is None and error.errno is None:
+                    raise  # not the system's word but a library's: it keeps its traceback
+            tell(f"mstkd: error: {message}")
+            raise SystemExit(2)
+
+
+@contextlib.contextmanager
+def _logging_to(log: Path | None) -> Iterator[Callable[[str], None]]:
+    """Send all output of the process to a file; give a function that tells the terminal too."""
+    if log is None:
+        yield lambda line: typer.echo(line, err=True)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    # By descriptor, so that what libraries and worker processes print lands there too.
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.close(file)
+
+    def tell(line: str) -> None:
+        typer.echo(line, err=True)
+        os.write(terminal, f"{line}\n".encode())
+
+    try:
+        yield tell
+    finally:
+        os.close(terminal)
+
+
+app = typer.Typer(
+    cls=Steps,
+    help="Fair face recognition by multi-teacher distillation, step by step.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+step = functools.partial(app.command, cls=StepCommand)
+
+Settings = Annotated[
+    str, typer.Option("--settings", help="The step's settings: a line of JSON, or a file.")
+]
+Output = Annotated[Path, typer.Option("--output", help="What to write.")]
+Outputs = Annotated[list[Path], typer.Option("--outputs", help="What to write, one or more.")]
+Packs = Annotated[list[Path], typer.Option("--packs", help="Packs, in the order of the groups.")]
+Selection = Annotated[
+    list[Path] | None,
+    typer.Option("--selection", help="Verification packs that choose the epoch."),
+]
+Backbone = Annotated[str, typer.Option("--backbone", help="Name of the teachers' backbone.")]
+TeacherSet = Annotated[str, typer.Option("--set", help="specialized, baseline, single or none.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the teacher or adaptor.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
+Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    log: Annotated[
+        Path | None, typer.Option("--log", help="Write all output there; errors also here.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@step()
+def synthesize(settings: Settings, output: Output, threads: Threads = 1) -> None:
+    """Write procedural faces: a training folder and a verification set in RFW's layout."""
+    from mstkd.config import SynthesizeSettings, read_settings
+    from mstkd.data.synthetic import synthesize
+
+    synthesize(read_settings(SynthesizeSettings, settings), output=output, workers=threads)
+
+
+@step("pack-train")
+def pack_train(settings: Settings, output: Output, threads: Threads = 1) -> None:
+    """Pack the training images of one group into one HDF5 file of pixels."""
+    from mstkd.config import PackSettings, read_settings
+    from mstkd.data.pack import pack_train
+
+    pack_train(read_settings(PackSettings, settings), output=output, workers=threads)
+
+
+@step("pack-verification")
+def pack_verification(settings: Settings, output: Output, threads: Threads = 1) -> None:
+    """Pack the verification images and pairs of one group."""
+    from mstkd.config import PackSettings, read_settings
+    from mstkd.data.pack import pack_verification
+
+    pack_verification(read_settings(PackSettings, settings), output=output, workers=threads)
+
+
+@step("split")
+def split(settings: Settings, packs: Packs, outputs: Outputs) -> None:
+    """Deal the identities of each pack evenly over the splits to write."""
+    from mstkd.config import SplitSettings, read_settings
+    from mstkd.data.splits import split
+
+    split(read_settings(SplitSettings, settings), packs=packs, outputs=outputs)
+
+
+@step("train-teacher")
+def train_teacher(
+    settings: Settings,
+    packs: Packs,
+    split: Annotated[Path, typer.Option("--split", help="CSV of the identities to train on.")],
+    output: Output,
+    backbone: Backbone,
+    set_: TeacherSet,
+    name: Name,
+    seed: Seed,
+    selection: Selection = None,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Train one teacher and keep its best epoch."""
+    from mstkd.config import TeacherSettings, read_settings
+    from mstkd.training.teacher import train_teacher
+
+    train_teacher(
+        read_settings(TeacherSettings, settings),
+        subject=_subject("teacher", backbone, set_, name, seed),
+        packs=packs,
+        selection=selection or [],
+        split=split,
+        output=output,
+        threads=threads,
+        device=device,
+    )
+
+
+@step("cache-embeddings")
+def cache_embeddings(
+    settings: Settings,
+    teachers: Annotated[list[Path], typer.Option("--teachers", help="Weights, in block order.")],
+    packs: Packs,
+    output: Output,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Write all teachers' embeddings of all training images, side by side."""
+    from mstkd.config import CacheSettings, read_settings
+    from mstkd.embeddings import cache_embeddings
+
+    cache_embeddings(
+        read_settings(CacheSettings, settings),
+        teachers=teachers,
+        packs=packs,
+        output=output,
+        threads=threads,
+        device=device,
+    )
+
+
+@step("train-adaptor")
+def train_adaptor(
+    settings: Settings,
+    cache: Annotated[Path, typer.Option("--cache", help="The teachers' embedding cache.")],
+    output: Output,
+    backbone: Backbone,
+    set_: TeacherSet,
+    name: Name,
+    seed: Seed,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Fuse the teachers' spaces into one, from the cache alone."""
+    from mstkd.config import AdaptorSettings, read_settings
+    from mstkd.training.adaptor import train_adaptor
+
+    train_adaptor(
+        read_settings(AdaptorSettings, settings),
+        subject=_subject("adaptor", backbone, set_, name, seed),
+        cache=cache,
+        output=output,
+        threads=threads,
+        device=device,
+    )
+
+
+@step("train-student")
+def train_student(
+    settings: Settings,
+    packs: Packs,
+    output: Output,
+    backbone: Backbone,
+    set_: TeacherSet,
+    name: Name,
+    loss: Annotated[str, typer.Option("--loss", help="Name of the loss, a-KD say.")],
+    seed: Seed,
+    selection: Selection = None,
+    cache: Annotated[
+        list[Path] | None, typer.Option("--cache", help="The embedding cache to distil from.")
+    ] = None,
+    adaptor: Annotated[
+        list[Path] | None, typer.Option("--adaptor", help="The adaptor of that cache.")
+    ] = None,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Distil one student; without --cache it learns from the labels alone."""
+    from mstkd.config import StudentSettings, read_settings
+    from mstkd.training.student import train_student
+
+    train_student(
+        read_settings(StudentSettings, settings),
+        subject=_subject("student", backbone, set_, name, seed, loss),
+        packs=packs,
+        selection=selection or [],
+        cache=_at_most_one("--cache", cache),
+        adaptor=_at_most_one("--adaptor", adaptor),
+        output=output,
+        threads=threads,
+        device=device,
+    )
+
+
+@step("evaluate")
+def evaluate(
+    settings: Settings,
+    model: Annotated[Path, typer.Option("--model", help="Weights of a teacher or student.")],
+    packs: Packs,
+    scores: Annotated[Path, typer.Option("--scores", help="HDF5 of pair scores to write.")],
+    metrics: Annotated[Path, typer.Option("--metrics", help="JSON of metrics to write.")],
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Score the verification pairs of every group."""
+    from mstkd.config import EvaluationSettings, read_settings
+    from mstkd.evaluation import evaluate
+
+    evaluate(
+        read_settings(EvaluationSettings, settings),
+        model=model,
+        packs=packs,
+        scores=scores,
+        metrics=metrics,
+        threads=threads,
+        device=device,
+    )
+
+
+def _subject(
+    kind: str, backbone: str, set_: str, name: str, seed: int, loss: str | None = None
+) -> Any:
+    from mstkd.records import Subject
+
+    sets = (*TEACHER_SETS, "none") if kind == "student" else TEACHER_SETS
+    if set_ not in sets:
+        raise InputError("--set", found=repr(set_), expected=" or ".join(sets))
+    return Subject.model_validate(
+        {
+            "kind": kind,
+            "backbone": backbone,
+            "set": set_,
+            "name": name,
+            "loss": loss,
+            "seed": seed,
+        }
+    )
+
+
+def _at_most_one(option: str, paths: list[Path] | None) -> Path | None:
+    if paths and len(paths) > 1:
+        raise InputError(option, found=f"{len(paths)} files", expected="at most one")
+    return paths[0] if paths else None
+
+
+def main() -> None:
+    """Entry point of the `mstkd` command."""
+    app(prog_name="mstkd")

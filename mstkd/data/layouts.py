@@ -1,0 +1,250 @@
+"""What lies on disk, as lists of images: folders of identities, and RFW's pairs.
+
+Layouts are those of BUPT-Balancedface and RFW as distributed. Only names are read here, never
+pixels. Shapes: N images, P pairs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mstkd.errors import InputError
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+TRAINING_LAYOUT = "<root>/<group>/<identity>/<image>.jpg (or .jpeg, .png, .webp)"
+VERIFICATION_LAYOUT = (
+    "<root>/data/<group>/<identity>/<identity>_0001.jpg and <root>/txts/<group>/<group>_pairs.txt"
+)
+
+
+class FaceImage(NamedTuple):
+    """An image of an identity. Identities are named within their group."""
+
+    path: Path
+    identity: str
+
+
+class Pair(NamedTuple):
+    """A line of a pairs file: two images by identity and number."""
+
+    line: int
+    first: tuple[str, int]
+    second: tuple[str, int]
+    same: bool
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationList:
+    """Images and the pairs to compare, in the order of the pairs file.
+
+    `images` names each image once, sorted; `pairs` int32 (P, 2) holds rows of it; `same` bool
+    (P,) is True for a genuine pair.
+    """
+
+    images: list[FaceImage]
+    pairs: NDArray[np.int32]
+    same: NDArray[np.bool_]
+
+
+def read_training_folder(root: Path, group: str) -> list[FaceImage]:
+    """The images of a group, sorted by identity, then by name; hidden files are passed over.
+
+    Raises:
+        InputError: no such group, or no image in it.
+    """
+    folder = _group_folder(root, group, TRAINING_LAYOUT)
+    images = []
+    for identity in _folders(folder):
+        inside = folder / identity
+        images += [FaceImage(inside / name, identity) for name in _image_names(inside)]
+    if not images:
+        raise InputError(folder, found="no image", expected=TRAINING_LAYOUT)
+    return images
+
+
+def read_verification(root: Path, group: str) -> VerificationList:
+    """The images and pairs of a group in RFW's layout; `root` may be the folder above `test`.
+
+    Raises:
+        InputError: a folder, file or image that is missing, or a line of the pairs file that
+            is none; names the file and the line.
+    """
+    if not (root / "data").is_dir() and (root / "test" / "data").is_dir():
+        root = root / "test"
+    if root.is_dir() and not (root / "data").is_dir():
+        raise InputError(root, found=_list(_folders(root)), expected=VERIFICATION_LAYOUT)
+    folder = _group_folder(root / "data", group, VERIFICATION_LAYOUT)
+    file = root / "txts" / group / f"{group}_pairs.txt"
+    try:
+        pairs = parse_pairs(file.read_bytes(), file)
+    except FileNotFoundError:
+        raise InputError(file, found="no such file", expected=VERIFICATION_LAYOUT) from None
+    except OSError as error:
+        raise InputError(file, found=error.strerror, expected="a readable file") from None
+
+    identities = set(_folders(folder))
+    known: dict[str, Mapping[int, list[str]]] = {}
+    ends = []
+    for pair in pairs:
+        for identity, number in (pair.first, pair.second):
+            if identity not in known:
+                known[identity] = (
+                    _numbered(folder / identity, identity) if identity in identities else {}
+                )
+            name = _one_file(
+                known[identity].get(number, []), folder / identity, number, f"{file}:{pair.line}"
+            )
+            ends.append((identity, name))
+    unique = sorted(set(ends))
+    row_of = {end: row for row, end in enumerate(unique)}
+    rows = np.array([row_of[end] for end in ends], np.int32)
+    return VerificationList(
+        images=[FaceImage(folder / identity / name, identity) for identity, name in unique],
+        pairs=rows.reshape(-1, 2),  # (P, 2)
+        same=np.array([pair.same for pair in pairs], np.bool_),
+    )
+
+
+def parse_pairs(data: bytes, where: Path) -> list[Pair]:
+    """The pairs of a file: `id n1 n2` is genuine, `id1 n1 id2 n2` is impostor.
+
+    Fields are parted by tabs, or by spaces in a line without a tab. LFW's first line, the
+    number of folds and of pairs in half a fold, may stand there and must then be right.
+
+    Raises:
+        InputError: names `where` and the line.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        found = f"byte {error.start} is not UTF-8"
+        raise InputError(where, found=found, expected="a text file of pairs") from None
+    pairs: list[Pair] = []
+    header = None
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    for number, line in enumerate(lines, start=1):
+        line = line.strip()
+        if not line:
+            continue
+        fields = [f.strip() for f in line.split("\t")] if "\t" in line else line.split()
+        if number == 1 and len(fields) == 2 and all(map(_is_number, fields)):
+            header = 2 * int(fields[0]) * int(fields[1])
+            continue
+        pairs.append(_parse_pair(fields, number, f"{where}:{number}"))
+    if not pairs:
+        raise InputError(where, found="no pairs", expected="a pair a line: id n1 n2, or id1 n1 id2 n2")
+    if header is not None and header != len(pairs):
+        raise InputError(where, found=f"{len(pairs)} pairs", expected=f"{header}, as line 1 says")
+    return pairs
+
+
+def _parse_pair(fields: list[str], line: int, where: str) -> Pair:
+    if len(fields) not in (3, 4):
+        raise InputError(
+            where,
+            found=f"{len(fields)} fields",
+            expected="3 for a genuine pair (id n1 n2) or 4 for an impostor pair (id1 n1 id2 n2)",
+        )
+    same = len(fields) == 3
+    ids = (fields[0], fields[0] if same else fields[2])
+    numbers = (fields[1], fields[-1])
+    for text in numbers:
+        if not _is_number(text):
+            raise InputError(where, found=repr(text), expected="the number of an image")
+    if "" in ids:
+        raise InputError(where, found="an empty field", expected="an identity")
+    first, second = (ids[0], int(numbers[0])), (ids[1], int(numbers[1]))
+    if first == second:
+        raise InputError(
+            where, found=f"image {numbers[0]} of {ids[0]} paired with itself", expected="two images"
+        )
+    if not same and ids[0] == ids[1]:
+        raise InputError(
+            where,
+            found=f"an impostor pair within identity {ids[0]}",
+            expected="two identities in 4 fields, or 3 fields for a genuine pair",
+        )
+    return Pair(line, first, second, same)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,9}", text) is not None
+
+
+def _numbered(folder: Path, identity: str) -> dict[int, list[str]]:
+    """File names by the number after `<identity>_`, of four digits or five."""
+    pattern = re.compile(re.escape(identity) + r"_([0-9]{4,5})\.[A-Za-z]+")
+    files: dict[int, list[str]] = {}
+    for name in _image_names(folder):
+        match = pattern.fullmatch(name)
+        if match:
+            files.setdefault(int(match[1]), []).append(name)
+    return files
+
+
+def _one_file(names: list[str], folder: Path, number: int, where: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    found = f"both {' and '.join(names)}" if names else "a pair whose image is missing"
+    raise InputError(where, found=found, expected=folder / f"{folder.name}_{number:04d}.jpg")
+
+
+def _group_folder(parent: Path, group: str, layout: str) -> Path:
+    folders = _folders(parent, layout)
+    if group in folders:
+        return parent / group
+    near = difflib.get_close_matches(group, folders, n=1)
+    hint = f"; did you mean group {near[0]!r}?" if near else ""
+    raise InputError(parent / group, found=_list(folders), expected=layout + hint)
+
+
+def _list(folders: list[str]) -> str:
+    if not folders:
+        return "no folders"
+    more = f" and {len(folders) - 10:,} more" if len(folders) > 10 else ""
+    return "the folders " + ", ".join(folders[:10]) + more
+
+
+def _folders(parent: Path, layout: str = "a readable folder") -> list[str]:
+    """Names of the folders in `parent`, sorted."""
+    return _checked(parent, (e.name for e in _scan(parent, layout) if e.is_dir()))
+
+
+def _image_names(folder: Path) -> list[str]:
+    """Names of the images in `folder`, sorted. A dangling link is one: it must not vanish."""
+    entries = _scan(folder, "a readable folder")
+    return _checked(
+        folder,
+        (
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(ENDINGS) and not entry.is_dir(follow_symlinks=False)
+        ),
+    )
+
+
+def _scan(folder: Path, expected: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        raise InputError(folder, found="no such folder", expected=expected) from None
+    except OSError as error:
+        raise InputError(folder, found=error.strerror, expected=expected) from None
+
+
+def _checked(folder: Path, names: Iterable[str]) -> list[str]:
+    ordered = sorted(names)
+    for name in ordered:
+        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise InputError(folder, found=f"the name {name!r}", expected="names in UTF-8")
+    return ordered

@@ -1,0 +1,146 @@
+"""Models on disk: model.safetensors with model.json and history.csv beside it.
+
+A file that does not fit is an error, never a warning: training on with random weights is how
+results go wrong unseen (D23).
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from mstkd.atomic import replacing
+from mstkd.config import AdaptorSettings, BackboneSettings, validate
+from mstkd.errors import InputError
+from mstkd.models.adaptors import build_adaptor
+from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
+from mstkd.records import ModelRecord, Subject, file_sha256, read_record
+
+
+def build_backbone(settings: BackboneSettings, *, embedding_dim: int, image_size: int) -> IResNet:
+    """The network that the settings describe, freshly initialised."""
+    blocks = settings.blocks or BLOCKS[str(settings.architecture)]
+    return IResNet(
+        blocks,
+        widths=settings.widths or WIDTHS,
+        embedding_dim=embedding_dim,
+        dropout=settings.dropout,
+        image_size=image_size,
+    )
+
+
+def record_path(weights: Path) -> Path:
+    """model.json beside the weights."""
+    return weights.with_suffix(".json")
+
+
+def history_path(weights: Path) -> Path:
+    """history.csv beside the weights."""
+    return weights.with_name("history.csv")
+
+
+def save_model(
+    output: Path,
+    *,
+    state: Mapping[str, Tensor],
+    history: Sequence[Mapping[str, Any]],
+    subject: Subject,
+    settings: Mapping[str, Any],
+    image_size: int | None,
+    inputs: Mapping[str, str],
+    chosen_epoch: int,
+    chosen_by: str,
+) -> None:
+    """Write weights, record and history; the weights appear last."""
+    with replacing(history_path(output), record_path(output), output) as (rows, record, weights):
+        with rows.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(history[0]))
+            writer.writeheader()
+            writer.writerows(history)
+        safetensors.torch.save_file(
+            {name: tensor.contiguous() for name, tensor in state.items()}, weights
+        )
+        ModelRecord(
+            subject=subject,
+            settings=dict(settings),
+            image_size=image_size,
+            inputs=dict(inputs),
+            weights_sha256=file_sha256(weights),
+            chosen_epoch=chosen_epoch,
+            chosen_by=chosen_by,
+        ).write(record)
+
+
+def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
+    """A teacher or student in evaluation mode, with its record.
+
+    Raises:
+        InputError: a file is missing, the two do not belong together, or the weights are not
+            those of the recorded architecture.
+    """
+    record = _read(path, ("teacher", "student"))
+    assert record.image_size is not None, "every backbone has one"
+    model = build_backbone(
+        validate(BackboneSettings, record.settings["backbone"], str(record_path(path))),
+        embedding_dim=record.settings["embedding_dim"],
+        image_size=record.image_size,
+    )
+    load_weights(model, path)
+    return model.eval(), record
+
+
+def load_adaptor(path: Path, teachers: int) -> tuple[nn.Module, ModelRecord]:
+    """An adaptor of so many teachers in evaluation mode, with its record.
+
+    Raises:
+        InputError: as for `load_backbone`.
+    """
+    record = _read(path, ("adaptor",))
+    settings = validate(AdaptorSettings, record.settings, str(record_path(path)))
+    model = build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
+    load_weights(model, path)
+    return model.eval(), record
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Load a safetensors file whose names and shapes are exactly the model's.
+
+    Raises:
+        InputError: naming the first tensor that is missing, unknown or of another shape.
+    """
+    try:
+        state = safetensors.torch.load_file(path)
+    except FileNotFoundError:
+        raise InputError(path, found="no such file", expected="safetensors weights") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(path, found=str(error), expected="safetensors weights") from None
+    own = model.state_dict()
+    for name in (*own, *state):
+        found = tuple(state[name].shape) if name in state else "no such tensor"
+        expected = tuple(own[name].shape) if name in own else "no such tensor"
+        if found != expected:
+            raise InputError(f"{path}: {name}", found=found, expected=expected)
+    model.load_state_dict(state)
+
+
+def _read(path: Path, kinds: tuple[str, ...]) -> ModelRecord:
+    record = read_record(ModelRecord, record_path(path))
+    if record.subject.kind not in kinds:
+        raise InputError(
+            record_path(path), found=f"a {record.subject.kind}", expected=" or ".join(kinds)
+        )
+    if not path.exists():
+        raise InputError(path, found="no such file", expected="the weights of its model.json")
+    if file_sha256(path) != record.weights_sha256:
+        raise InputError(
+            path,
+            found="other weights than its model.json describes",
+            expected="the two files of one training run",
+        )
+    return record

@@ -1,0 +1,115 @@
+"""The step `train-adaptor`: all teachers' spaces to one, from the cache alone (section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mstkd.config import AdaptorSettings
+from mstkd.data.loader import Batch, epoch_order
+from mstkd.devices import prepare
+from mstkd.embeddings import open_cache
+from mstkd.errors import InputError
+from mstkd.heads import build_head
+from mstkd.models.adaptors import build_adaptor
+from mstkd.models.weights import save_model
+from mstkd.records import Subject
+from mstkd.seeds import seed_from
+from mstkd.training.checkpoint import Checkpoint, fingerprint
+from mstkd.training.loop import fit
+
+
+def train_adaptor(
+    settings: AdaptorSettings,
+    *,
+    subject: Subject,
+    cache: Path,
+    output: Path,
+    threads: int = 1,
+    device: str = "auto",
+) -> None:
+    """Train an adaptor with a margin head and keep the epoch of the lowest training loss.
+
+    Args:
+        settings: architecture, head and optimiser.
+        subject: which adaptor of which set this is, and its seed.
+        cache: the set's embedding cache.
+        output: weights to write; model.json and history.csv appear beside it.
+        threads: CPU threads.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: a cache of another set, seed or dimension, or a loss that is not finite.
+    """
+    where = prepare(device, threads)
+    cached = open_cache(cache)
+    expected = {"backbone": subject.backbone, "set": subject.set, "seed": subject.seed}
+    if cached.subject != expected:
+        raise InputError(cache, found=f"a cache of {cached.subject}", expected=expected)
+    teachers, rest = divmod(cached.embeddings.shape[1], settings.embedding_dim)
+    if rest or teachers != len(cached.teachers):
+        raise InputError(
+            cache,
+            found=f"{cached.embeddings.shape[1]} columns for {len(cached.teachers)} teachers",
+            expected=f"{settings.embedding_dim} a teacher",
+        )
+    # Adaptors of both teacher sets start alike and see the same order: what differs is the cache.
+    seed = seed_from("adaptor", subject.name, subject.seed)
+    torch.manual_seed(seed)
+    adaptor = build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
+    margins = torch.Generator().manual_seed(seed_from("margin", seed))
+    classes = int(cached.labels.max()) + 1
+    head = build_head(settings.head, settings.embedding_dim, classes, margins)
+    trained = nn.ModuleDict({"adaptor": adaptor, "head": head}).to(where)
+    embeddings = torch.from_numpy(cached.embeddings).to(where)
+    labels = torch.from_numpy(cached.labels).to(where)
+    size = settings.optimiser.batch_size
+    steps = len(labels) // size
+    if steps == 0:
+        raise InputError(
+            "adaptors.optimiser.batch_size",
+            found=f"{size} for {len(labels)} images",
+            expected="at least one full batch",
+        )
+
+    def epoch_batches(epoch: int) -> Iterator[Batch]:
+        order = epoch_order(len(labels), seed, epoch)
+        for part in np.split(order[: steps * size], steps):
+            rows = torch.from_numpy(part).to(where)
+            yield {"embeddings": embeddings[rows].float(), "labels": labels[rows]}
+
+    def objective(batch: Batch) -> Mapping[str, Tensor]:
+        logits = head(adaptor(batch["embeddings"]), batch["labels"])  # (B, C)
+        return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
+
+    inputs = {"embeddings": cached.sha256}
+    checkpoint = Checkpoint(output, fingerprint(settings.dump(), subject, inputs))
+    fitted = fit(
+        trained,
+        objective,
+        batches=epoch_batches,
+        steps=steps,
+        kept=adaptor,
+        score=lambda epoch, parts: -parts["loss"],
+        score_name=None,
+        settings=settings.optimiser,
+        generators=[margins],
+        checkpoint=checkpoint,
+        label=f"train {subject.set} adaptor {subject.name}",
+    )
+    save_model(
+        output,
+        state=fitted.state,
+        history=fitted.history,
+        subject=subject,
+        settings=settings.model_dump(mode="json", exclude_none=True),
+        image_size=None,
+        inputs=inputs,
+        chosen_epoch=fitted.epoch,
+        chosen_by=f"lowest training loss: {-fitted.score:.4f}",
+    )
+    checkpoint.remove()

@@ -1,0 +1,220 @@
+"""The config: what it accepts, what it says of the rest, and that it survives the way to a job."""
+
+import copy
+import itertools
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from mstkd.config import Config, TableSettings, read_config, read_settings, validate
+from mstkd.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+MINIMAL = {
+    "groups": ["A", "B", "C"],
+    "data": {"image_size": 32, "synthetic": {}},
+    "backbones": {"small": {"blocks": [1, 1, 1, 1]}},
+    "teachers": {"backbones": ["small"]},
+    "students": {"backbone": "small"},
+}
+
+
+def edited(**edits):
+    """MINIMAL with `a__b=value` set at config["a"]["b"]."""
+    config = copy.deepcopy(MINIMAL)
+    for path, value in edits.items():
+        *parents, last = path.split("__")
+        place = config
+        for key in parents:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return config
+
+
+def shipped():
+    return sorted((ROOT / "config").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path):
+    read_config(path)
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_every_step_settings_survive_the_command_line(path):
+    config = read_config(path)
+    steps = [
+        config.pack_settings(Path("x"), config.groups[0]),
+        config.splits,
+        config.cache,
+        config.evaluation,
+        *(config.teacher_settings(name) for name in config.teachers.backbones),
+        *(config.adaptor_settings(name) for name in config.adaptors.architectures),
+        *(config.student_settings(name) for name in (*config.students.losses, "none")),
+    ]
+    if config.data.synthetic is not None:
+        steps.append(config.synthesize_settings())
+    for settings in steps:
+        assert read_settings(type(settings), settings.dump()) == settings
+
+
+def test_paper_config_is_the_paper():
+    config = read_config(ROOT / "config/paper.yaml")
+    teacher, adaptor = config.teacher_settings("iresnet34"), config.adaptor_settings("DLDP")
+    student = config.student_settings("EAF-KD")
+    assert config.groups == ("Asian", "African", "Caucasian", "Indian")  # section 4.3
+    assert (teacher.optimiser.epochs, teacher.optimiser.lr) == (52, 0.1)  # section 4.6
+    assert teacher.optimiser.milestones == (16, 28, 40, 50)
+    assert (adaptor.optimiser.epochs, adaptor.optimiser.lr) == (26, 1.0)
+    assert adaptor.optimiser.milestones == student.optimiser.milestones == (8, 14, 20, 25)
+    assert (student.optimiser.epochs, student.optimiser.lr) == (26, 0.1)
+    assert student.loss.kd_weight == 10000  # section 4.4
+    for settings in (teacher, adaptor, student):
+        assert settings.optimiser.batch_size == 128
+        assert settings.optimiser.momentum == 0.9
+        assert (settings.head.scale, settings.head.margin) == (64.0, 0.5)  # section 4.2
+    assert (teacher.head.margin_std, adaptor.head.margin_std) == (0.05, 0.0125)  # D3
+    assert student.backbone.architecture == "iresnet34"  # section 4.4
+    assert config.teachers.backbones == ("iresnet34", "iresnet50")
+    assert config.backbones["iresnet50"].dropout == 0.4  # D11
+
+
+def test_only_none_defaults_may_be_none():
+    """`exclude_none` would turn a None into a default that is something else."""
+    models = {type(getattr(read_config(shipped()[0]), name)) for name in ("data", "teachers")}
+    models |= {Config, TableSettings}
+    seen = set()
+    while models:
+        model = models.pop()
+        seen.add(model)
+        for field in model.model_fields.values():
+            if "None" in str(field.annotation):
+                assert field.default is None
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                models |= {field.annotation} - seen
+
+
+@pytest.mark.parametrize(
+    ("edits", "message"),
+    [
+        (
+            {"teachers__optimiser": {"epoch": 3}},
+            "config: teachers.optimiser.epoch: found unknown key 'epoch'; "
+            "expected did you mean 'epochs'?",
+        ),
+        (
+            {"data__synthetic__identities": 0},
+            "config: data.synthetic.identities: found 0; "
+            "expected Input should be greater than or equal to 1",
+        ),
+        (
+            {"students__losses": {"a-KD": {"kd_weigth": 3}}},
+            "config: students.losses.a-KD.kd_weigth: found unknown key 'kd_weigth'; "
+            "expected did you mean 'kd_weight'?",
+        ),
+        ({"groups": ["A", "A"]}, "an entry occurs twice"),
+        ({"groups": ["A", "B/../C"]}, "found 'B/../C'"),
+        ({"teachers__backbones": ["big"]}, "teachers.backbones: 'big' is not one of small"),
+        ({"data__train": "x"}, "either synthetic or folders of your own, not both"),
+        ({"data": {"image_size": 30, "synthetic": {}}}, "data.image_size: found 30"),
+        ({"backbones": {"iresnet34": {"blocks": [1, 1, 1]}}}, "backbones.iresnet34.blocks"),
+        ({"backbones": {"small": {}}}, "either architecture or blocks"),
+        ({"adaptors": {"architectures": {"SL": {"dropout": 0.1}}}}, "dropout is for DLDP only"),
+        ({"adaptors": {"architectures": {"XL": {}}}}, "found 'XL'"),
+        ({"evaluation": {"folds": 5}}, "evaluation.folds: must equal data.synthetic.folds"),
+        ({"teachers__optimiser": {"lr": "fast"}}, "teachers.optimiser.lr: found 'fast'"),
+        ({"data__synthetic": {"difficulty": {"Z": 1}}}, "no group 'Z'"),
+    ],
+)
+def test_faults_name_key_found_and_expected(edits, message):
+    with pytest.raises(InputError) as error:
+        validate(Config, edited(**edits), "config")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers():
+    optimiser = yaml.safe_load("{weight_decay: 5e-4, lr: 1e-1}")
+    assert optimiser["weight_decay"] == "5e-4", "else this test shows nothing"
+    config = validate(Config, edited(teachers__optimiser=optimiser), "config")
+    assert config.teachers.optimiser.weight_decay == 5e-4
+
+
+def test_names_fill_in_what_they_say():
+    config = validate(
+        Config,
+        edited(
+            backbones={"iresnet18": None, "small": {"blocks": [1, 1, 1, 1]}},
+            adaptors={"architectures": {"DLDP": {"dropout": 0.3}}},
+            students__losses={"a-KD": {}, "mixed": {"classification": True, "kd_weight": 5}},
+        ),
+        "config",
+    )
+    assert config.backbones["iresnet18"].architecture == "iresnet18"
+    assert config.adaptors.architectures["DLDP"].architecture == "DLDP"
+    assert not config.students.losses["a-KD"].classification
+    assert config.students.losses["mixed"].kd_weight == 5
+
+
+def test_teachers_of_each_set_follow_the_groups():
+    config = validate(Config, edited(), "config")
+    assert config.teachers_of("specialized") == ("T-A", "T-B", "T-C")
+    assert config.teachers_of("baseline") == ("BT-1", "BT-2", "BT-3")
+    assert config.training_groups("T-B") == ("B",)
+    assert config.selection_groups("T-B") == ("B",)
+    assert config.training_groups("BT-2") == ("A", "B", "C")
+    assert config.selection_groups("BT-2") == ("B",)
+    assert config.training_groups("T-all") == config.selection_groups("T-all") == ("A", "B", "C")
+
+
+def test_settings_hold_only_what_determines_the_output():
+    """An edit of one section must leave the other steps' text alone: Snakemake compares it."""
+    base = validate(Config, edited(), "config")
+    text = {
+        "teacher": lambda c: c.teacher_settings("small").dump(),
+        "SL": lambda c: c.adaptor_settings("SL").dump(),
+        "DLDP": lambda c: c.adaptor_settings("DLDP").dump(),
+        "a-KD": lambda c: c.student_settings("a-KD").dump(),
+        "EAF-KD": lambda c: c.student_settings("EAF-KD").dump(),
+        "none": lambda c: c.student_settings("none").dump(),
+    }
+    students = {"a-KD", "EAF-KD", "none"}
+    cases = [
+        ({"students__losses": {"a-KD": {"kd_weight": 1}, "EAF-KD": {}}}, {"a-KD"}),
+        ({"students__optimiser": {"epochs": 3}}, students),
+        ({"students__head": {"margin": 0.4}}, {"EAF-KD", "none"}),
+        (
+            {
+                "adaptors": {
+                    "architectures": {"SL": None, "DuL": None, "DLDP": {"dropout": 0.4}}
+                }
+            },
+            {"DLDP"},
+        ),
+        ({"teachers__optimiser": {"epochs": 3}}, {"teacher"}),
+        ({"report": {"decimals": 1}}, set()),
+        ({"seeds": [0, 1]}, set()),
+        ({"groups": ["B", "A", "C"]}, set()),
+    ]
+    for edits, expected in cases:
+        other = validate(Config, edited(**edits), "config")
+        assert {name for name, dump in text.items() if dump(base) != dump(other)} == expected
+
+
+def test_the_order_of_keys_changes_nothing():
+    orders = itertools.islice(itertools.permutations(MINIMAL.items()), 5)
+    dumps = {validate(Config, dict(order), "c").teacher_settings("small").dump() for order in orders}
+    assert len(dumps) == 1
+
+
+def test_a_settings_file_that_is_missing_or_broken_is_named(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_config(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("a: [1")
+    with pytest.raises(InputError, match=r"broken\.yaml: found .*expected JSON or YAML"):
+        read_config(broken)
+    with pytest.raises(InputError, match="--settings: found"):
+        read_settings(Config, "{")

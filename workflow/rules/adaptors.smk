@@ -1,0 +1,21 @@
+rule train_adaptor:
+    input:
+        cache="results/embeddings/{backbone}/{set}/seed{seed}.h5",
+    output:
+        model="results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors",
+        record="results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.json",
+        history="results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/history.csv",
+    log:
+        "results/logs/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=1,
+    params:
+        settings=adaptor_settings,
+    shell:
+        "mstkd --log {log:q} train-adaptor --settings {params.settings:q}"
+        " --cache {input.cache:q} --backbone {wildcards.backbone} --set {wildcards.set}"
+        " --name {wildcards.adaptor} --seed {wildcards.seed}"
+        " --threads {threads} --output {output.model:q}"

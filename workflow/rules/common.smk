@@ -1,0 +1,118 @@
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from mstkd.config import Config, validate
+from mstkd.errors import InputError
+
+# Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+)
+
+try:
+    CONFIG = validate(
+        Config, config, " + ".join(map(str, workflow.configfiles)) or "config"
+    )
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+SYNTHETIC = CONFIG.data.synthetic is not None
+TRAIN_ROOT = Path("results/data/train") if SYNTHETIC else CONFIG.data.train
+VERIFICATION_ROOT = (
+    Path("results/data/verification") if SYNTHETIC else CONFIG.data.verification
+)
+DATA_INDEX = ["results/data/index.csv"] if SYNTHETIC else []
+TRAIN_PACKS = expand("results/packs/train/{group}.h5", group=CONFIG.groups)
+VERIFICATION_PACKS = expand(
+    "results/packs/verification/{group}.h5", group=CONFIG.groups
+)
+# Eight teachers are ready at once: as many threads each as leave no core idle and none shared.
+TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
+
+
+wildcard_constraints:
+    group="|".join(CONFIG.groups),
+    backbone="|".join(CONFIG.backbones),
+    set="specialized|baseline|single|none",
+    teacher=r"[^/]+",
+    adaptor=r"[^/]+",
+    loss=r"[^/]+",
+    seed=r"-?\d+",
+
+
+def teacher_packs(wildcards):
+    return expand(
+        "results/packs/train/{group}.h5",
+        group=CONFIG.training_groups(wildcards.teacher),
+    )
+
+
+def teacher_selection(wildcards):
+    if CONFIG.teachers.selection.rule == "last":
+        return []
+    return expand(
+        "results/packs/verification/{group}.h5",
+        group=CONFIG.selection_groups(wildcards.teacher),
+    )
+
+
+def student_selection(wildcards):
+    return [] if CONFIG.students.selection.rule == "last" else VERIFICATION_PACKS
+
+
+def set_teachers(wildcards):
+    return expand(
+        "results/teachers/{{backbone}}/{{set}}/{teacher}/seed{{seed}}/model.safetensors",
+        teacher=CONFIG.teachers_of(wildcards.set),
+    )
+
+
+def student_cache(wildcards):
+    if wildcards.set == "none":
+        return []
+    return "results/embeddings/{backbone}/{set}/seed{seed}.h5"
+
+
+def student_adaptor(wildcards):
+    if wildcards.adaptor not in CONFIG.adaptors.architectures:
+        return []
+    return "results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
+
+
+def synthesize_settings(wildcards):
+    return CONFIG.synthesize_settings().dump()
+
+
+def train_pack_settings(wildcards):
+    return CONFIG.pack_settings(TRAIN_ROOT, wildcards.group).dump()
+
+
+def verification_pack_settings(wildcards):
+    return CONFIG.pack_settings(VERIFICATION_ROOT, wildcards.group).dump()
+
+
+def split_settings(wildcards):
+    return CONFIG.splits.dump()
+
+
+def teacher_settings(wildcards):
+    return CONFIG.teacher_settings(wildcards.backbone).dump()
+
+
+def cache_settings(wildcards):
+    return CONFIG.cache.dump()
+
+
+def adaptor_settings(wildcards):
+    return CONFIG.adaptor_settings(wildcards.adaptor).dump()
+
+
+def student_settings(wildcards):
+    return CONFIG.student_settings(wildcards.loss).dump()
+
+
+def evaluation_settings(wildcards):
+    return CONFIG.evaluation.dump()

@@ -1,0 +1,101 @@
+if SYNTHETIC:
+
+    rule synthesize:
+        output:
+            index="results/data/index.csv",
+        log:
+            "results/logs/synthesize.log",
+        conda:
+            "../../envs/mstkd.yaml"
+        threads: 2
+        params:
+            settings=synthesize_settings,
+        shell:
+            "mstkd --log {log:q} synthesize --settings {params.settings:q}"
+            " --threads {threads} --output results/data"
+
+
+rule pack_train:
+    input:
+        index=DATA_INDEX,
+    output:
+        pack="results/packs/train/{group}.h5",
+    log:
+        "results/logs/pack_train/{group}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: 1
+    params:
+        settings=train_pack_settings,
+    shell:
+        "mstkd --log {log:q} pack-train --settings {params.settings:q}"
+        " --threads {threads} --output {output.pack:q}"
+
+
+rule pack_verification:
+    input:
+        index=DATA_INDEX,
+    output:
+        pack="results/packs/verification/{group}.h5",
+    log:
+        "results/logs/pack_verification/{group}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: 1
+    params:
+        settings=verification_pack_settings,
+    shell:
+        "mstkd --log {log:q} pack-verification --settings {params.settings:q}"
+        " --threads {threads} --output {output.pack:q}"
+
+
+# A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
+rule split_specialized:
+    input:
+        packs="results/packs/train/{group}.h5",
+    output:
+        splits="results/splits/specialized/T-{group}.csv",
+    log:
+        "results/logs/split_specialized/{group}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    params:
+        settings=split_settings,
+    shell:
+        "mstkd --log {log:q} split --settings {params.settings:q}"
+        " --packs {input.packs:q} --outputs {output.splits:q}"
+
+
+rule split_baseline:
+    input:
+        packs=TRAIN_PACKS,
+    output:
+        splits=expand(
+            "results/splits/baseline/{teacher}.csv",
+            teacher=CONFIG.teachers_of("baseline"),
+        ),
+    log:
+        "results/logs/split_baseline.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    params:
+        settings=split_settings,
+    shell:
+        "mstkd --log {log:q} split --settings {params.settings:q}"
+        " --packs {input.packs:q} --outputs {output.splits:q}"
+
+
+rule split_single:
+    input:
+        packs=TRAIN_PACKS,
+    output:
+        splits="results/splits/single/T-all.csv",
+    log:
+        "results/logs/split_single.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    params:
+        settings=split_settings,
+    shell:
+        "mstkd --log {log:q} split --settings {params.settings:q}"
+        " --packs {input.packs:q} --outputs {output.splits:q}"

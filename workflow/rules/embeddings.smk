@@ -1,0 +1,19 @@
+rule cache_embeddings:
+    input:
+        teachers=set_teachers,
+        packs=TRAIN_PACKS,
+    output:
+        cache="results/embeddings/{backbone}/{set}/seed{seed}.h5",
+    log:
+        "results/logs/cache_embeddings/{backbone}-{set}-seed{seed}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=1,
+    params:
+        settings=cache_settings,
+    shell:
+        "mstkd --log {log:q} cache-embeddings --settings {params.settings:q}"
+        " --teachers {input.teachers:q} --packs {input.packs:q}"
+        " --threads {threads} --output {output.cache:q}"

@@ -1,0 +1,21 @@
+rule evaluate:
+    input:
+        model="results/{model}/model.safetensors",
+        record="results/{model}/model.json",
+        packs=VERIFICATION_PACKS,
+    output:
+        scores="results/{model}/scores.h5",
+        metrics="results/{model}/metrics.json",
+    log:
+        "results/logs/evaluate/{model}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=1,
+    params:
+        settings=evaluation_settings,
+    shell:
+        "mstkd --log {log:q} evaluate --settings {params.settings:q}"
+        " --model {input.model:q} --packs {input.packs:q}"
+        " --threads {threads} --scores {output.scores:q} --metrics {output.metrics:q}"

@@ -1,0 +1,23 @@
+rule train_teacher:
+    input:
+        packs=teacher_packs,
+        selection=teacher_selection,
+        split="results/splits/{set}/{teacher}.csv",
+    output:
+        model="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
+        record="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
+        history="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
+    log:
+        "results/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=1,
+    params:
+        settings=teacher_settings,
+    shell:
+        "mstkd --log {log:q} train-teacher --settings {params.settings:q}"
+        " --packs {input.packs:q} --selection {input.selection:q} --split {input.split:q}"
+        " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.teacher}"
+        " --seed {wildcards.seed} --threads {threads} --output {output.model:q}"
