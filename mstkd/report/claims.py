@@ -14,7 +14,7 @@ from typing import Literal
 from mstkd import __version__
 from mstkd.records import Record
 from mstkd.report.bootstrap import fold_weights
-from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs
+from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs, sample_of
 from mstkd.report.rows import SUMMARIES, read_rows
 from mstkd.report.statements import (
     Statement,
