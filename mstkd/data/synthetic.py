@@ -1,76 +1,52 @@
-"""Procedural faces: the embedded stand-in for BUPT-Balancedface and RFW, which are licensed.
+"""The embedded data set: procedural faces in the layouts of BUPT-Balancedface and of RFW.
 
-The faces are drawings. A group is a name of the config with an arbitrary, unnatural tint, head
-shape and backdrop, and with its own few factors by which its identities differ; it stands for no
+Those two are licensed; these are drawings. A group is a name of the config with an arbitrary,
+unnatural tint and with its own few factors by which its identities differ. It stands for no
 people, and nothing measured on it says anything about people.
-Shapes: N images, I identities, M images of each, F factors, K nuisances, P pixels of an image.
+Shapes: I identities, M images of each, F factors, K nuisances, H = W the image size.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import functools
 import hashlib
 import io
 import itertools
-import math
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from mstkd import atomic
 from mstkd.config import SynthesizeSettings
+from mstkd.data.faces import (
+    FACTORS,
+    NUISANCE_COLUMNS,
+    NUISANCES,
+    Bytes,
+    Floats,
+    group_look,
+    render,
+)
 from mstkd.errors import InputError
 from mstkd.progress import progress
 
-Floats = NDArray[np.floating[Any]]
-Bytes = NDArray[np.uint8]
 Part = Literal["train", "verification"]
-
 PARTS: tuple[Part, ...] = ("train", "verification")
-MARKER = ".mstkd-synthetic"
-UNINFORMATIVE_STD = 0.2  # of a factor that is not its group's; 1 of one that is
-IMAGES_PER_TASK = 256
-VALUES_AT_ONCE = 1 << 15  # pixels drawn together: the arrays of one step stay in the cache
 
-# Lowest and highest value; lengths are in half image sides, hues and lights in [0, 1].
-FACTORS: dict[str, tuple[float, float]] = {
-    "head_width": (0.44, 0.60),
-    "head_height": (0.60, 0.76),
-    "jaw": (0.05, 0.50),  # how much narrower the chin is
-    "skin_hue": (-0.07, 0.07),  # from the group's
-    "skin_light": (0.60, 0.98),
-    "hair_light": (0.10, 0.85),
-    "hair_hue": (-0.25, 0.25),  # from the group's
-    "hair_volume": (0.03, 0.22),
-    "hair_length": (0.10, 0.95),
-    "fringe": (-0.52, -0.24),
-    "parting": (-0.45, 0.45),
-    "eye_spacing": (0.18, 0.29),
-    "eye_size": (0.08, 0.145),
-    "eye_slant": (-0.40, 0.40),
-    "eye_height": (-0.10, 0.06),
-    "iris_hue": (0.05, 0.70),
-    "iris_size": (0.42, 0.80),  # of the eye
-    "brow_thickness": (0.014, 0.060),
-    "brow_tilt": (-0.35, 0.35),
-    "brow_height": (0.11, 0.21),
-    "nose_width": (0.05, 0.14),
-    "nose_length": (0.16, 0.31),
-    "mouth_width": (0.12, 0.27),
-    "lip_thickness": (0.025, 0.080),
-    "mouth_height": (0.37, 0.50),
-    "lip_hue": (0.80, 1.10),
-    "mark_place": (0.0, 1.0),  # from one temple around the chin to the other
-    "freckles": (0.0, 0.55),
-}
+INDEX = "index.csv"
+MARKER = ".mstkd-synthetic"  # says that the tree is ours to remove
+UNINFORMATIVE_STD = 0.2  # of a factor that is not its group's; 1 of one that is
+PATCH_PROBABILITY = 0.15  # of something in front of the face, at difficulty 1
+IMAGES_PER_TASK = 256
 
 # Four disjoint sets, strong factors before subtle ones, each with colour, shape and place.
 INFORMATIVE = tuple(
@@ -83,38 +59,8 @@ INFORMATIVE = tuple(
     )
 )
 
-# Standard deviation of each image's departure from a neutral portrait, at difficulty 1.
-NUISANCES: dict[str, float] = {
-    "rotation": 0.11,  # radians
-    "shift_x": 0.05,
-    "shift_y": 0.05,
-    "yaw": 0.045,  # shift of the inner features against the head
-    "pitch": 0.03,
-    "scale": 0.05,
-    "mouth_open": 0.03,
-    "mouth_curve": 0.6,
-    "brow_raise": 0.02,
-    "eye_open": 0.18,
-    "gaze": 0.25,
-    "light_x": 0.22,
-    "light_y": 0.16,
-    "brightness": 0.12,
-    "contrast": 0.12,
-    "red_cast": 0.05,
-    "blue_cast": 0.05,
-    "backdrop_hue": 0.10,
-    "backdrop_light": 0.12,
-    "cloth_hue": 0.30,
-    "blur": 0.025,  # widens every edge
-    "noise": 0.025,
-    "patch_x": 0.40,
-    "patch_y": 0.40,
-    "patch_hue": 0.30,
-    "patch_shape": 0.60,
-}
-# "patch" is 0 or 1; "grain" seeds the noise of the image.
-NUISANCE_COLUMNS = (*NUISANCES, "patch", "grain")
-PATCH_PROBABILITY = 0.15
+# Where the mean of a group may lie elsewhere: hair and marks, nothing that a stereotype is about.
+STYLE = ("hair_volume", "hair_length", "fringe", "parting", "mark_place", "freckles", "jaw")
 
 
 def _generator(*key: object) -> np.random.Generator:
@@ -138,18 +84,21 @@ def informative_factors(settings: SynthesizeSettings, group: str) -> tuple[str, 
 def identity_latents(
     settings: SynthesizeSettings, group: str, *, part: Part, identities: Sequence[int]
 ) -> Floats:
-    """Factors of the identities with these numbers, (I, F), normal about 0."""
+    """Factors of the identities with these numbers, (I, F), for `render`."""
     informative = informative_factors(settings, group)
-    std = np.where([name in informative for name in FACTORS], 1.0, UNINFORMATIVE_STD)
-    draws = (_generator(settings.seed, "latents", group, part, number) for number in identities)
-    return np.stack([generator.standard_normal(len(FACTORS)) for generator in draws]) * std
+    own = np.array([name in informative for name in FACTORS])
+    style = _generator(settings.seed, "style", group).uniform(-1.2, 1.2, len(FACTORS))
+    mean = np.where(~own & np.array([name in STYLE for name in FACTORS]), style, 0.0)
+    streams = (_generator(settings.seed, "latents", group, part, number) for number in identities)
+    draws = np.stack([generator.standard_normal(len(FACTORS)) for generator in streams])
+    return mean + draws * np.where(own, 1.0, UNINFORMATIVE_STD)
 
 
 def identity_nuisances(
     settings: SynthesizeSettings, group: str, *, part: Part, identities: Sequence[int]
 ) -> Floats:
-    """Nuisances of all images of these identities, (I, M, K); zeros are a neutral portrait."""
-    images = settings.images_per_identity if part == "train" else settings.verification_images
+    """Nuisances of all images of these identities, (I, M, K), for `render`."""
+    images = _images(settings, part)
     strength = settings.difficulty.get(group, 1.0)
     nuisances = np.empty((len(identities), images, len(NUISANCE_COLUMNS)))
     for row, number in zip(nuisances, identities, strict=True):
@@ -161,221 +110,240 @@ def identity_nuisances(
     return nuisances
 
 
+def faces(
+    settings: SynthesizeSettings, group: str, *, part: Part, identities: Sequence[int]
+) -> Bytes:
+    """All images of these identities, (I, M, H, W, 3)."""
+    latents = identity_latents(settings, group, part=part, identities=identities)  # (I, F)
+    nuisances = identity_nuisances(settings, group, part=part, identities=identities)  # (I, M, K)
+    count, images, _ = nuisances.shape
+    drawn = render(
+        latents.repeat(images, axis=0),
+        nuisances.reshape(count * images, -1),
+        look=group_look(settings.groups.index(group)),
+        size=settings.image_size,
+    )
+    return drawn.reshape(count, images, *drawn.shape[1:])
+
+
+def sample_sheet(settings: SynthesizeSettings, *, per_group: int = 10, size: int = 96) -> Bytes:
+    """A picture of verification faces: two rows a group, a column an identity (RGB, uint8)."""
+    settings = settings.model_copy(update={"image_size": size, "verification_images": 2})
+    rows = []
+    for group in settings.groups:
+        drawn = faces(settings, group, part="verification", identities=range(per_group))
+        rows.append(drawn.transpose(1, 2, 0, 3, 4).reshape(2 * size, per_group * size, 3))
+    return np.concatenate(rows)
+
+
+# ---------------------------------------------------------------- pairs
+
+
 @dataclass(frozen=True)
-class GroupLook:
-    """What all faces of a group share. Hues stay clear of those that human skin has."""
+class Pair:
+    """Two images, each an identity and the number of its image from 1 on."""
 
-    skin_hue: float
-    skin_saturation: float
-    hair_hue: float
-    backdrop_hue: float
-    breadth: float  # added to the head's half width
+    first: str
+    first_image: int
+    second: str
+    second_image: int
 
-
-def group_look(position: int) -> GroupLook:
-    """The arbitrary look of the group at this place in the config; 0 is teal."""
-    turn = (0.45 + position * (math.sqrt(5) - 1) / 2) % 1.0  # golden ratio: never close together
-    hue = 0.14 + 0.8 * turn
-    return GroupLook(
-        skin_hue=hue,
-        skin_saturation=(0.38, 0.50, 0.42, 0.30)[position % 4],
-        hair_hue=hue + 0.42,
-        backdrop_hue=hue + 0.62,
-        breadth=(0.0, 0.03, -0.03)[position % 3],
-    )
+    def line(self) -> str:
+        """The pair in RFW's form: the identity stands once where it is the same."""
+        fields: tuple[object, ...] = (self.first, self.first_image, self.second_image)
+        if self.first != self.second:
+            fields = (self.first, self.first_image, self.second, self.second_image)
+        return "\t".join(map(str, fields))
 
 
-# ---------------------------------------------------------------- drawing
+def verification_pairs(
+    identities: Sequence[str],
+    *,
+    images: int,
+    folds: int,
+    pairs_per_fold: int,
+    generator: np.random.Generator,
+) -> list[Pair]:
+    """Pairs fold by fold: `pairs_per_fold` genuine ones, then as many impostor ones.
 
+    No pair occurs twice, and no identity in two folds.
 
-def _rgb(hue: Any, saturation: Any, value: Any) -> Floats:
-    """Colours (N, 3, 1) from hue (any turn), saturation and value of shape (N, 1)."""
-    hue, saturation, value = np.broadcast_arrays(hue, saturation, np.clip(value, 0, 1))
-    ramps = [np.abs((hue + shift) % 1.0 * 6 - 3) - 1 for shift in (0, 2 / 3, 1 / 3)]
-    channels = [value * (1 - saturation * (1 - np.clip(ramp, 0, 1))) for ramp in ramps]
-    return np.stack(channels, axis=1).astype(np.float32)
-
-
-def _soft(depth: Floats, edge: Floats) -> Floats:
-    """Coverage from the depth inside an outline: smoothstep over a band as wide as `edge`."""
-    cover = depth / edge
-    cover += 0.5
-    np.clip(cover, 0, 1, out=cover)
-    return cover * cover * (3 - 2 * cover)
-
-
-def _ellipse(x: Floats, y: Floats, *, width: Any, height: Any, edge: Floats) -> Floats:
-    depth = 1 - np.square(x * (1 / width)) - np.square(y * (1 / height))
-    return _soft(depth, edge * (2 / np.minimum(width, height)))
-
-
-class _Canvas:
-    """Images in the making, (N, 3, P), with the coordinates of their pixels.
-
-    `u`, `v` are those of the head, right and down from its centre; `x` is that of the features
-    of the face, which a turn of the head shifts; `side` is |x|, for what comes in pairs.
+    Raises:
+        InputError: the smallest fold has fewer pairs than asked for.
     """
-
-    def __init__(self, traits: Mapping[str, Floats], size: int, look: GroupLook) -> None:
-        t = traits
-        self.traits, self.look = traits, look
-        centres = ((np.arange(size, dtype=np.float32) + 0.5) * 2 / size - 1).astype(np.float32)
-        self.column, self.row = np.tile(centres, size)[None], np.repeat(centres, size)[None]
-        across, down = self.column - t["shift_x"], self.row - t["shift_y"]  # (N, P)
-        cosine, sine = np.cos(t["rotation"]) / (1 + t["scale"]), np.sin(t["rotation"])
-        self.u, self.v = across * cosine + down * sine, down * cosine - across * sine
-        self.x, self.y = self.u - t["yaw"], self.v - t["pitch"]
-        self.side = np.abs(self.x)
-        self.edge = 3 / size + np.abs(t["blur"])  # (N, 1); a pixel is 2 / size wide
-        hue = look.backdrop_hue + t["backdrop_hue"]
-        light = 0.62 + t["backdrop_light"] - 0.12 * self.row  # (N, P)
-        self.image = _rgb(hue, 0.28, np.ones_like(hue)) * light[:, None]  # (N, 3, P)
-        self.skin = _rgb(
-            look.skin_hue + t["skin_hue"], look.skin_saturation, t["skin_light"]
-        )  # (N, 3, 1)
-        self.hair = _rgb(look.hair_hue + t["hair_hue"], 0.55, t["hair_light"])
-
-    def paint(self, cover: Floats, colour: Any) -> None:
-        """Lay a colour (N, 3, 1) over the images where `cover` (N, P) is 1."""
-        self.image += cover[:, None] * (colour - self.image)
-
-    def shade(self, factor: Floats) -> None:
-        self.image *= factor[:, None]
-
-
-def _draw_head(canvas: _Canvas) -> None:
-    t, u, v, edge = canvas.traits, canvas.u, canvas.v, canvas.edge
-    width, height = t["head_width"] + canvas.look.breadth, t["head_height"]
-    down = v - 0.05
-    volume = t["hair_volume"]
-    below = np.where(v < 0, height + volume, np.maximum(t["hair_length"], 0.3))
-    canvas.paint(
-        _ellipse(u, v, width=width + 0.02 + volume, height=below, edge=edge), canvas.hair * 0.72
+    smallest = len(identities) // folds
+    possible = min(
+        smallest * (images * (images - 1) // 2), smallest * (smallest - 1) // 2 * images**2
     )
-    cloth = _rgb(canvas.look.backdrop_hue + 0.3 + t["cloth_hue"], 0.5, 0.55)
-    neck = _soft(np.minimum(0.24 - np.abs(u), v - 0.4), edge)
-    canvas.paint(neck, canvas.skin * 0.72)
-    canvas.paint(_ellipse(u, v - 1.25, width=0.95, height=0.42, edge=edge), cloth)
-    ears = _ellipse(np.abs(u) - width, down - 0.02, width=0.075, height=0.14, edge=edge)
-    canvas.paint(ears, canvas.skin * 0.82)
-    narrowing = 1 - t["jaw"] * np.square(np.clip(down / height, 0, 1))
-    inside = 1 - np.square(u / (width * narrowing)) - np.square(down / height)
-    cover = _soft(inside, edge * (2 / width))
-    tone = 0.80 + 0.20 * np.clip(inside * 1.6, 0, 1)  # rounder: darker towards the outline
-    canvas.image += cover[:, None] * (canvas.skin * tone[:, None] - canvas.image)
-    spots = np.sin(31 * canvas.x) * np.sin(29 * canvas.y + 9 * canvas.x)
-    spots = np.clip(spots * 2.5 - 1, 0, 1) * np.clip(1.2 - 14 * np.square(canvas.y - 0.16), 0, 1)
-    canvas.paint(spots * cover * t["freckles"], canvas.skin * 0.45)
+    if pairs_per_fold > possible:
+        raise InputError(
+            "data.synthetic.pairs_per_fold",
+            found=pairs_per_fold,
+            expected=f"at most {possible}: {len(identities)} verification_identities in {folds} "
+            f"folds, {images} verification_images each",
+        )
+    numbers = range(1, images + 1)
+    pairs = []
+    for fold in np.array_split(np.arange(len(identities)), folds):
+        names = [identities[index] for index in fold]
+        within = list(itertools.combinations(numbers, 2))
+        between = list(itertools.combinations(names, 2))
+        for drawn in _draw(len(names) * len(within), pairs_per_fold, generator):
+            name, (first, second) = names[drawn // len(within)], within[drawn % len(within)]
+            pairs.append(Pair(name, first, name, second))
+        for drawn in _draw(len(between) * images**2, pairs_per_fold, generator):
+            (name, other), image = between[drawn // images**2], drawn % images**2
+            pairs.append(Pair(name, image // images + 1, other, image % images + 1))
+    return pairs
 
 
-def _draw_nose_and_mouth(canvas: _Canvas) -> None:
-    t, x, y, edge = canvas.traits, canvas.x, canvas.y, canvas.edge
-    width, tip = t["nose_width"], t["nose_length"]
-    along = np.clip((y + 0.05) / (tip + 0.05), 0, 1)
-    ridge = width * (0.25 + 0.75 * along * along)
-    canvas.paint(
-        0.45 * _soft(np.minimum(ridge - canvas.side, tip - y), edge * 1.5) * along,
-        canvas.skin * 0.70,
+def _draw(population: int, count: int, generator: np.random.Generator) -> list[int]:
+    """Different numbers below `population`, in rising order."""
+    return sorted(map(int, generator.choice(population, count, replace=False)))
+
+
+# ---------------------------------------------------------------- files
+
+
+def _images(settings: SynthesizeSettings, part: Part) -> int:
+    return settings.images_per_identity if part == "train" else settings.verification_images
+
+
+def _identities(settings: SynthesizeSettings, part: Part) -> int:
+    return settings.identities if part == "train" else settings.verification_identities
+
+
+def _name(group: str, part: Part, number: int) -> str:
+    return f"{group}.{part[0]}{number:05}"  # a group's name has no dot: no two are alike
+
+
+def _paths(settings: SynthesizeSettings, group: str, part: Part, number: int) -> list[Path]:
+    """Where the images of an identity lie below the output folder."""
+    name, images = _name(group, part, number), range(_images(settings, part))
+    if part == "train":
+        return [Path("train", group, name, f"{image:03}.jpg") for image in images]
+    folder = Path("verification", "data", group, name)
+    return [folder / f"{name}_{image + 1:04}.jpg" for image in images]
+
+
+@dataclass(frozen=True)
+class _Task:
+    group: str
+    part: Part
+    identities: range
+
+
+def _tasks(settings: SynthesizeSettings) -> Iterator[_Task]:
+    for group, part in itertools.product(settings.groups, PARTS):
+        step = max(1, IMAGES_PER_TASK // _images(settings, part))
+        numbers = range(_identities(settings, part))
+        for start in numbers[::step]:
+            yield _Task(group, part, numbers[start : start + step])
+
+
+def _write_images(task: _Task, settings: SynthesizeSettings, output: Path) -> int:
+    drawn = faces(settings, task.group, part=task.part, identities=task.identities)
+    for number, images in zip(task.identities, drawn, strict=True):
+        paths = _paths(settings, task.group, task.part, number)
+        (output / paths[0]).parent.mkdir(parents=True)
+        for path, image in zip(paths, images, strict=True):
+            # Colour is not halved: at 32 pixels it would be a smear.
+            Image.fromarray(image).save(output / path, quality=settings.jpeg_quality, subsampling=0)
+    return drawn.shape[0] * drawn.shape[1]
+
+
+@contextlib.contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterable[int]]]:
+    if workers == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield pool.map
+
+
+def _clear(output: Path) -> None:
+    """Remove a former set of ours, its index first, and mark the folder."""
+    marker = output / MARKER
+    for path in (output / INDEX, *(output / part for part in PARTS)):
+        if path.is_symlink() or (path.exists() and not marker.is_file()):
+            raise InputError(
+                path, found="something that mstkd did not write", expected="an empty folder"
+            )
+    output.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(marker, "Written by mstkd synthesize, which may remove what lies here.\n")
+    (output / INDEX).unlink(missing_ok=True)
+    for part in PARTS:
+        if (output / part).exists():
+            shutil.rmtree(output / part)
+
+
+def _write_lists(settings: SynthesizeSettings, group: str, output: Path) -> None:
+    """RFW's three text files of a group."""
+    numbers = range(settings.verification_identities)
+    names = [_name(group, "verification", number) for number in numbers]
+    pairs = verification_pairs(
+        names,
+        images=settings.verification_images,
+        folds=settings.folds,
+        pairs_per_fold=settings.pairs_per_fold,
+        generator=_generator(settings.seed, "pairs", group),
     )
-    shine = _ellipse(x, y - tip * 0.6, width=width * 0.35, height=tip * 0.5, edge=edge * 2)
-    canvas.paint(0.35 * shine, canvas.skin * 0.6 + 0.4)
-    nostril = _ellipse(
-        canvas.side - 0.55 * width, y - tip, width=0.38 * width, height=0.022, edge=edge
-    )
-    canvas.paint(0.8 * nostril, canvas.skin * 0.38)
-
-    wide, thick = t["mouth_width"], t["lip_thickness"]
-    gape = np.maximum(t["mouth_open"], 0)
-    level = y - t["mouth_height"] + t["mouth_curve"] * np.square(x)
-    lips = _ellipse(x, level, width=wide, height=thick + gape, edge=edge)
-    canvas.paint(lips, _rgb(t["lip_hue"], 0.60, 0.40 + 0.45 * t["skin_light"]))
-    slit = _ellipse(x, level, width=wide * 0.86, height=0.012 + gape, edge=edge)
-    canvas.paint(0.85 * slit, _rgb(t["lip_hue"], 0.55, 0.18))
-
-
-def _draw_eyes(canvas: _Canvas) -> None:
-    t, edge = canvas.traits, canvas.edge
-    width = t["eye_size"]
-    height = width * 0.62 * np.maximum(1 + t["eye_open"], 0.35)
-    x = canvas.side - t["eye_spacing"]
-    level = canvas.y - t["eye_height"]
-    y = level + t["eye_slant"] * x
-    almond = 1 - np.square(x / width)
-    lid = _soft(1.25 * almond * height - np.abs(y + 0.02) + 0.012, edge)
-    canvas.paint(lid, canvas.skin * 0.30)
-    white = _soft(almond * height - np.abs(y), edge)
-    canvas.paint(white, np.float32(0.95))
-    radius = width * t["iris_size"] * 0.78
-    glance = x - np.sign(canvas.x) * (t["gaze"] * width * 0.5)
-    iris = _ellipse(glance, y, width=radius, height=radius, edge=edge)
-    canvas.paint(iris * white, _rgb(t["iris_hue"], 0.75, 0.62))
-    pupil = _ellipse(glance, y, width=radius * 0.5, height=radius * 0.5, edge=edge)
-    canvas.paint(pupil * white, np.float32(0.05))
-
-    above = level + t["brow_height"] + np.maximum(t["brow_raise"], -0.04)
-    arch = above + t["brow_tilt"] * x + 2.2 * np.square(x)
-    brow = _ellipse(
-        x - 0.01, arch, width=0.04 + 1.05 * width, height=t["brow_thickness"], edge=edge
-    )
-    canvas.paint(brow, canvas.hair * 0.62)
+    images = [
+        f"{path.name}\t{number}"
+        for number in numbers
+        for path in _paths(settings, group, "verification", number)
+    ]
+    lists = {
+        "pairs": [pair.line() for pair in pairs],
+        "people": [f"{name}\t{settings.verification_images}" for name in names],
+        "images": images,
+    }
+    folder = output / "verification" / "txts" / group
+    for kind, lines in lists.items():
+        atomic.write_text(folder / f"{group}_{kind}.txt", "".join(f"{line}\n" for line in lines))
 
 
-def _draw_fringe_and_mark(canvas: _Canvas) -> None:
-    t, x, u, edge = canvas.traits, canvas.x, canvas.u, canvas.edge
-    width, volume = t["head_width"] + canvas.look.breadth, t["hair_volume"]
-    hairline = t["fringe"] + t["parting"] * x + 1.1 * np.square(x)
-    crown = _ellipse(
-        u, canvas.v, width=width + 0.02 + volume, height=t["head_height"] + volume, edge=edge
-    )
-    cover = crown * _soft(hairline - canvas.y, edge)
-    strands = 1 + 0.10 * np.sin(26 * u + 7 * canvas.v)
-    canvas.image += cover[:, None] * (canvas.hair * strands[:, None] - canvas.image)
-
-    turn = (t["mark_place"] - 0.5) * 4.4
-    across, down = 0.33 * np.sin(turn), 0.12 + 0.42 * np.cos(turn)
-    mark = _ellipse(x - across, canvas.y - down, width=0.042, height=0.042, edge=edge)
-    canvas.paint(0.85 * mark, canvas.skin * 0.22)
+def _index(settings: SynthesizeSettings) -> str:
+    rows = [
+        (part, group, _name(group, part, number), path.as_posix())
+        for part, group in itertools.product(PARTS, settings.groups)
+        for number in range(_identities(settings, part))
+        for path in _paths(settings, group, part, number)
+    ]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("part", "group", "identity", "path"))
+    writer.writerows(sorted(rows))
+    return text.getvalue()
 
 
-def _draw_light_and_patch(canvas: _Canvas) -> None:
-    t, edge = canvas.traits, canvas.edge
-    canvas.shade(1 + t["light_x"] * canvas.column + t["light_y"] * canvas.row)
-    x, y = canvas.column - t["patch_x"], canvas.row - t["patch_y"]
-    shape = np.exp(t["patch_shape"])
-    patch = t["patch"] * _ellipse(x, y, width=0.24 * shape, height=0.24 / shape, edge=edge)
-    canvas.paint(patch, _rgb(t["patch_hue"], 0.4, 0.6))
-    casts = (1 + t["red_cast"], 1 + 0 * t["red_cast"], 1 + t["blue_cast"])
-    canvas.image *= np.stack(casts, axis=1) * np.exp2(t["brightness"] * 1.5)[:, None]
-    canvas.image += t["contrast"][:, None] * (canvas.image - 0.5)
+def synthesize(settings: SynthesizeSettings, *, output: Path, workers: int = 1) -> None:
+    """Write the training tree and the verification set of every group under `output`.
 
+    `index.csv` comes last: where it stands, everything does. A former set is removed.
 
-def _traits(latents: Floats, nuisances: Floats) -> dict[str, Floats]:
-    """All factors, squashed to their ranges, and all nuisances by name, each (N, 1)."""
-    low, high = np.array(list(FACTORS.values())).T
-    factors = (low + high) / 2 + (high - low) / 2 * np.tanh(0.8 * latents)
-    columns = np.concatenate((factors, nuisances), axis=1).T[:, :, None].astype(np.float32)
-    return dict(zip((*FACTORS, *NUISANCE_COLUMNS), columns, strict=True))
-
-
-def render(latents: Floats, nuisances: Floats, *, look: GroupLook, size: int) -> Bytes:
-    """Draw faces: latents (N, F) and nuisances (N, K) to RGB images (N, size, size, 3), uint8.
-
-    Coordinates are continuous: the same face comes out at every size.
+    Raises:
+        InputError: more pairs than the identities allow, or files below `output` that are not
+            ours.
     """
-    images = np.empty((len(latents), size, size, 3), np.uint8)
-    step = max(1, VALUES_AT_ONCE // size**2)
-    for start in range(0, len(latents), step):
-        part = slice(start, start + step)
-        canvas = _Canvas(_traits(latents[part], nuisances[part]), size, look)
-        _draw_head(canvas)
-        _draw_nose_and_mouth(canvas)
-        _draw_eyes(canvas)
-        _draw_fringe_and_mark(canvas)
-        _draw_light_and_patch(canvas)
-        for image, row in zip(canvas.image, nuisances[part], strict=True):
-            grain = np.random.default_rng(int(row[NUISANCE_COLUMNS.index("grain")]))
-            noise = grain.standard_normal(image.shape, np.float32)
-            image += np.float32(row[NUISANCE_COLUMNS.index("noise")]) * noise
-        flat = np.clip(canvas.image * 255 + 0.5, 0, 255).astype(np.uint8)  # (N, 3, P)
-        images[part] = flat.transpose(0, 2, 1).reshape(-1, size, size, 3)
-    return images
+    pairs_possible = functools.partial(
+        verification_pairs,
+        images=settings.verification_images,
+        folds=settings.folds,
+        pairs_per_fold=settings.pairs_per_fold,
+    )
+    pairs_possible(["?"] * settings.verification_identities, generator=_generator())
+    _clear(output)
+    tasks = list(_tasks(settings))
+    per_group = sum(_identities(settings, part) * _images(settings, part) for part in PARTS)
+    with (
+        _mapping(workers) as mapping,
+        progress("synthesize", per_group * len(settings.groups), "images") as advance,
+    ):
+        write = functools.partial(_write_images, settings=settings, output=output)
+        for count in mapping(write, tasks):
+            advance(count)
+    for group in settings.groups:
+        _write_lists(settings, group, output)
+    atomic.write_text(output / INDEX, _index(settings))
