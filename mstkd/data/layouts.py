@@ -141,7 +141,9 @@ def parse_pairs(data: bytes, where: Path) -> list[Pair]:
             continue
         pairs.append(_parse_pair(fields, number, f"{where}:{number}"))
     if not pairs:
-        raise InputError(where, found="no pairs", expected="a pair a line: id n1 n2, or id1 n1 id2 n2")
+        raise InputError(
+            where, found="no pairs", expected="a pair a line: id n1 n2, or id1 n1 id2 n2"
+        )
     if header is not None and header != len(pairs):
         raise InputError(where, found=f"{len(pairs)} pairs", expected=f"{header}, as line 1 says")
     return pairs

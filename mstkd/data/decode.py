@@ -1,0 +1,63 @@
+"""An image file to pixels, the same way everywhere."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+
+
+class BadImage(Exception):  # noqa: N818, it is a finding, not a fault of ours
+    """An image that cannot be used. `reason` completes "this image is bad: ..."."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def decode(source: Path | bytes, image_size: int) -> NDArray[np.uint8]:
+    """Pixels uint8 (image_size, image_size, 3), RGB, of a JPEG, PNG or WebP image.
+
+    The EXIF orientation is applied. Grey is repeated over the channels, a palette looked up,
+    CMYK converted without a colour profile, transparency dropped (the colours below it stay),
+    16-bit samples cut to their high byte; of an animation the first picture counts. Nothing is
+    resized: that belongs to the alignment.
+
+    Raises:
+        BadImage: the file cannot be read, is not such an image, is cut off or has another size.
+    """
+    try:
+        data = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as error:
+        raise BadImage(error.strerror or str(error)) from None
+    if not data:
+        raise BadImage("an empty file")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.size != (image_size, image_size):
+                width, height = image.size
+                raise BadImage(f"found {width}x{height}, expected {image_size}x{image_size}")
+            image.load()
+            return _rgb(image)
+    except UnidentifiedImageError:
+        raise BadImage("not a JPEG, PNG or WebP image") from None
+    except Image.DecompressionBombError as error:
+        raise BadImage(str(error)) from None
+    # What Pillow's readers raise on damaged files; its OSError says "truncated" where it is.
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+        raise BadImage(f"damaged: {error}") from None
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I"):  # 16-bit grey
+        high = (np.asarray(turned).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(high[:, :, None], 3, axis=2)  # (H, W, 3)
+    return np.array(turned.convert("RGB"), np.uint8)

@@ -1,0 +1,110 @@
+"""Which identities each baseline teacher is trained on.
+
+Section 4.5: random, disjoint and balanced over groups and teachers.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mstkd.atomic import replacing
+from mstkd.config import SplitSettings
+from mstkd.data.pack import open_pack
+from mstkd.errors import InputError
+from mstkd.seeds import seed_from
+
+COLUMNS = ["group", "identity"]
+Split = dict[str, list[str]]  # identities by group, both sorted
+
+
+def deal(names_by_group: Mapping[str, Sequence[str]], teachers: int, seed: int) -> list[Split]:
+    """Deal identities to teachers like cards: a split for each teacher.
+
+    Each group is shuffled by `seed` and its own name, then dealt on from where the last group
+    stopped, groups in the order of their names. So every identity goes to one teacher, and both
+    a group's share and the whole differ by at most one identity between teachers.
+    """
+    splits: list[Split] = [{} for _ in range(teachers)]
+    first = 0
+    for group in sorted(names_by_group):
+        names = sorted(names_by_group[group])
+        random = np.random.default_rng(seed_from("split", seed, group))
+        shuffled = [names[i] for i in random.permutation(len(names))]
+        for teacher, split in enumerate(splits):
+            own = shuffled[(teacher - first) % teachers :: teachers]
+            if own:
+                split[group] = sorted(own)
+        first = (first + len(names)) % teachers
+    return splits
+
+
+def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Deal the identities of training packs over the outputs, CSV files `group,identity`.
+
+    Raises:
+        InputError: not a training pack, two packs of one group, or fewer identities than
+            outputs.
+    """
+    names_by_group: dict[str, tuple[str, ...]] = {}
+    for path in packs:
+        pack = open_pack(path, "train")
+        if pack.group in names_by_group:
+            raise InputError(path, found=f"group {pack.group} again", expected="a pack a group")
+        names_by_group[pack.group] = pack.identity_names
+    identities = sum(map(len, names_by_group.values()))
+    if identities < len(outputs):
+        where = ", ".join(map(str, packs))
+        raise InputError(
+            where, found=f"{identities} identities", expected=f"{len(outputs)} or more to deal"
+        )
+    dealt = deal(names_by_group, len(outputs), settings.seed)
+    with replacing(*outputs) as parts:
+        for part, own in zip(parts, dealt, strict=True):
+            part.write_text(_table(own), encoding="utf-8")
+
+
+def read_split(path: Path) -> Split:
+    """The identities by group of a file that `split` wrote.
+
+    Raises:
+        InputError: no such file, or a line that is none of a split; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(path, found="no such file", expected="a split") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(path, found=str(error), expected="a readable CSV file") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    seen: dict[str, set[str]] = {}
+    try:
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}", found=error, expected="CSV") from None
+    if not rows or rows[0][1] != COLUMNS:
+        found = ",".join(rows[0][1]) if rows else "an empty file"
+        raise InputError(f"{path}:1", found=found, expected=",".join(COLUMNS))
+    for line, row in rows[1:]:
+        if len(row) != 2 or "" in row:
+            raise InputError(f"{path}:{line}", found=",".join(row), expected="a group, an identity")
+        group, identity = row
+        if identity in seen.setdefault(group, set()):
+            found = f"identity {identity!r} of group {group} again"
+            raise InputError(f"{path}:{line}", found=found, expected="every identity once")
+        seen[group].add(identity)
+    if not seen:
+        raise InputError(path, found="no identities", expected="a line for each identity")
+    return {group: sorted(identities) for group, identities in sorted(seen.items())}
+
+
+def _table(own: Split) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((group, identity) for group in sorted(own) for identity in sorted(own[group]))
+    return text.getvalue()
