@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
-from mstkd.records import Fairness, GroupScore, Metrics, Subject
+from mstkd.records import Fairness, GroupScore, Metrics, ModelRecord, Subject
 
 PAIRS = 6000
 
@@ -63,4 +64,49 @@ def write_metrics(
     Metrics(
         subject=identity, weights_sha256="0" * 64, own_threshold=scores, shared_threshold=scores
     ).write(path)
+    return path
+
+
+def write_model(
+    folder: Path,
+    *,
+    accuracies: list[float | None],
+    set_: str = "specialized",
+    name: str = "SL",
+    loss: str | None = "a-KD",
+    kind: str = "student",
+    seed: int = 0,
+) -> Path:
+    """A model.json with a history.csv beside it; the best epoch is the one kept."""
+    known = {epoch: value for epoch, value in enumerate(accuracies, 1) if value is not None}
+    chosen = max(known, key=lambda epoch: known[epoch]) if known else len(accuracies)
+    subject = Subject(kind=kind, backbone="small", set=set_, name=name, loss=loss, seed=seed)
+    path = folder / "-".join(map(str, (kind, set_, name, loss, seed))) / "model.json"
+    ModelRecord(
+        subject=subject,
+        settings={},
+        image_size=32,
+        inputs={},
+        weights_sha256="0" * 64,
+        chosen_epoch=chosen,
+        chosen_by="the best",
+    ).write(path)
+    lines = ["epoch,learning_rate,loss,kd,accuracy,seconds"]
+    for epoch, value in enumerate(accuracies, 1):
+        loss_value = 20 / epoch + (seed + len(name)) / 4
+        lines.append(f"{epoch},0.1,{loss_value},0.5,{'' if value is None else value},1.5")
+    path.with_name("history.csv").write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_pack(path: Path, group: str, *, identities: int = 8, images: int = 3) -> Path:
+    """A training pack; the image of identity i, take j is all (16 i, 64 j, 100)."""
+    count = identities * images
+    identity = np.repeat(np.arange(identities, dtype=np.int32), images)
+    take = np.tile(np.arange(images), identities)
+    colours = np.stack([identity * 16, take * 64, np.full(count, 100)], axis=1).astype(np.uint8)
+    with h5py.File(path, "w") as file:
+        file.attrs["group"], file.attrs["image_size"] = group, 32
+        file["identity"] = identity
+        file["images"] = np.broadcast_to(colours[:, None, None], (count, 32, 32, 3))
     return path

@@ -49,7 +49,7 @@ def interval(differences: Array, confidence: float = 0.95) -> tuple[float, float
     """Percentile interval of draws (R,); None where it is not finite."""
     tail = (1 - confidence) / 2
     with np.errstate(invalid="ignore"):
-        low, high = np.quantile(differences, [tail, 1 - tail])
+        low, high = np.quantile(np.round(differences, 9), [tail, 1 - tail])
     if not np.isfinite([low, high]).all():
         return None
     return float(low), float(high)

@@ -1,0 +1,146 @@
+"""Training curves: loss and accuracy over the epochs, the chosen epoch marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from mstkd.errors import InputError
+from mstkd.records import ModelRecord, read_record
+from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.rows import SECTIONS, row_label
+
+PANEL_INCHES = 2.1
+HUES = {"Specialized": "Blues", "Baseline": "Oranges", "Controls": "Greys"}
+DASHES = ("-", "--", ":", "-.")
+NOUNS = {"teacher": "Teachers", "adaptor": "Adaptors", "student": "Students"}
+
+Style = tuple[str, tuple[float, float, float, float], str]  # label, colour, dashes
+Run = tuple[ModelRecord, pd.DataFrame]
+
+
+def render_curves(*, models: Sequence[Path], output: Path) -> None:
+    """Draw the history of models: a row of panels for teachers, adaptors and each student loss.
+
+    Args:
+        models: model.json files, each with its history.csv beside it: `epoch`, `loss` and
+            `accuracy` (percent; blank where an epoch was not evaluated).
+        output: a .png or .svg file.
+
+    Raises:
+        InputError: the suffix is unknown, or a file is missing or is not what it must be.
+    """
+    check_format(output)
+    if not models:
+        raise InputError("models", found="no file", expected="one model.json or more")
+    panels: dict[str, list[Run]] = {}
+    for path in models:
+        record = read_record(ModelRecord, path)
+        panels.setdefault(_panel(record), []).append((record, read_history(path)))
+    with mpl.rc_context({**STYLE, "axes.grid": True}):
+        save(draw_curves(panels), output)
+
+
+def read_history(model: Path) -> pd.DataFrame:
+    """The history.csv beside a model.json.
+
+    Raises:
+        InputError: it is missing or lacks a column.
+    """
+    path = model.with_name("history.csv")
+    try:
+        history = pd.read_csv(path)
+    except OSError as error:
+        raise InputError(path, found=error.strerror, expected="a history") from None
+    except ValueError as error:
+        raise InputError(path, found=error, expected="a history in CSV") from None
+    for column in ("epoch", "loss"):
+        if column not in history:
+            raise InputError(
+                path, found=", ".join(map(str, history)), expected=f"a column {column!r}"
+            )
+    return history
+
+
+def _panel(record: ModelRecord) -> str:
+    subject = record.subject
+    if subject.set == "none":
+        return "Student without distillation"
+    return f"{NOUNS[subject.kind]}, {subject.loss}" if subject.loss else NOUNS[subject.kind]
+
+
+def draw_curves(panels: dict[str, list[Run]]) -> Figure:
+    """Two panels a row, loss and accuracy; the lines are named beside them."""
+    figure = new_figure(9.0, 0.5 + PANEL_INCHES * len(panels))
+    grid = figure.subplots(len(panels), 2, squeeze=False)
+    for (title, runs), (losses, accuracies) in zip(panels.items(), grid, strict=True):
+        for (record, history), style in zip(runs, line_styles(runs), strict=True):
+            for axes, column in ((losses, "loss"), (accuracies, "accuracy")):
+                _draw_line(axes, history, column, style=style, chosen_epoch=record.chosen_epoch)
+        losses.set_yscale("log")
+        _finish(losses, f"{title}: loss")
+        _finish(accuracies, f"{title}: accuracy, percent")
+        if not accuracies.lines:
+            accuracies.set_axis_off()
+            accuracies.set_title("", loc="left")
+        handles, labels = losses.get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True))  # the seeds of a model share a name
+        accuracies.legend(
+            list(named.values()),
+            list(named),
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1.01, 0.5) if accuracies.lines else (0, 0.5),
+            fontsize=8,
+        )
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+    figure.supxlabel("Ringed: the epoch that was kept", x=0.01, ha="left", fontsize=8)
+    return figure
+
+
+def _draw_line(
+    axes: Axes, history: pd.DataFrame, column: str, *, style: Style, chosen_epoch: int
+) -> None:
+    known = history[["epoch", column]].dropna() if column in history else history.iloc[:0]
+    if known.empty:
+        return
+    label, colour, dashes = style
+    axes.plot(known["epoch"], known[column], dashes, color=colour, lw=1.4, label=label)
+    chosen = known[known["epoch"] == chosen_epoch]
+    if len(chosen):
+        x, y = chosen["epoch"], chosen[column]
+        axes.plot(x, y, "o", color=colour, ms=4.5, mec="black", mew=0.8, zorder=3)
+
+
+def line_styles(runs: Sequence[Run]) -> list[Style]:
+    """Label, colour and dashes of each line: a hue a set of teachers, a shade and dash a name."""
+    names: dict[str, list[str]] = {}
+    for record, _ in runs:
+        subject = record.subject
+        section, label = SECTIONS[subject.set], row_label(subject.set, subject.name)
+        if label not in names.setdefault(section, []):
+            names[section].append(label)
+    styles = []
+    for record, _ in runs:
+        subject = record.subject
+        section, label = SECTIONS[subject.set], row_label(subject.set, subject.name)
+        index, count = names[section].index(label), len(names[section])
+        shade = float(np.linspace(0.95, 0.5, count)[index]) if count > 1 else 0.8
+        teacher = subject.kind == "teacher" or section == "Controls"
+        text = label if teacher else f"{section.lower()} {label}"
+        styles.append((text, mpl.colormaps[HUES[section]](shade), DASHES[index % len(DASHES)]))
+    return styles
+
+
+def _finish(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(x=0.02)

@@ -1,0 +1,7 @@
+"""The report's figures, by the names under which the steps call them."""
+
+from mstkd.report.accuracies import render_accuracies
+from mstkd.report.curves import render_curves
+from mstkd.report.samples import render_samples
+
+__all__ = ["render_accuracies", "render_curves", "render_samples"]

@@ -1,0 +1,92 @@
+"""Faces of the training packs, to see what the networks see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from mstkd.errors import InputError
+from mstkd.report.canvas import STYLE, check_format, new_figure, save
+
+Images = npt.NDArray[np.uint8]
+
+WIDTH = 9.0  # inches
+MARGIN = 0.05  # inches, above and below
+GAP = 0.12  # between identities and between groups, as a share of an image
+
+
+def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) -> None:
+    """Draw training faces: a row a group, two images each of `per_group` / 2 identities.
+
+    Args:
+        packs: training packs, one a group, in the order of the rows.
+        output: a .png or .svg file.
+        per_group: images in a row.
+
+    Raises:
+        InputError: the suffix is unknown, or a file is not a training pack.
+    """
+    check_format(output)
+    if not packs:
+        raise InputError("packs", found="no file", expected="one training pack or more")
+    rows = [read_faces(path, count=per_group) for path in packs]
+    with mpl.rc_context(STYLE):
+        save(draw_faces(rows), output)
+
+
+def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:
+    """A row a group; images uint8 (N, H, W, 3), two of an identity side by side."""
+    columns = max(len(faces) for _, faces in rows)
+    label = 0.35 + 0.12 * max(len(group) for group, _ in rows)  # inches
+    across = columns + GAP * ((columns - 1) // 2)  # images
+    down = len(rows) + GAP * (len(rows) - 1)
+    image = (WIDTH - label) / across  # inches
+    height = image * down + 2 * MARGIN
+    figure = new_figure(WIDTH, height)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes(
+        (label / WIDTH, MARGIN / height, 1 - label / WIDTH, 1 - 2 * MARGIN / height)
+    )
+    for number, (group, faces) in enumerate(rows):
+        y = number * (1 + GAP)
+        axes.text(-0.12, y + 0.5, group, ha="right", va="center", fontsize=12, weight="bold")
+        for column, face in enumerate(faces):
+            x = column + GAP * (column // 2)
+            axes.imshow(face, extent=(x, x + 1, y + 1, y), interpolation="nearest")
+    axes.set_xlim(0, across)
+    axes.set_ylim(down, 0)
+    axes.set_axis_off()
+    return figure
+
+
+def read_faces(path: Path, *, count: int) -> tuple[str, Images]:
+    """The group of a training pack, and two images each of its first identities.
+
+    Returns:
+        The group's name and images uint8 (at most `count`, H, W, 3).
+
+    Raises:
+        InputError: the file is missing or is not a training pack.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            group, identities = str(file.attrs["group"]), file["identity"][:]
+            chosen: list[int] = []
+            for identity in np.unique(identities):
+                chosen += np.flatnonzero(identities == identity)[:2].tolist()
+                if len(chosen) >= count:
+                    break
+            faces = np.stack([file["images"][index] for index in chosen[:count]])
+    except (OSError, KeyError) as error:
+        raise InputError(path, found=_fault(error), expected="a training pack") from None
+    return group, faces
+
+
+def _fault(error: Exception) -> str:
+    return " ".join(str(error).split())

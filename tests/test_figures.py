@@ -1,0 +1,260 @@
+"""Figures: the data handed to the artists, the size of the files, faults of the user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from reporting import write_metrics, write_model, write_pack
+
+from mstkd.errors import InputError
+from mstkd.records import ModelRecord, read_record
+from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
+from mstkd.report.curves import draw_curves, line_styles, read_history
+from mstkd.report.figures import render_accuracies, render_curves, render_samples
+from mstkd.report.rows import Row, read_rows
+from mstkd.report.samples import draw_faces, read_faces
+
+GROUPS = ("A", "B", "C", "D")
+
+
+def accuracies(*values: float) -> dict[str, float]:
+    return dict(zip(GROUPS, values, strict=True))
+
+
+def teachers(folder: Path) -> list[Path]:
+    metrics = [
+        write_metrics(
+            folder,
+            {group: 95.0 if group == own else 70.0 + i for i, group in enumerate(GROUPS)},
+            name=f"T-{own}",
+            kind="teacher",
+            loss=None,
+        )
+        for own in GROUPS
+    ]
+    for set_, name in (("baseline", "BT-1"), ("single", "T-all")):
+        metrics.append(
+            write_metrics(
+                folder, accuracies(80, 81, 82, 83), set_=set_, name=name, kind="teacher", loss=None
+            )
+        )
+    return metrics
+
+
+def students(folder: Path) -> list[Path]:
+    return [
+        write_metrics(folder, accuracies(90, 91, 93, 94), name="SL", seed=0),
+        write_metrics(folder, accuracies(92, 93, 95, 96), name="SL", seed=1),
+        write_metrics(folder, accuracies(80, 81, 82, 87), set_="baseline"),
+        write_metrics(folder, accuracies(70, 70, 70, 70), set_="none", name="none", loss="none"),
+    ]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def rows_of(metrics: list[Path]) -> list[Row]:
+    return read_rows(metrics, GROUPS)
+
+
+# ---------------------------------------------------------------- accuracies
+
+
+def test_map_frames_own_groups_and_prints_every_number(tmp_path: Path) -> None:
+    figure = draw_map(rows_of(teachers(tmp_path)), GROUPS, "Teachers")
+    (axes,) = figure.axes
+    frames = [p for p in axes.patches if isinstance(p, Rectangle) and not p.get_fill()]
+    assert [frame.get_xy() for frame in frames] == [(0, 0), (1, 1), (2, 2), (3, 3)]
+    cells = [p for p in axes.patches if isinstance(p, Rectangle) and p.get_fill()]
+    assert len(cells) == 24
+    assert texts(figure)[:8] == [
+        "Specialized",
+        *("95.00", "71.00", "72.00", "73.00"),
+        *("77.75", f"{np.std([95, 71, 72, 73], ddof=1):.2f}"),
+        "70.00",
+    ]
+    assert {"Baseline", "Controls"} <= set(texts(figure))
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        *("T-A", "T-B", "T-C", "T-D", "BT-1", "T-all")
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [*GROUPS, "Global", "STD"]
+    brightest = max(cells, key=lambda cell: sum(cell.get_facecolor()[:3]))
+    assert brightest.get_xy() == (0, 0)
+
+
+def test_map_of_equal_accuracies_can_be_drawn(tmp_path: Path) -> None:
+    path = write_metrics(tmp_path, accuracies(*[80] * 4), name="BT-1", kind="teacher", loss=None)
+    figure = draw_map(rows_of([path]), GROUPS, "Teachers")
+    assert texts(figure)[1:] == ["80.00"] * 5 + ["0.00"]
+
+
+def test_dots_stand_at_the_accuracies(tmp_path: Path) -> None:
+    figure = draw_dots(rows_of(students(tmp_path)), GROUPS, "Students")
+    (axes,) = figure.axes
+    dots = [line for line in axes.lines if line.get_marker() in {m for _, m in GROUP_MARKS}]
+    assert [float(line.get_xdata()[0]) for line in dots[:4]] == [91, 92, 94, 95]  # seeds' mean
+    assert [line.get_color() for line in dots[:4]] == [colour for colour, _ in GROUP_MARKS[:4]]
+    assert [float(line.get_xdata()[0]) for line in dots[4:8]] == [80, 81, 82, 87]
+    bars = [float(line.get_xdata()[0]) for line in axes.lines if line.get_marker() == "|"]
+    assert bars == [93, 82.5, 70]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["SL", "SL", "no distillation"]
+    assert [t for t in texts(figure) if t in ("Specialized", "Baseline", "Controls")] == [
+        *("Specialized", "Baseline", "Controls")
+    ]
+    assert {"93.00", "1.83", "Global", "STD"} <= set(texts(figure))
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [*GROUPS, "global"]
+    assert axes.get_xlabel() == "Verification accuracy, percent"
+    assert axes.get_title(loc="left") == "Students"
+
+
+def test_marks_tell_sixteen_groups_apart() -> None:
+    assert len(set(GROUP_MARKS)) == 16
+
+
+@pytest.mark.parametrize(("make", "size"), [(teachers, (870, 583)), (students, (1080, 495))])
+def test_figures_have_their_size_and_are_the_same_again(
+    tmp_path: Path, make: object, size: tuple[int, int]
+) -> None:
+    metrics = make(tmp_path)  # type: ignore[operator]
+    for suffix in (".png", ".svg"):
+        outputs = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
+        for output in outputs:
+            render_accuracies(metrics=metrics, output=output, title="A <title> & more")
+        assert outputs[0].read_bytes() == outputs[1].read_bytes()
+    with Image.open(tmp_path / "one.png") as image:
+        assert image.size == size
+    assert "A &lt;title&gt; &amp; more" in (tmp_path / "one.svg").read_text()
+
+
+def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
+    mixed = [*teachers(tmp_path), *students(tmp_path)]
+    with pytest.raises(InputError, match="found kind student; expected teacher"):
+        render_accuracies(metrics=mixed, output=tmp_path / "a.png", title="")
+    with pytest.raises(InputError, match=r"found \.pdf; expected \.png or \.svg"):
+        render_accuracies(metrics=mixed, output=tmp_path / "a.pdf", title="")
+    assert not list(tmp_path.glob("a.*"))
+
+
+# ---------------------------------------------------------------- curves
+
+
+def models(folder: Path) -> list[Path]:
+    return [
+        write_model(folder, accuracies=[50, 60.0], name="T-A", kind="teacher", loss=None),
+        write_model(folder, accuracies=[None, None], name="SL", kind="adaptor", loss=None),
+        write_model(folder, accuracies=[None, 70, None, 69.0], name="SL"),
+        write_model(folder, accuracies=[60, 75, 80, 81.0], name="SL", seed=1),
+        write_model(folder, accuracies=[60, 75, 80, 70.0], name="SL", set_="baseline"),
+        write_model(folder, accuracies=[40, 45.0], set_="none", name="none", loss="none"),
+    ]
+
+
+def test_curves_draw_the_history_and_ring_the_kept_epoch(tmp_path: Path) -> None:
+    paths = models(tmp_path)
+    runs = [(read_record(ModelRecord, path), read_history(path)) for path in paths[2:5]]
+    figure = draw_curves({"Students, a-KD": runs})
+    losses, accuracy = figure.axes
+    assert accuracy.lines[0].get_xdata().tolist() == [2, 4]  # blank where not evaluated
+    assert accuracy.lines[0].get_ydata().tolist() == [70, 69]
+    rings = [line for line in accuracy.lines if line.get_marker() == "o"]
+    assert [(r.get_xdata().item(), r.get_ydata().item()) for r in rings] == [
+        *((2, 70), (4, 81), (3, 80))
+    ]
+    assert losses.lines[0].get_xdata().tolist() == [1, 2, 3, 4]
+    assert losses.get_title(loc="left") == "Students, a-KD: loss"
+    assert accuracy.get_title(loc="left") == "Students, a-KD: accuracy, percent"
+    assert losses.get_xlabel() == "epoch"
+    legend = accuracy.get_legend()
+    assert legend is not None
+    # Two seeds of a model share a line of the legend.
+    assert [t.get_text() for t in legend.get_texts()] == ["specialized SL", "baseline SL"]
+
+
+def test_sets_differ_in_hue_and_names_in_dash(tmp_path: Path) -> None:
+    runs = []
+    for set_, name in (("specialized", "SL"), ("specialized", "DuL"), ("baseline", "SL")):
+        path = write_model(tmp_path, accuracies=[1.0], set_=set_, name=name)
+        runs.append((read_record(ModelRecord, path), read_history(path)))
+    (_, one, dash_one), (_, two, dash_two), (_, other, dash_other) = line_styles(runs)
+    assert one[2] > one[0]  # blue
+    assert two[2] > two[0]
+    assert other[0] > other[2]  # orange
+    assert (dash_one, dash_two, dash_other) == ("-", "--", "-")
+
+
+def test_curves_have_a_row_for_each_kind_and_loss(tmp_path: Path) -> None:
+    paths = models(tmp_path)
+    render_curves(models=paths, output=tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.size == (1350, 75 + 4 * 315)  # teachers, adaptors, students, control
+    render_curves(models=paths, output=tmp_path / "curves.svg")
+    assert "Student without distillation: loss" in (tmp_path / "curves.svg").read_text()
+
+
+def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:
+    path = write_model(tmp_path, accuracies=[1.0])
+    history = path.with_name("history.csv")
+    history.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="found a, b; expected a column 'epoch'"):
+        render_curves(models=[path], output=tmp_path / "curves.png")
+    history.unlink()
+    with pytest.raises(InputError, match=r"history\.csv: found No such file"):
+        render_curves(models=[path], output=tmp_path / "curves.png")
+    with pytest.raises(InputError, match="found no file"):
+        render_curves(models=[], output=tmp_path / "curves.png")
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_samples_show_two_images_of_each_identity(tmp_path: Path) -> None:
+    path = write_pack(tmp_path / "A.h5", "A")
+    group, faces = read_faces(path, count=6)
+    assert (group, faces.shape, faces.dtype) == ("A", (6, 32, 32, 3), np.uint8)
+    pixels = faces[:, 0, 0].tolist()
+    assert pixels == [[16 * i, 64 * take, 100] for i in range(3) for take in range(2)]
+    figure = draw_faces([(group, faces)])
+    images = figure.axes[0].images
+    assert [image.get_interpolation() for image in images] == ["nearest"] * 6
+    np.testing.assert_array_equal(images[3].get_array(), faces[3])
+    assert texts(figure) == ["A"]
+
+
+def test_samples_are_square_pixels_in_a_row_a_group(tmp_path: Path) -> None:
+    """The top left pixel block of each face has the face's own colour: nothing is blended."""
+    packs = [write_pack(tmp_path / f"{group}.h5", group) for group in GROUPS]
+    render_samples(packs=packs, output=tmp_path / "samples.png", per_group=4)
+    with Image.open(tmp_path / "samples.png") as image:
+        found = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
+        assert image.width == 1350
+    assert {(16 * i, 64 * take, 100) for i in range(2) for take in range(2)} <= found
+    again = tmp_path / "again.png"
+    render_samples(packs=packs, output=again, per_group=4)
+    assert again.read_bytes() == (tmp_path / "samples.png").read_bytes()
+
+
+def test_pack_with_few_faces_gives_a_short_row(tmp_path: Path) -> None:
+    few = write_pack(tmp_path / "A.h5", "A", identities=1, images=1)
+    many = write_pack(tmp_path / "B.h5", "B")
+    render_samples(packs=[few, many], output=tmp_path / "samples.svg")
+    assert len(read_faces(few, count=12)[1]) == 1
+
+
+def test_samples_refuse_what_is_no_pack(tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    other.write_text("not HDF5")
+    with pytest.raises(InputError, match="expected a training pack"):
+        render_samples(packs=[other], output=tmp_path / "samples.png")
+    with pytest.raises(InputError, match="expected a training pack"):
+        render_samples(packs=[tmp_path / "none.h5"], output=tmp_path / "samples.png")
+    with pytest.raises(InputError, match="found no file"):
+        render_samples(packs=[], output=tmp_path / "samples.png")
