@@ -29,7 +29,7 @@ FACTORS: dict[str, tuple[float, float]] = {
     "skin_hue": (-0.06, 0.06),  # from the group's
     "skin_light": (0.60, 0.98),
     "hair_light": (0.10, 0.85),
-    "hair_hue": (-0.25, 0.25),  # from the group's
+    "hair_hue": (-0.22, 0.22),  # from the group's
     "hair_volume": (0.03, 0.22),
     "hair_length": (0.25, 1.05),
     "fringe": (-0.52, -0.24),
@@ -55,28 +55,31 @@ FACTORS: dict[str, tuple[float, float]] = {
 
 # Standard deviation of each image's departure from a neutral portrait, at difficulty 1.
 NUISANCES: dict[str, float] = {
-    "rotation": 0.11,  # radians
-    "shift_x": 0.05,
-    "shift_y": 0.05,
-    "yaw": 0.045,  # shift of the inner features against the head
-    "pitch": 0.03,
-    "scale": 0.05,
-    "mouth_open": 0.03,
-    "mouth_curve": 0.6,
-    "brow_raise": 0.02,
-    "eye_open": 0.18,
-    "gaze": 0.25,
-    "light_x": 0.22,
-    "light_y": 0.16,
-    "brightness": 0.12,
-    "contrast": 0.12,
-    "red_cast": 0.05,
-    "blue_cast": 0.05,
+    "rotation": 0.14,  # radians
+    "shift_x": 0.06,
+    "shift_y": 0.06,
+    "yaw": 0.055,  # shift of the inner features against the head
+    "pitch": 0.04,
+    "scale": 0.07,
+    "mouth_open": 0.035,
+    "mouth_curve": 0.75,
+    "brow_raise": 0.026,
+    "eye_open": 0.22,
+    "gaze": 0.3,
+    "light_x": 0.28,
+    "light_y": 0.2,
+    "brightness": 0.15,
+    "contrast": 0.15,
+    "red_cast": 0.08,
+    "blue_cast": 0.08,
+    "hair_lift": 0.035,  # volume and fringe: hair is not the same every day
+    "hair_tone": 0.05,  # hue, from the light in which it hangs
+    "hair_gloss": 0.12,
     "backdrop_hue": 0.10,
     "backdrop_light": 0.12,
     "cloth_hue": 0.30,
-    "blur": 0.025,  # widens every edge
-    "noise": 0.02,
+    "blur": 0.03,  # widens every edge
+    "noise": 0.022,
     "patch_x": 0.40,
     "patch_y": 0.40,
     "patch_hue": 0.30,
@@ -157,7 +160,12 @@ class _Canvas:
         self.skin = _rgb(
             look.skin_hue + t["skin_hue"], look.skin_saturation, t["skin_light"]
         )  # (N, 3, 1)
-        self.hair = _rgb(look.hair_hue + t["hair_hue"], 0.55, t["hair_light"])
+        self.hair = _rgb(
+            look.hair_hue + t["hair_hue"] + t["hair_tone"],
+            0.55,
+            t["hair_light"] * np.exp2(2 * t["hair_gloss"]),
+        )
+        self.volume = np.maximum(t["hair_volume"] + t["hair_lift"], 0.01)
 
     def paint(self, cover: Floats, colour: Any) -> None:
         """Lay a colour (N, 3, 1) over the images where `cover` (N, P) is 1."""
@@ -171,7 +179,7 @@ def _draw_head(canvas: _Canvas) -> None:
     t, u, v, edge = canvas.traits, canvas.u, canvas.v, canvas.edge
     width, height = t["head_width"], t["head_height"]
     down = v - 0.05
-    volume = t["hair_volume"]
+    volume = canvas.volume
     crown = width + 0.02 + volume
     upper = 1 - np.square(u / crown) - np.square(v / (height + volume))
     lower = 1 - np.square(u / crown) - np.square(np.square(v / t["hair_length"]))
@@ -247,9 +255,9 @@ def _draw_eyes(canvas: _Canvas) -> None:
 
 def _draw_fringe_and_mark(canvas: _Canvas) -> None:
     t, x, u, edge = canvas.traits, canvas.x, canvas.u, canvas.edge
-    width, volume = t["head_width"], t["hair_volume"]
+    width, volume = t["head_width"], canvas.volume
     locks = np.abs(np.sin(8 * x + 5 * t["parting"]))
-    hairline = t["fringe"] + t["parting"] * x + 1.1 * np.square(x) - 0.05 * locks
+    hairline = t["fringe"] + t["hair_lift"] + t["parting"] * x + 1.1 * np.square(x) - 0.05 * locks
     crown = _ellipse(
         u, canvas.v, width=width + 0.02 + volume, height=t["head_height"] + volume, edge=edge
     )
@@ -268,11 +276,11 @@ def _draw_light_and_patch(canvas: _Canvas) -> None:
     canvas.shade(1 + t["light_x"] * canvas.column + t["light_y"] * canvas.row)
     x, y = canvas.column - t["patch_x"], canvas.row - t["patch_y"]
     shape = np.exp(t["patch_shape"])
-    patch = t["patch"] * _ellipse(x, y, width=0.24 * shape, height=0.24 / shape, edge=edge)
-    canvas.paint(patch, _rgb(t["patch_hue"], 0.4, 0.6))
+    bar = _soft(np.minimum(0.2 * shape - np.abs(x), 0.2 / shape - np.abs(y)), edge)
+    canvas.paint(t["patch"] * bar, _rgb(t["patch_hue"], 0.4, 0.6))
     casts = (1 + t["red_cast"], 1 + 0 * t["red_cast"], 1 + t["blue_cast"])
     canvas.image *= np.stack(casts, axis=1) * np.exp2(t["brightness"] * 1.5)[:, None]
-    canvas.image += t["contrast"][:, None] * (canvas.image - 0.5)
+    canvas.image += np.maximum(t["contrast"], -0.8)[:, None] * (canvas.image - 0.5)
 
 
 def _traits(latents: Floats, nuisances: Floats) -> dict[str, Floats]:

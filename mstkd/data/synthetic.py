@@ -45,7 +45,7 @@ PARTS: tuple[Part, ...] = ("train", "verification")
 INDEX = "index.csv"
 MARKER = ".mstkd-synthetic"  # says that the tree is ours to remove
 UNINFORMATIVE_STD = 0.2  # of a factor that is not its group's; 1 of one that is
-PATCH_PROBABILITY = 0.15  # of something in front of the face, at difficulty 1
+PATCH_PROBABILITY = 0.2  # of something in front of the face, at difficulty 1
 IMAGES_PER_TASK = 256
 
 # Four disjoint sets, strong factors before subtle ones, each with colour, shape and place.
