@@ -226,7 +226,7 @@ def test_statements_follow_the_numbers(tmp_path: Path, gain: float, holds: int) 
         if s.sentence.startswith("Students of specialized teachers have a higher")
     ]
     assert (found.clear, found.opposite) == (holds, 4 - holds)
-    assert f"excludes 0 in {holds} of them, and in {4 - holds} the other way" in found.sentence
+    assert f"clear of 0: {holds} this way, {4 - holds} the other way" in found.sentence
 
 
 def test_comparisons_are_of_like_with_like(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def comparison_statements(comparisons: Sequence[Comparison]) -> list[Statement]:
         words = f"{'higher' if higher else 'lower'} {WORDS[measure]}"
         for counted in _counted(topic, text.format(words), better, "pairs"):
             sentence = (
-                f"{counted.sentence[:-1]} by the estimates; the interval excludes 0 in {clear} "
-                f"of them, and in {opposite} the other way."
+                f"{counted.sentence[:-1]} by the estimates "
+                f"(interval clear of 0: {clear} this way, {opposite} the other way)."
             )
             update = {"clear": clear, "opposite": opposite, "sentence": sentence}
             statements.append(counted.model_copy(update=update))

@@ -1,0 +1,112 @@
+"""The report as one page of HTML that needs no other file and asks no server for anything."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from mstkd import __version__
+from mstkd.atomic import write_text
+from mstkd.errors import InputError
+from mstkd.records import read_record
+from mstkd.report.claims import Claims
+from mstkd.report.comparisons import Comparison, Topic
+
+MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+QUESTIONS: dict[Topic, str] = {
+    "specialized or baseline": "Specialized against baseline teachers, adaptor and loss alike",
+    "distillation": "Distilled students against the student without distillation",
+    "single teacher": "Students of several teachers against that of the single teacher",
+}
+
+
+def render_page(
+    *,
+    tables: Sequence[Path],
+    figures: Sequence[Path],
+    claims: Path,
+    output: Path,
+    title: str,
+    data_note: str = "",
+) -> None:
+    """Write the page.
+
+    Args:
+        tables: .html fragments of `render_table`, in order.
+        figures: .png or .svg files, in order; a file's name is its caption.
+        claims: claims.json.
+        output: the page, an .html file.
+        title: of the page.
+        data_note: what a reader must know about the faces, such as that they are drawings.
+
+    Raises:
+        InputError: a file is missing or is not what it must be.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["signed"] = signed
+    source = resources.files("mstkd.report").joinpath("page.html").read_text(encoding="utf-8")
+    record = read_record(Claims, claims)
+    page = environment.from_string(source).render(
+        title=title,
+        data_note=data_note,
+        tables=[_fragment(path) for path in tables],
+        figures=[(_caption(path), _data_address(path)) for path in figures],
+        claims=record,
+        comparisons=_by_question(record.comparisons),
+        version=__version__,
+    )
+    write_text(output, page + "\n")
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, two digits after the point: 0.5 is +0.50, -0.001 is 0.00."""
+    text = f"{value:+.2f}"
+    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+
+
+def _by_question(
+    comparisons: Sequence[Comparison],
+) -> list[tuple[str, list[tuple[str, str, list[Comparison]]]]]:
+    """Comparisons under their question, a line for each pair of models."""
+    questions = []
+    for topic, question in QUESTIONS.items():
+        asked = [comparison for comparison in comparisons if comparison.topic == topic]
+        pairs = groupby(asked, key=lambda comparison: (comparison.first, comparison.second))
+        lines = [(first, second, list(measures)) for (first, second), measures in pairs]
+        if lines:
+            questions.append((question, lines))
+    return questions
+
+
+def _read(path: Path, expected: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(path, found=error.strerror, expected=expected) from None
+
+
+def _fragment(path: Path) -> Markup:
+    text = _read(path, "a table in HTML").decode("utf-8", errors="replace")
+    if not text.startswith('<table class="mstkd-table">'):
+        raise InputError(path, found="other text", expected="a table in HTML of mstkd")
+    return Markup(text)  # render_table has escaped what comes from outside
+
+
+def _caption(path: Path) -> str:
+    words = path.stem.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _data_address(path: Path) -> str:
+    if path.suffix not in MEDIA_TYPES:
+        raise InputError(path, found=path.suffix or "no suffix", expected=" or ".join(MEDIA_TYPES))
+    data = base64.b64encode(_read(path, "a figure")).decode("ascii")
+    return f"data:{MEDIA_TYPES[path.suffix]};base64,{data}"

@@ -1,0 +1,164 @@
+"""The page: all in one file, escaped, and true to the claims."""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import re
+from pathlib import Path
+
+import pytest
+from reporting import write_metrics
+
+from mstkd import __version__
+from mstkd.config import TableSettings
+from mstkd.errors import InputError
+from mstkd.report.claims import compute_claims
+from mstkd.report.figures import render_accuracies
+from mstkd.report.page import render_page, signed
+from mstkd.report.tables import render_table
+
+GROUPS = ("A", "B", "C", "D")
+VOID = {"meta", "img", "br"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects what a browser would load, the headings, and whether tags are balanced."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.tags: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("page")
+    metrics = [
+        write_metrics(folder, dict(zip(GROUPS, values, strict=True)), set_=set_, spread=0.5)
+        for set_, values in (("specialized", (91, 92, 93, 94)), ("baseline", (90, 92, 93, 95)))
+    ]
+    none = dict.fromkeys(GROUPS, 80.0)
+    metrics.append(write_metrics(folder, none, set_="none", name="none", loss="none"))
+    settings = TableSettings(caption="Students <a-KD>", groups=GROUPS)
+    names = {"table": "table.html", "png": "students_a-KD.png", "svg": "again.svg"}
+    found = {part: folder / name for part, name in names.items()}
+    render_table(settings, metrics=metrics, outputs=[found["table"]])
+    for part in ("png", "svg"):
+        render_accuracies(metrics=metrics, output=found[part], title="Students")
+    found["claims"] = folder / "claims.json"
+    compute_claims(metrics, found["claims"], draws=100)
+    return found
+
+
+def render(parts: dict[str, Path], output: Path, title: str = "A title", **others: object) -> str:
+    given = {
+        "tables": [parts["table"]],
+        "figures": [parts["png"], parts["svg"]],
+        "claims": parts["claims"],
+        **others,
+    }
+    render_page(output=output, title=title, **given)  # type: ignore[arg-type]
+    return output.read_text(encoding="utf-8")
+
+
+def test_page_is_one_balanced_file_that_loads_nothing(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    text = render(parts, tmp_path / "page.html")
+    page = Page(text)
+    assert page.open == []
+    assert [address.split(",")[0] for address in page.loaded] == [
+        "data:image/png;base64",
+        "data:image/svg+xml;base64",
+    ]
+    assert base64.b64decode(page.loaded[0].split(",")[1]) == parts["png"].read_bytes()
+    assert not {"script", "link", "iframe"} & set(page.tags)
+    outside = re.sub(r'src="data:[^"]*"', "", text)
+    assert not re.search(r"https?:|url\(|@import", outside)
+    assert "default-src 'none'" in text
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_page_tells_tables_claims_figures_and_protocol(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    page = Page(render(parts, tmp_path / "page.html", data_note="The faces are drawings."))
+    assert "Students <a-KD>" in page.text
+    assert "The faces are drawings." in page.text
+    assert "than their baseline: 1 of 1 pairs by the estimates" in page.text
+    assert "specialized SL, a-KD baseline SL, a-KD" in page.text
+    assert "better" in page.text
+    assert "Students a-KD" in page.text  # the caption of students_a-KD.png
+    assert "not the randomness of training" in page.text
+    assert "sample standard deviation of the groups' accuracies" in page.text
+    assert f"mstkd {__version__}" in page.text
+    assert page.tags.count("h1") == 1
+    assert page.tags.count("h2") == 4
+
+
+def test_title_and_note_are_escaped(parts: dict[str, Path], tmp_path: Path) -> None:
+    attack = "<script>alert(1)</script> & co"
+    text = render(parts, tmp_path / "page.html", title=attack, data_note=attack)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; co") == 3
+
+
+def test_page_without_note_tables_and_figures_has_no_empty_sections(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    page = Page(render(parts, tmp_path / "page.html", tables=[], figures=[]))
+    assert page.tags.count("h2") == 2
+    assert page.loaded == []
+    assert 'class="note"' not in render(parts, tmp_path / "page.html").split("<h2>")[0]
+
+
+def test_page_is_the_same_every_time_and_knows_dark_and_print(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    text = render(parts, tmp_path / "page.html")
+    assert text == render(parts, tmp_path / "page.html")
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.5, "+0.50"), (-1.234, "−1.23"), (-0.001, "0.00"), (0.0, "0.00")]
+)
+def test_signs(value: float, text: str) -> None:
+    assert signed(value) == text
+
+
+def test_faults_name_the_file(parts: dict[str, Path], tmp_path: Path) -> None:
+    output = tmp_path / "page.html"
+    with pytest.raises(InputError, match=r"none\.html: found No such file"):
+        render(parts, output, tables=[tmp_path / "none.html"])
+    other = tmp_path / "other.html"
+    other.write_text("<script>alert(1)</script>")
+    with pytest.raises(InputError, match="expected a table in HTML of mstkd"):
+        render(parts, output, tables=[other])
+    with pytest.raises(InputError, match=r"found \.html; expected \.png or \.svg"):
+        render(parts, output, figures=[other])
+    with pytest.raises(InputError, match=r"none\.json: found No such file"):
+        render(parts, output, claims=tmp_path / "none.json")
+    assert not output.exists()
