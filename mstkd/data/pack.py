@@ -100,7 +100,7 @@ def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> Non
             _seal(part, _digest(content, digests))
         partial.remove()
         listing = _bad_file(output)
-        _say(content, f"{len(bad):,} bad images of {len(images):,} left out, see {listing}")
+        _say(content, f"{_count(bad)} of {len(images):,} left out, see {listing}")
     elif bad:
         size = f"{settings.image_size}x{settings.image_size}"
         expected = f"whole images of {size} pixels, or data.on_bad_image: skip to leave some out"
@@ -254,8 +254,12 @@ def _bad_images(
     more = len(bad) - LISTED
     if more > 0:
         lines.append(f"  and {more:,} more, all listed in {_bad_file(output)}\n")
-    found = f"{len(bad):,} bad images of {len(content.paths):,}\n{''.join(lines)}"
+    found = f"{_count(bad)} of {len(content.paths):,}\n{''.join(lines)}"
     return InputError(settings.root, found=found, expected=expected)
+
+
+def _count(bad: list[Bad]) -> str:
+    return "1 bad image" if len(bad) == 1 else f"{len(bad):,} bad images"
 
 
 def _say(content: _Content, message: str) -> None:
@@ -328,10 +332,6 @@ def _map_images(path: Path, dataset: Any, side: int) -> NDArray[np.uint8]:
     if not in_place or offset is None or dataset.external is not None:
         found = "images that do not lie contiguous in the file"
         raise InputError(path, found=found, expected="contiguous images; pack anew")
-    missing = offset + int(np.prod(shape)) - path.stat().st_size
-    if missing > 0:
-        found = f"a file that is cut off, {missing:,} bytes short"
-        raise InputError(path, found=found, expected="a whole pack; pack anew")
     return np.memmap(path, np.uint8, "r", offset=offset, shape=shape)
 
 
