@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from reporting import write_metrics
 
 from mstkd import __version__
@@ -65,7 +66,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {part: folder / name for part, name in names.items()}
     render_table(settings, metrics=metrics, outputs=[found["table"]])
     for part in ("png", "svg"):
-        render_accuracies(metrics=metrics, output=found[part], title="Students")
+        render_accuracies(metrics=metrics, output=found[part], title="Students & <co>")
     found["claims"] = folder / "claims.json"
     compute_claims(metrics, found["claims"], draws=100)
     return found
@@ -109,7 +110,7 @@ def test_page_tells_tables_claims_figures_and_protocol(
     assert "than their baseline: 1 of 1 pairs by the estimates" in page.text
     assert "specialized SL, a-KD baseline SL, a-KD" in page.text
     assert "better" in page.text
-    assert "Students a-KD" in page.text  # the caption of students_a-KD.png
+    assert page.text.count("Students & <co>") == 2  # the titles in the PNG and the SVG
     assert "not the randomness of training" in page.text
     assert "sample standard deviation of the groups' accuracies" in page.text
     assert f"mstkd {__version__}" in page.text
@@ -122,6 +123,14 @@ def test_title_and_note_are_escaped(parts: dict[str, Path], tmp_path: Path) -> N
     text = render(parts, tmp_path / "page.html", title=attack, data_note=attack)
     assert "<script" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; co") == 3
+
+
+def test_figure_without_title_is_called_by_its_name(parts: dict[str, Path], tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "four_pixels.png")
+    (tmp_path / "plain.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+    figures = [tmp_path / "four_pixels.png", tmp_path / "plain.svg"]
+    page = Page(render(parts, tmp_path / "page.html", figures=figures))
+    assert "four pixels plain How the numbers" in page.text
 
 
 def test_page_without_note_tables_and_figures_has_no_empty_sections(
@@ -159,6 +168,9 @@ def test_faults_name_the_file(parts: dict[str, Path], tmp_path: Path) -> None:
         render(parts, output, tables=[other])
     with pytest.raises(InputError, match=r"found \.html; expected \.png or \.svg"):
         render(parts, output, figures=[other])
+    other.with_suffix(".png").write_text("no image")
+    with pytest.raises(InputError, match="found other data; expected a PNG image"):
+        render(parts, output, figures=[other.with_suffix(".png")])
     with pytest.raises(InputError, match=r"none\.json: found No such file"):
         render(parts, output, claims=tmp_path / "none.json")
     assert not output.exists()

@@ -49,7 +49,7 @@ def render_accuracies(
     groups = tuple(groups or rows[0].runs[0].own_threshold.groups)
     with mpl.rc_context(STYLE):
         draw = draw_map if rows[0].subject.kind == "teacher" else draw_dots
-        save(draw(rows, groups, title), output)
+        save(draw(rows, groups, title), output, title=title)
 
 
 def draw_map(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:

@@ -44,8 +44,10 @@ def check_format(output: Path) -> None:
         raise InputError(output, found=output.suffix or "no suffix", expected=" or ".join(FORMATS))
 
 
-def save(figure: Figure, output: Path) -> None:
-    """Write the figure whole, with no date in it: the same figure gives the same bytes."""
+def save(figure: Figure, output: Path, *, title: str) -> None:
+    """Write the figure whole, with its title and no date: the same figure gives the same bytes."""
     dateless = {"Date": None} if output.suffix == ".svg" else {"Software": None}
     with replacing(output) as (part,):
-        figure.savefig(part, format=output.suffix[1:], dpi=DPI, metadata=dateless)
+        figure.savefig(
+            part, format=output.suffix[1:], dpi=DPI, metadata={"Title": title, **dateless}
+        )

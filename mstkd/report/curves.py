@@ -17,6 +17,7 @@ from mstkd.records import ModelRecord, read_record
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.rows import SECTIONS, row_label
 
+TITLE = "Training: loss and accuracy over the epochs"
 PANEL_INCHES = 2.1
 HUES = {"Specialized": "Blues", "Baseline": "Oranges", "Controls": "Greys"}
 DASHES = ("-", "--", ":", "-.")
@@ -45,7 +46,7 @@ def render_curves(*, models: Sequence[Path], output: Path) -> None:
         record = read_record(ModelRecord, path)
         panels.setdefault(_panel(record), []).append((record, read_history(path)))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
-        save(draw_curves(panels), output)
+        save(draw_curves(panels), output, title=TITLE)
 
 
 def read_history(model: Path) -> pd.DataFrame:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import html
+import io
+import re
 from collections.abc import Sequence
 from importlib import resources
 from itertools import groupby
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
 
 from mstkd import __version__
 from mstkd.atomic import write_text
@@ -39,7 +43,7 @@ def render_page(
 
     Args:
         tables: .html fragments of `render_table`, in order.
-        figures: .png or .svg files, in order; a file's name is its caption.
+        figures: .png or .svg files, in order; captioned by the title that the file holds.
         claims: claims.json.
         output: the page, an .html file.
         title: of the page.
@@ -58,7 +62,7 @@ def render_page(
         title=title,
         data_note=data_note,
         tables=[_fragment(path) for path in tables],
-        figures=[(_caption(path), _data_address(path)) for path in figures],
+        figures=[_figure(path) for path in figures],
         claims=record,
         comparisons=_by_question(record.comparisons),
         version=__version__,
@@ -100,13 +104,19 @@ def _fragment(path: Path) -> Markup:
     return Markup(text)  # render_table has escaped what comes from outside
 
 
-def _caption(path: Path) -> str:
-    words = path.stem.replace("_", " ")
-    return words[:1].upper() + words[1:]
-
-
-def _data_address(path: Path) -> str:
+def _figure(path: Path) -> tuple[str, str]:
+    """Caption and address of a figure: the title in the file, its name where it has none."""
     if path.suffix not in MEDIA_TYPES:
         raise InputError(path, found=path.suffix or "no suffix", expected=" or ".join(MEDIA_TYPES))
-    data = base64.b64encode(_read(path, "a figure")).decode("ascii")
-    return f"data:{MEDIA_TYPES[path.suffix]};base64,{data}"
+    data = _read(path, "a figure")
+    if path.suffix == ".svg":
+        found = re.search(r"<dc:title>(.*?)</dc:title>", data.decode("utf-8", errors="replace"))
+        title = html.unescape(found.group(1)) if found else ""
+    else:
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                title = str(image.info.get("Title", ""))
+        except UnidentifiedImageError:
+            raise InputError(path, found="other data", expected="a PNG image") from None
+    address = f"data:{MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}"
+    return title or path.stem.replace("_", " "), address

@@ -16,6 +16,7 @@ from mstkd.report.canvas import STYLE, check_format, new_figure, save
 
 Images = npt.NDArray[np.uint8]
 
+TITLE = "Training faces: a row a group, two images of each identity"
 WIDTH = 9.0  # inches
 MARGIN = 0.05  # inches, above and below
 GAP = 0.12  # between identities and between groups, as a share of an image
@@ -37,7 +38,7 @@ def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) 
         raise InputError("packs", found="no file", expected="one training pack or more")
     rows = [read_faces(path, count=per_group) for path in packs]
     with mpl.rc_context(STYLE):
-        save(draw_faces(rows), output)
+        save(draw_faces(rows), output, title=TITLE)
 
 
 def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:
