@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from reporting import write_metrics, write_model, write_pack
 
+from mstkd.config import TableSettings
 from mstkd.errors import InputError
 from mstkd.records import ModelRecord, read_record
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
@@ -20,6 +21,10 @@ from mstkd.report.rows import Row, read_rows
 from mstkd.report.samples import draw_faces, read_faces
 
 GROUPS = ("A", "B", "C", "D")
+
+
+def settings(caption: str, **others: object) -> TableSettings:
+    return TableSettings(caption=caption, groups=GROUPS, **others)
 
 
 def accuracies(*values: float) -> dict[str, float]:
@@ -67,7 +72,7 @@ def rows_of(metrics: list[Path]) -> list[Row]:
 
 
 def test_map_frames_own_groups_and_prints_every_number(tmp_path: Path) -> None:
-    figure = draw_map(rows_of(teachers(tmp_path)), GROUPS, "Teachers")
+    figure = draw_map(rows_of(teachers(tmp_path)), settings("Teachers"))
     (axes,) = figure.axes
     frames = [p for p in axes.patches if isinstance(p, Rectangle) and not p.get_fill()]
     assert [frame.get_xy() for frame in frames] == [(0, 0), (1, 1), (2, 2), (3, 3)]
@@ -90,12 +95,12 @@ def test_map_frames_own_groups_and_prints_every_number(tmp_path: Path) -> None:
 
 def test_map_of_equal_accuracies_can_be_drawn(tmp_path: Path) -> None:
     path = write_metrics(tmp_path, accuracies(*[80] * 4), name="BT-1", kind="teacher", loss=None)
-    figure = draw_map(rows_of([path]), GROUPS, "Teachers")
+    figure = draw_map(rows_of([path]), settings("Teachers"))
     assert texts(figure)[1:] == ["80.00"] * 5 + ["0.00"]
 
 
 def test_dots_stand_at_the_accuracies(tmp_path: Path) -> None:
-    figure = draw_dots(rows_of(students(tmp_path)), GROUPS, "Students")
+    figure = draw_dots(rows_of(students(tmp_path)), settings("Students"))
     (axes,) = figure.axes
     dots = [line for line in axes.lines if line.get_marker() in {m for _, m in GROUP_MARKS}]
     assert [float(line.get_xdata()[0]) for line in dots[:4]] == [91, 92, 94, 95]  # seeds' mean
@@ -116,6 +121,12 @@ def test_dots_stand_at_the_accuracies(tmp_path: Path) -> None:
     assert axes.get_title(loc="left") == "Students"
 
 
+def test_numbers_have_the_decimals_of_the_settings(tmp_path: Path) -> None:
+    metrics = [write_metrics(tmp_path, accuracies(90.25, 90, 90, 90))]
+    figure = draw_dots(rows_of(metrics), settings("Students", decimals=1))
+    assert texts(figure)[:3] == ["Specialized", "90.1", "0.1"]
+
+
 def test_marks_tell_sixteen_groups_apart() -> None:
     assert len(set(GROUP_MARKS)) == 16
 
@@ -128,7 +139,7 @@ def test_figures_have_their_size_and_are_the_same_again(
     for suffix in (".png", ".svg"):
         outputs = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
         for output in outputs:
-            render_accuracies(metrics=metrics, output=output, title="A <title> & more")
+            render_accuracies(settings("A <title> & more"), metrics=metrics, output=output)
         assert outputs[0].read_bytes() == outputs[1].read_bytes()
     with Image.open(tmp_path / "one.png") as image:
         assert image.size == size
@@ -138,9 +149,9 @@ def test_figures_have_their_size_and_are_the_same_again(
 def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
     mixed = [*teachers(tmp_path), *students(tmp_path)]
     with pytest.raises(InputError, match="found kind student; expected teacher"):
-        render_accuracies(metrics=mixed, output=tmp_path / "a.png", title="")
+        render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.png")
     with pytest.raises(InputError, match=r"found \.pdf; expected \.png or \.svg"):
-        render_accuracies(metrics=mixed, output=tmp_path / "a.pdf", title="")
+        render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.pdf")
     assert not list(tmp_path.glob("a.*"))
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from reporting import write_metrics
 
 from mstkd import __version__
-from mstkd.config import TableSettings
+from mstkd.config import PageSettings, TableSettings
 from mstkd.errors import InputError
 from mstkd.report.claims import compute_claims
 from mstkd.report.figures import render_accuracies
@@ -66,20 +66,31 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {part: folder / name for part, name in names.items()}
     render_table(settings, metrics=metrics, outputs=[found["table"]])
     for part in ("png", "svg"):
-        render_accuracies(metrics=metrics, output=found[part], title="Students & <co>")
+        render_accuracies(
+            settings.model_copy(update={"caption": "Students & <co>"}),
+            metrics=metrics,
+            output=found[part],
+        )
     found["claims"] = folder / "claims.json"
     compute_claims(metrics, found["claims"], draws=100)
     return found
 
 
-def render(parts: dict[str, Path], output: Path, title: str = "A title", **others: object) -> str:
+def render(
+    parts: dict[str, Path],
+    output: Path,
+    title: str = "A title",
+    procedural: bool = True,
+    **others: object,
+) -> str:
     given = {
         "tables": [parts["table"]],
         "figures": [parts["png"], parts["svg"]],
         "claims": parts["claims"],
         **others,
     }
-    render_page(output=output, title=title, **given)  # type: ignore[arg-type]
+    settings = PageSettings(title=title, procedural=procedural)
+    render_page(settings, output=output, **given)  # type: ignore[arg-type]
     return output.read_text(encoding="utf-8")
 
 
@@ -104,9 +115,9 @@ def test_page_is_one_balanced_file_that_loads_nothing(
 def test_page_tells_tables_claims_figures_and_protocol(
     parts: dict[str, Path], tmp_path: Path
 ) -> None:
-    page = Page(render(parts, tmp_path / "page.html", data_note="The faces are drawings."))
+    page = Page(render(parts, tmp_path / "page.html"))
     assert "Students <a-KD>" in page.text
-    assert "The faces are drawings." in page.text
+    assert "The faces are drawings made by a program" in page.text
     assert "than their baseline: 1 of 1 pairs by the estimates" in page.text
     assert "specialized SL, a-KD baseline SL, a-KD" in page.text
     assert "better" in page.text
@@ -118,11 +129,11 @@ def test_page_tells_tables_claims_figures_and_protocol(
     assert page.tags.count("h2") == 4
 
 
-def test_title_and_note_are_escaped(parts: dict[str, Path], tmp_path: Path) -> None:
+def test_title_is_escaped(parts: dict[str, Path], tmp_path: Path) -> None:
     attack = "<script>alert(1)</script> & co"
-    text = render(parts, tmp_path / "page.html", title=attack, data_note=attack)
+    text = render(parts, tmp_path / "page.html", title=attack)
     assert "<script" not in text
-    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; co") == 3
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; co") == 2
 
 
 def test_figure_without_title_is_called_by_its_name(parts: dict[str, Path], tmp_path: Path) -> None:
@@ -139,7 +150,9 @@ def test_page_without_note_tables_and_figures_has_no_empty_sections(
     page = Page(render(parts, tmp_path / "page.html", tables=[], figures=[]))
     assert page.tags.count("h2") == 2
     assert page.loaded == []
-    assert 'class="note"' not in render(parts, tmp_path / "page.html").split("<h2>")[0]
+    photographs = render(parts, tmp_path / "page.html", procedural=False)
+    assert 'class="note"' not in photographs.split("<h2>")[0]
+    assert "drawings" not in photographs
 
 
 def test_page_is_the_same_every_time_and_knows_dark_and_print(

@@ -18,7 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from mstkd.config import TableSettings
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.formats import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
@@ -29,32 +31,28 @@ NUMBER_OFFSETS = (44, 76)  # points right of the axes, where the numbers end
 SECTION_GAP = 0.4  # rows
 
 
-def render_accuracies(
-    *, metrics: Sequence[Path], output: Path, title: str, groups: Sequence[str] | None = None
-) -> None:
+def render_accuracies(settings: TableSettings, *, metrics: Sequence[Path], output: Path) -> None:
     """Draw a table: teachers as a map of teachers by groups, students as dots on a line each.
 
     Args:
+        settings: caption, groups in their order, decimals.
         metrics: metrics.json files in the order of the rows; seeds of a model share a row.
         output: a .png or .svg file.
-        title: above the figure.
-        groups: their order; that of the first file unless given.
 
     Raises:
         InputError: the suffix is unknown, or the files do not belong in one table.
     """
     check_format(output)
-    rows = read_rows(metrics, groups)
+    rows = read_rows(metrics, settings.groups)
     check_comparable(rows)
-    groups = tuple(groups or rows[0].runs[0].own_threshold.groups)
     with mpl.rc_context(STYLE):
         draw = draw_map if rows[0].subject.kind == "teacher" else draw_dots
-        save(draw(rows, groups, title), output, title=title)
+        save(draw(rows, settings), output, title=settings.caption)
 
 
-def draw_map(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:
+def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
     """Accuracy by colour and number, global accuracy and STD beside; own groups are framed."""
-    sections = by_section(rows)
+    sections, groups = by_section(rows), settings.groups
     figure = new_figure(2.6 + 0.8 * len(groups), 1.3 + 0.36 * (len(rows) + 0.4 * len(sections)))
     axes = figure.add_subplot()
     accuracies = np.array([row.scores(groups).mean(axis=0)[: len(groups)] for row in rows])
@@ -74,21 +72,23 @@ def draw_map(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:
             style="italic",
         )
         for row in members:
-            _map_row(axes, row, groups, top=top, shares=shares)
+            _map_row(axes, row, settings, top=top, shares=shares)
             ticks.append(top + 0.5)
             top += 1
         top += SECTION_GAP
     _map_axes(axes, groups, height=top - SECTION_GAP)
     axes.set_yticks(ticks, [row.label for _, members in sections for row in members])
-    axes.set_title(title, loc="left", pad=26, weight="bold")
+    axes.set_title(settings.caption, loc="left", pad=26, weight="bold")
     framed = any(row.subject.name == f"T-{group}" for row in rows for group in groups)
     note = " Framed: the teacher's own group." if framed else ""
     axes.set_xlabel(f"Verification accuracy, percent.{note}", loc="left")
     return figure
 
 
-def _map_row(axes: Axes, row: Row, groups: Sequence[str], *, top: float, shares: Normalize) -> None:
-    scores = row.scores(groups).mean(axis=0)
+def _map_row(
+    axes: Axes, row: Row, settings: TableSettings, *, top: float, shares: Normalize
+) -> None:
+    groups, scores = settings.groups, row.scores(settings.groups).mean(axis=0)
     for x, (group, value) in enumerate(zip(groups, scores, strict=False)):
         share = float(shares(value)) if shares.vmax != shares.vmin else 0.5
         own = row.subject.name == f"T-{group}"
@@ -97,7 +97,7 @@ def _map_row(axes: Axes, row: Row, groups: Sequence[str], *, top: float, shares:
         axes.text(
             x + 0.5,
             top + 0.5,
-            f"{value:.2f}",
+            rounded(value, settings.decimals),
             ha="center",
             va="center",
             color="black" if share > 0.55 else "white",
@@ -107,7 +107,7 @@ def _map_row(axes: Axes, row: Row, groups: Sequence[str], *, top: float, shares:
             frame = Rectangle((x, top), 1, 1, fill=False, edgecolor="#D55E00", lw=2.5, zorder=3)
             axes.add_patch(frame)
     for place, value in zip(_beside(groups), scores[len(groups) :], strict=False):
-        axes.text(place, top + 0.5, f"{value:.2f}", ha="center", va="center")
+        axes.text(place, top + 0.5, rounded(value, settings.decimals), ha="center", va="center")
 
 
 def _beside(groups: Sequence[str]) -> tuple[float, float]:
@@ -125,9 +125,9 @@ def _map_axes(axes: Axes, groups: Sequence[str], *, height: float) -> None:
         spine.set_visible(False)
 
 
-def draw_dots(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:
+def draw_dots(rows: Sequence[Row], settings: TableSettings) -> Figure:
     """A line a model: its groups as marks, its global accuracy as a bar, the numbers beside."""
-    sections = by_section(rows)
+    sections, groups = by_section(rows), settings.groups
     figure = new_figure(7.2, 1.5 + 0.3 * (len(rows) + len(sections)))
     axes = figure.add_subplot()
     across = axes.get_yaxis_transform()
@@ -140,7 +140,7 @@ def draw_dots(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:
             axes.axhline(y - 0.55, color="#bbbbbb", lw=0.8)
         for row in members:
             y += 1
-            _dots_row(axes, row, groups, y=y)
+            _dots_row(axes, row, settings, y=y)
             ticks.append(y)
         y += 1
     for offset, word in zip(NUMBER_OFFSETS, ("Global", "STD"), strict=True):
@@ -150,7 +150,7 @@ def draw_dots(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:
     axes.set_ylim(y - 0.4, -0.6)
     axes.grid(axis="x")
     axes.set_xlabel("Verification accuracy, percent")
-    axes.set_title(title, loc="left", weight="bold", pad=26)
+    axes.set_title(settings.caption, loc="left", weight="bold", pad=26)
     marks = [
         Line2D([], [], ls="", marker=marker, color=colour, ms=7, label=group)
         for group, (colour, marker) in zip(groups, GROUP_MARKS, strict=False)
@@ -168,15 +168,15 @@ def draw_dots(rows: Sequence[Row], groups: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def _dots_row(axes: Axes, row: Row, groups: Sequence[str], *, y: int) -> None:
-    scores = row.scores(groups).mean(axis=0)
+def _dots_row(axes: Axes, row: Row, settings: TableSettings, *, y: int) -> None:
+    groups, scores = settings.groups, row.scores(settings.groups).mean(axis=0)
     accuracies, average, std = scores[: len(groups)], scores[-3], scores[-2]
     axes.plot([accuracies.min(), accuracies.max()], [y, y], color="#cccccc", lw=3, zorder=1)
     for value, (colour, marker) in zip(accuracies, GROUP_MARKS, strict=False):
         axes.plot([value], [y], marker, color=colour, ms=8, mec="white", mew=0.7, zorder=2)
     axes.plot([average], [y], "|", color="black", ms=15, mew=2, zorder=3)
     for offset, value in zip(NUMBER_OFFSETS, (average, std), strict=True):
-        _beside_dots(axes, f"{value:.2f}", y=y, offset=offset)
+        _beside_dots(axes, rounded(value, settings.decimals), y=y, offset=offset)
 
 
 def _beside_dots(axes: Axes, text: str, *, y: int, offset: int, weight: str = "normal") -> None:

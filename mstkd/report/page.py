@@ -17,12 +17,18 @@ from PIL import Image, UnidentifiedImageError
 
 from mstkd import __version__
 from mstkd.atomic import write_text
+from mstkd.config import PageSettings
 from mstkd.errors import InputError
 from mstkd.records import read_record
 from mstkd.report.claims import Claims
 from mstkd.report.comparisons import Comparison, Topic
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+PROCEDURAL = (
+    "The faces are drawings made by a program, and the groups are ways of drawing them. The "
+    "numbers show how the method behaves on such drawings; they say nothing about people, nor "
+    "about how well any system recognises people of one group or another."
+)
 QUESTIONS: dict[Topic, str] = {
     "specialized or baseline": "Specialized against baseline teachers, adaptor and loss alike",
     "distillation": "Distilled students against the student without distillation",
@@ -31,23 +37,21 @@ QUESTIONS: dict[Topic, str] = {
 
 
 def render_page(
+    settings: PageSettings,
     *,
     tables: Sequence[Path],
     figures: Sequence[Path],
     claims: Path,
     output: Path,
-    title: str,
-    data_note: str = "",
 ) -> None:
     """Write the page.
 
     Args:
+        settings: the title, and whether the faces are drawings, which the page must say.
         tables: .html fragments of `render_table`, in order.
         figures: .png or .svg files, in order; captioned by the title that the file holds.
         claims: claims.json.
         output: the page, an .html file.
-        title: of the page.
-        data_note: what a reader must know about the faces, such as that they are drawings.
 
     Raises:
         InputError: a file is missing or is not what it must be.
@@ -59,8 +63,8 @@ def render_page(
     source = resources.files("mstkd.report").joinpath("page.html").read_text(encoding="utf-8")
     record = read_record(Claims, claims)
     page = environment.from_string(source).render(
-        title=title,
-        data_note=data_note,
+        title=settings.title,
+        data_note=PROCEDURAL if settings.procedural else "",
         tables=[_fragment(path) for path in tables],
         figures=[_figure(path) for path in figures],
         claims=record,
