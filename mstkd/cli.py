@@ -307,6 +307,95 @@ def evaluate(
     )
 
 
+Metrics = Annotated[list[Path], typer.Option("--metrics", help="metrics.json files, in order.")]
+
+
+@step("render-table")
+def render_table(settings: Settings, metrics: Metrics, outputs: Outputs) -> None:
+    """Write one table as .csv, .md, .tex or .html, by the suffix of each output."""
+    from mstkd.config import TableSettings, read_settings
+    from mstkd.report.tables import render_table
+
+    render_table(read_settings(TableSettings, settings), metrics=metrics, outputs=outputs)
+
+
+@step("render-accuracies")
+def render_accuracies(settings: Settings, metrics: Metrics, output: Output) -> None:
+    """Draw the accuracies of one table."""
+    from mstkd.config import TableSettings, read_settings
+    from mstkd.report.figures import render_accuracies
+
+    render_accuracies(read_settings(TableSettings, settings), metrics=metrics, output=output)
+
+
+@step("render-curves")
+def render_curves(
+    models: Annotated[list[Path], typer.Option("--models", help="model.json files.")],
+    output: Output,
+) -> None:
+    """Draw loss and accuracy over the epochs, from the history.csv beside each model.json."""
+    from mstkd.report.figures import render_curves
+
+    render_curves(models=models, output=output)
+
+
+@step("render-samples")
+def render_samples(packs: Packs, output: Output) -> None:
+    """Draw sample faces, one row a group."""
+    from mstkd.report.figures import render_samples
+
+    render_samples(packs=packs, output=output)
+
+
+@step("compute-claims")
+def compute_claims(metrics: Metrics, output: Output) -> None:
+    """Compare specialized, baseline and control models, with bootstrap intervals."""
+    from mstkd.report.claims import compute_claims
+
+    compute_claims(metrics, output)
+
+
+@step("render-page")
+def render_page(
+    settings: Settings,
+    tables: Annotated[list[Path], typer.Option("--tables", help="HTML fragments, in order.")],
+    figures: Annotated[list[Path], typer.Option("--figures", help="PNG files, in order.")],
+    claims: Annotated[Path, typer.Option("--claims", help="claims.json.")],
+    output: Output,
+) -> None:
+    """Write the report: one HTML page that needs no other file."""
+    from mstkd.config import PageSettings, read_settings
+    from mstkd.report.page import render_page
+
+    render_page(
+        read_settings(PageSettings, settings),
+        tables=tables,
+        figures=figures,
+        claims=claims,
+        output=output,
+    )
+
+
+@step("show-tables")
+def show_tables(
+    paths: Annotated[list[Path], typer.Argument(help="CSV tables, or folders of them.")],
+) -> None:
+    """Print tables on the terminal, the best of each section in bold."""
+    from mstkd.report.tables import show_tables
+
+    show_tables(paths)
+
+
+@step("schema")
+def schema() -> None:
+    """Print the JSON schema of the config file, for editors."""
+    import json
+
+    from mstkd.config import Config
+
+    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+
+
 def _subject(
     kind: str, backbone: str, set_: str, name: str, seed: int, loss: str | None = None
 ) -> Any:

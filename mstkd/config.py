@@ -314,20 +314,24 @@ class EvaluationSettings(Step):
     folds: Annotated[int, Field(ge=2)] = 10
 
 
-class ReportSettings(Step):
+class ReportSettings(Settings):
     """Section `report` of the config."""
 
-    formats: Annotated[
-        tuple[Literal["csv", "md", "tex", "html"], ...],
-        Field(min_length=1),
-        AfterValidator(_unique),
-    ] = ("csv", "md", "tex", "html")
+    title: str = "Multi-teacher distillation for fair face recognition"
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
 
 
-class TableSettings(ReportSettings):
+class PageSettings(Step):
+    """Settings of the step `render-page`."""
+
+    title: str
+    procedural: bool  # the faces are drawings, and the page must say so
+
+
+class TableSettings(Step):
     """Settings of the step `render-table`."""
 
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2
     caption: str
     groups: Groups  # the columns, in order
 
@@ -404,8 +408,6 @@ class Config(Settings):
             unknown = set(self.data.synthetic.difficulty) - set(self.groups)
             if unknown:
                 raise ValueError(f"data.synthetic.difficulty: no group {sorted(unknown)[0]!r}")
-            if self.data.synthetic.folds != self.evaluation.folds:
-                raise ValueError("evaluation.folds: must equal data.synthetic.folds")
         return self
 
     # Who exists ---------------------------------------------------------------
@@ -433,6 +435,14 @@ class Config(Settings):
             return (self.groups[int(teacher.removeprefix("BT-")) - 1],)
         return self.training_groups(teacher)
 
+    def tables(self) -> tuple[tuple[str, str | None], ...]:
+        """Backbone and loss of each table, None for teachers: the order of the paper's tables."""
+        return tuple(
+            (backbone, loss)
+            for backbone in self.teachers.backbones
+            for loss in (None, *self.students.losses)
+        )
+
     # What each step gets ------------------------------------------------------
 
     def synthesize_settings(self) -> SynthesizeSettings:
@@ -450,6 +460,10 @@ class Config(Settings):
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,
         )
+
+    def split_settings(self, set_: str) -> SplitSettings:
+        """Only the baseline's split draws anything; the others take every identity."""
+        return self.splits if set_ == "baseline" else SplitSettings()
 
     def teacher_settings(self, backbone: str) -> TeacherSettings:
         return TeacherSettings(
@@ -478,6 +492,20 @@ class Config(Settings):
             head=self.students.head if loss_settings.classification else None,
             selection=self.students.selection,
         )
+
+
+    def table_settings(self, backbone: str, loss: str | None) -> TableSettings:
+        if loss is None:
+            caption = f"Verification accuracy (%) of the {backbone} teachers."
+        else:
+            caption = f"Verification accuracy (%) of the {loss} students of {backbone} teachers."
+        return TableSettings(
+            decimals=self.report.decimals, caption=caption, groups=self.groups
+        )
+
+
+    def page_settings(self) -> PageSettings:
+        return PageSettings(title=self.report.title, procedural=self.data.synthetic is not None)
 
 
 # ---------------------------------------------------------------- reading

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mstkd.config import Config, validate
+from mstkd.config import SETS, Config, validate
 from mstkd.errors import InputError
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
@@ -29,11 +29,22 @@ TRAIN_PACKS = expand("results/packs/train/{group}.h5", group=CONFIG.groups)
 VERIFICATION_PACKS = expand(
     "results/packs/verification/{group}.h5", group=CONFIG.groups
 )
+TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
+FORMATS = ("csv", "md", "tex", "html")
+REPORT_FILES = [
+    *expand("results/tables/{table}.{format}", table=TABLES, format=FORMATS),
+    *expand("results/figures/{table}.png", table=TABLES),
+    "results/figures/training.png",
+    "results/figures/samples.png",
+    "results/report.html",
+]
 # Eight teachers are ready at once: as many threads each as leave no core idle and none shared.
 TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
 
 
 wildcard_constraints:
+    table="|".join(TABLES),
+    model="(teachers|students)/.+",
     group="|".join(CONFIG.groups),
     backbone="|".join(CONFIG.backbones),
     set="specialized|baseline|single|none",
@@ -82,6 +93,37 @@ def student_adaptor(wildcards):
     return "results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
 
 
+def table_models(table):
+    """The folders of a table's models, in the order of its rows."""
+    backbone, loss = TABLES[table]
+    if loss is None:
+        models = [
+            f"teachers/{backbone}/{set_}/{teacher}"
+            for set_ in CONFIG.sets()
+            for teacher in CONFIG.teachers_of(set_)
+        ]
+    else:
+        models = expand(
+            f"students/{backbone}/{{set}}/{{adaptor}}/{loss}",
+            set=SETS,
+            adaptor=CONFIG.adaptors.architectures,
+        )
+        if CONFIG.controls:
+            models.append(f"students/{CONFIG.students.backbone}/none/none/none")
+            models.append(f"students/{backbone}/single/direct/{loss}")
+    return expand("results/{model}/seed{seed}", model=models, seed=CONFIG.seeds)
+
+
+def table_metrics(wildcards):
+    return [f"{model}/metrics.json" for model in table_models(wildcards.table)]
+
+
+def every_model(file):
+    """A file of every model that some table shows, each once."""
+    models = [model for table in TABLES for model in table_models(table)]
+    return [f"{model}/{file}" for model in dict.fromkeys(models)]
+
+
 def synthesize_settings(wildcards):
     return CONFIG.synthesize_settings().dump()
 
@@ -94,8 +136,12 @@ def verification_pack_settings(wildcards):
     return CONFIG.pack_settings(VERIFICATION_ROOT, wildcards.group).dump()
 
 
-def split_settings(wildcards):
-    return CONFIG.splits.dump()
+def baseline_split_settings(wildcards):
+    return CONFIG.split_settings("baseline").dump()
+
+
+def undivided_split_settings(wildcards):
+    return CONFIG.split_settings("specialized").dump()
 
 
 def teacher_settings(wildcards):
@@ -116,3 +162,11 @@ def student_settings(wildcards):
 
 def evaluation_settings(wildcards):
     return CONFIG.evaluation.dump()
+
+
+def table_settings(wildcards):
+    return CONFIG.table_settings(*TABLES[wildcards.table]).dump()
+
+
+def page_settings(wildcards):
+    return CONFIG.page_settings().dump()

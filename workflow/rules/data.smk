@@ -60,7 +60,7 @@ rule split_specialized:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=split_settings,
+        settings=undivided_split_settings,
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
@@ -79,7 +79,7 @@ rule split_baseline:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=split_settings,
+        settings=baseline_split_settings,
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
@@ -95,7 +95,7 @@ rule split_single:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=split_settings,
+        settings=undivided_split_settings,
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"

@@ -1,0 +1,96 @@
+rule render_table:
+    input:
+        metrics=table_metrics,
+    output:
+        tables=expand("results/tables/{{table}}.{format}", format=FORMATS),
+    log:
+        "results/logs/render_table/{table}.log",
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=table_settings,
+    shell:
+        "mstkd --log {log:q} render-table --settings {params.settings:q}"
+        " --metrics {input.metrics:q} --outputs {output.tables:q}"
+
+
+rule render_accuracies:
+    input:
+        metrics=table_metrics,
+    output:
+        figure="results/figures/{table}.png",
+    log:
+        "results/logs/render_accuracies/{table}.log",
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=table_settings,
+    shell:
+        "mstkd --log {log:q} render-accuracies --settings {params.settings:q}"
+        " --metrics {input.metrics:q} --output {output.figure:q}"
+
+
+rule render_curves:
+    input:
+        models=every_model("model.json"),
+        histories=every_model("history.csv"),
+    output:
+        figure="results/figures/training.png",
+    log:
+        "results/logs/render_curves.log",
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} render-curves"
+        " --models {input.models:q} --output {output.figure:q}"
+
+
+rule render_samples:
+    input:
+        packs=TRAIN_PACKS,
+    output:
+        figure="results/figures/samples.png",
+    log:
+        "results/logs/render_samples.log",
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} render-samples"
+        " --packs {input.packs:q} --output {output.figure:q}"
+
+
+rule compute_claims:
+    input:
+        metrics=every_model("metrics.json"),
+    output:
+        claims="results/claims.json",
+    log:
+        "results/logs/compute_claims.log",
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} compute-claims"
+        " --metrics {input.metrics:q} --output {output.claims:q}"
+
+
+rule render_page:
+    input:
+        tables=expand("results/tables/{table}.html", table=TABLES),
+        figures=[
+            "results/figures/samples.png",
+            *expand("results/figures/{table}.png", table=TABLES),
+            "results/figures/training.png",
+        ],
+        claims="results/claims.json",
+    output:
+        page="results/report.html",
+    log:
+        "results/logs/render_page.log",
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=page_settings,
+    shell:
+        "mstkd --log {log:q} render-page --settings {params.settings:q}"
+        " --tables {input.tables:q} --figures {input.figures:q}"
+        " --claims {input.claims:q} --output {output.page:q}"

@@ -1,0 +1,91 @@
+"""Imports point one way, and what needs no torch loads none."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mstkd"
+
+# A module imports lower ranks, and of its own rank only what stands behind its name here.
+RANKS = {
+    "errors": 0,
+    "seeds": 0,
+    "atomic": 0,
+    "config": 0,
+    "progress": 0,
+    "records": 0,
+    "data": 1,
+    "models": 1,
+    "heads": 1,
+    "distillation": 1,
+    "verification": 1,
+    "fairness": 1,
+    "devices": 2,
+    "embeddings": 2,
+    "evaluation": 3,
+    "training.schedule": 2,
+    "training.checkpoint": 2,
+    "training.loop": 3,
+    "training.teacher": 4,
+    "training.adaptor": 4,
+    "training.student": 5,
+    "report": 2,
+    "cli": 6,
+}
+WITHIN_A_RANK = {
+    "config": {"errors"},
+    "records": {"atomic", "errors"},
+    "embeddings": {"devices"},
+}
+REPORT_MAY_IMPORT = {"errors", "atomic", "config", "records", "progress", "seeds"}
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def unit(name):
+    """The entry of RANKS that a dotted name below mstkd belongs to."""
+    parts = name.split(".")
+    two = ".".join(parts[:2])
+    return two if two in RANKS else parts[0]
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mstkd."):
+            yield unit(node.module.removeprefix("mstkd."))
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    own = unit(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    assert own in RANKS, "give the module a rank"
+    for other in set(imports(path)) - {own}:
+        allowed = RANKS[other] < RANKS[own] or other in WITHIN_A_RANK.get(own, ())
+        assert allowed, f"{own} imports {other}"
+        if own == "report":
+            assert other in REPORT_MAY_IMPORT | {"verification", "fairness"}
+
+
+def test_no_step_sees_the_whole_config():
+    for path in modules():
+        if path.name == "config.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                arguments = [*node.args.args, *node.args.kwonlyargs]
+                named = {ast.unparse(arg.annotation) for arg in arguments if arg.annotation}
+                assert "Config" not in named, f"{path.name}: {node.name}"
+
+
+@pytest.mark.parametrize(
+    "name", ["config", "cli", "data.synthetic", "data.pack", "data.splits", "report.tables"]
+)
+def test_no_torch_where_none_is_needed(name):
+    code = f"import sys, mstkd.{name}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+

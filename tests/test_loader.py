@@ -1,0 +1,91 @@
+"""Batches against the pixels they were made of."""
+
+import numpy as np
+import pytest
+import torch
+
+from mstkd.data.loader import FaceBatches, normalise
+from mstkd.data.pack import open_pack
+from mstkd.errors import InputError
+
+CPU = torch.device("cpu")
+
+
+def batches_of(packs, split=None, batch_size=8, seed=0):
+    return FaceBatches(
+        [open_pack(path) for path in packs],
+        split=split,
+        batch_size=batch_size,
+        seed=seed,
+        device=CPU,
+    )
+
+
+def test_normalise_is_mean_half_std_half():
+    images = torch.randint(0, 256, (2, 4, 4, 3), dtype=torch.uint8)
+    expected = (images.double() / 255 - 0.5) / 0.5
+    actual = normalise(images)
+    torch.testing.assert_close(actual.double().permute(0, 2, 3, 1), expected, atol=1e-6, rtol=0)
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_epoch_holds_each_image_once_as_it_is_or_mirrored(packs, pixels):
+    everything = np.concatenate([pixels(path) for path in packs])
+    rows, mirrored = [], 0
+    for batch in batches_of(packs).epoch(0):
+        for image, row in zip(batch["images"], batch["rows"], strict=True):
+            expected = normalise(torch.from_numpy(everything[row][None]))[0]
+            if not torch.equal(image, expected):
+                assert torch.equal(image, expected.flip(2))
+                mirrored += 1
+            rows.append(int(row))
+    assert sorted(rows) == list(range(32))
+    assert 8 <= mirrored <= 24  # of 32, half on average
+
+
+def test_labels_number_the_identities_through_all_groups(packs):
+    batches = batches_of(packs)
+    assert batches.num_classes == 8
+    label_of = {}
+    for batch in batches.epoch(3):
+        label_of |= dict(zip(batch["rows"].tolist(), batch["labels"].tolist(), strict=True))
+    # Four images an identity, sorted by name: row // 4 in each group, B after A.
+    assert label_of == {row: row // 4 for row in range(32)}
+
+
+def test_a_split_leaves_out_the_other_identities(packs):
+    batches = batches_of(packs, split={"A": ["A3", "A1"], "B": ["B2"]}, batch_size=4)
+    assert batches.num_classes == 3
+    seen = {
+        (row, label)
+        for batch in batches.epoch(0)
+        for row, label in zip(batch["rows"].tolist(), batch["labels"].tolist(), strict=True)
+    }
+    expected = {(4 + i, 0) for i in range(4)} | {(12 + i, 1) for i in range(4)}
+    assert seen == expected | {(20 + 8 + i, 2) for i in range(4)}
+
+
+def test_order_and_flips_depend_on_seed_and_epoch_alone(packs):
+    def rows(seed, epoch):
+        return torch.cat([batch["rows"] for batch in batches_of(packs, seed=seed).epoch(epoch)])
+
+    one = batches_of(packs)
+    list(one.epoch(0))
+    again = torch.cat([batch["images"] for batch in one.epoch(5)])
+    fresh = torch.cat([batch["images"] for batch in batches_of(packs).epoch(5)])
+    assert torch.equal(again, fresh)
+    assert not torch.equal(rows(0, 0), rows(0, 1))
+    assert not torch.equal(rows(0, 0), rows(1, 0))
+
+
+def test_the_last_smaller_batch_is_dropped(packs):
+    batches = batches_of(packs, batch_size=5)
+    assert batches.steps == 6
+    assert [len(batch["labels"]) for batch in batches.epoch(0)] == [5] * 6
+
+
+def test_faults(packs):
+    with pytest.raises(InputError, match="found no identity 'A9'"):
+        batches_of(packs, split={"A": ["A9"]})
+    with pytest.raises(InputError, match=r"batch_size: found 64 for 32 images"):
+        batches_of(packs, batch_size=64)

@@ -1,0 +1,341 @@
+"""The whole pipeline by the real `snakemake` command, and what each edit reruns."""
+
+import copy
+import csv
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+TINY = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
+
+pytestmark = pytest.mark.workflow
+
+
+def snakemake(folder, config, *options, check=True):
+    """Run the workflow in `folder`; `config` is a dict, or a path of a file."""
+    if isinstance(config, dict):
+        path = folder / "edited.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        config = path
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", config, "--cores", "2", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if check:
+        assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def planned(folder, config, *options):
+    """Jobs of a dry run by rule, the target `all` left out."""
+    told = snakemake(folder, config, "--dry-run", *options)
+    stats = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", told.stdout, re.DOTALL)
+    if stats is None:
+        assert "Nothing to be done" in told.stdout + told.stderr
+        return {}
+    counts = dict(line.split() for line in stats[1].splitlines())
+    return {rule: int(count) for rule, count in counts.items() if rule != "all"}
+
+
+def edited(config, edits):
+    config = copy.deepcopy(config)
+    for path, value in edits.items():
+        *parents, last = path.split(".")
+        place = config
+        for key in parents:
+            place = place.setdefault(key, {})
+        place[last] = value
+    return config
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the tiny configuration has run to the end."""
+    folder = tmp_path_factory.mktemp("tiny")
+    snakemake(folder, TINY)
+    return folder
+
+
+@pytest.mark.slow
+def test_every_table_figure_and_the_report_are_there(finished):
+    results = finished / "results"
+    for number in (1, 2, 3):
+        for suffix in ("csv", "md", "tex", "html"):
+            assert (results / f"tables/table{number}.{suffix}").stat().st_size > 0
+        assert (results / f"figures/table{number}.png").stat().st_size > 0
+    for name in ("figures/samples.png", "figures/training.png", "report.html", "claims.json"):
+        assert (results / name).stat().st_size > 0
+    rows = list(csv.DictReader((results / "tables/table3.csv").open()))
+    assert [(row["set"], row["name"]) for row in rows] == [
+        ("specialized", "SL"),
+        ("specialized", "DuL"),
+        ("specialized", "DLDP"),
+        ("baseline", "SL"),
+        ("baseline", "DuL"),
+        ("baseline", "DLDP"),
+        ("none", "none"),
+        ("single", "direct"),
+    ]
+
+
+@pytest.mark.slow
+def test_the_tables_hold_the_metrics(finished):
+    results = finished / "results"
+    row = list(csv.DictReader((results / "tables/table2.csv").open()))[4]
+    path = results / "students/tiny/baseline/DuL/a-KD/seed0/metrics.json"
+    metrics = json.loads(path.read_text())["own_threshold"]
+    assert float(row["A"]) == metrics["groups"]["A"]["accuracy"]
+    assert float(row["global_accuracy"]) == metrics["global_accuracy"]
+    assert float(row["std"]) == metrics["std"]
+
+
+@pytest.mark.slow
+def test_no_checkpoint_or_temporary_file_is_left(finished):
+    left = [
+        path
+        for path in (finished / "results").rglob("*")
+        if path.is_file() and ("checkpoint" in path.name or path.name.endswith((".tmp", ".partial")))
+    ]
+    assert left == []
+
+
+@pytest.mark.slow
+def test_nothing_to_do_after_a_finished_run(finished):
+    assert planned(finished, TINY) == {}
+
+
+# Tiny has 2 groups: teachers 2 + 2 + 1, adaptors 3 x 2, students per loss 3 x 2 + 1 single,
+# and one student with no distillation.
+TABLES = {"render_table": 3, "render_accuracies": 3}
+SUMMARY = {"compute_claims": 1, "render_page": 1}
+ALL_TRAINING = {
+    "train_teacher": 5,
+    "cache_embeddings": 3,
+    "train_adaptor": 6,
+    "train_student": 15,
+    "evaluate": 20,
+    "render_curves": 1,
+}
+EDITS = {
+    "lambda of one loss": (
+        {"students.losses": {"a-KD": {"kd_weight": 100}, "EAF-KD": {}}},
+        {
+            "train_student": 7,
+            "evaluate": 7,
+            "render_table": 1,
+            "render_accuracies": 1,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "dropout of one adaptor": (
+        {"adaptors.architectures": {"SL": {}, "DuL": {}, "DLDP": {"dropout": 0.5}}},
+        {
+            "train_adaptor": 2,
+            "train_student": 4,
+            "evaluate": 4,
+            "render_table": 2,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "epochs of the teachers": (
+        {"teachers.optimiser.epochs": 3},
+        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
+    ),
+    "epochs of the students": (
+        {"students.optimiser.epochs": 3},
+        {
+            "train_student": 15,
+            "evaluate": 15,
+            "render_table": 2,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "type of the cache": (
+        {"cache.dtype": "float32"},
+        {
+            "cache_embeddings": 3,
+            "train_adaptor": 6,
+            "train_student": 14,
+            "evaluate": 14,
+            "render_table": 2,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "seed of the baseline splits": (
+        {"splits.seed": 1},
+        {
+            "split_baseline": 1,
+            "train_teacher": 2,
+            "cache_embeddings": 1,
+            "train_adaptor": 3,
+            "train_student": 6,
+            "evaluate": 8,
+            "render_curves": 1,
+            **TABLES,
+            **SUMMARY,
+        },
+    ),
+    "folds of the evaluation": (
+        {"evaluation.folds": 4},
+        {"evaluate": 20, **TABLES, **SUMMARY},
+    ),
+    "decimals of the tables": ({"report.decimals": 1}, {**TABLES, "render_page": 1}),
+    "title of the report": ({"report.title": "Another"}, {"render_page": 1}),
+    "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **SUMMARY}),
+    "another student loss": (
+        {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
+        {
+            "train_student": 7,
+            "evaluate": 7,
+            "render_table": 1,
+            "render_accuracies": 1,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "another backbone of teachers": (
+        {
+            "backbones": {
+                **TINY["backbones"],
+                "other": {"blocks": [1, 1, 1, 1], "widths": [8, 8, 8, 8]},
+            },
+            "teachers.backbones": ["tiny", "other"],
+        },
+        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
+    ),
+    "no controls": (
+        {"controls": False},
+        {**TABLES, **SUMMARY, "render_curves": 1},
+    ),
+    # Snakemake compares params as a set without names: one JSON text a rule sees the swap.
+    "two values swapped": (
+        {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},
+        {
+            "train_student": 15,
+            "evaluate": 15,
+            "render_table": 2,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "a pack's policy": (
+        {"data.on_bad_image": "skip"},
+        {
+            "pack_train": 2,
+            "pack_verification": 2,
+            "split_specialized": 2,
+            "split_baseline": 1,
+            "split_single": 1,
+            **ALL_TRAINING,
+            "render_samples": 1,
+            **TABLES,
+            **SUMMARY,
+        },
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reruns_exactly_what_it_must(finished, name):
+    edits, expected = EDITS[name]
+    assert planned(finished, edited(TINY, edits)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["--set-threads", "train_teacher=2"], ["--cores", "1"]])
+def test_machine_matters_rerun_nothing(finished, options):
+    assert planned(finished, TINY, *options) == {}
+
+
+@pytest.mark.slow
+def test_the_order_of_keys_reruns_nothing(finished):
+    assert planned(finished, dict(reversed(TINY.items()))) == {}
+
+
+@pytest.mark.slow
+def test_a_deleted_intermediate_rebuilds_what_hangs_on_it(finished, tmp_path):
+    copied = tmp_path / "copy"
+    shutil.copytree(finished, copied)  # keeps the times of the files
+    shutil.rmtree(copied / "results/adaptors/tiny/baseline/SL")
+    for loss in ("a-KD", "EAF-KD"):
+        (copied / f"results/students/tiny/baseline/SL/{loss}/seed0/model.safetensors").unlink()
+    assert planned(copied, TINY)["train_adaptor"] == 1
+    assert planned(copied, TINY)["train_student"] == 2
+
+
+@pytest.mark.slow
+def test_folders_of_your_own_and_a_group_added_later(finished, tmp_path):
+    """Data in the training and RFW layouts; a new group leaves the other teachers alone."""
+    synthesized = finished / "results/data"
+    config = edited(
+        TINY,
+        {
+            "data": {
+                "image_size": 16,
+                "train": str(synthesized / "train"),
+                "verification": str(synthesized / "verification"),
+            }
+        },
+    )
+    snakemake(tmp_path, config, "results/splits/specialized/T-A.csv")
+    snakemake(tmp_path, config, "--touch", "--until", "pack_train", "split_specialized")
+    for part in ("train", "verification/data", "verification/txts"):
+        assert (synthesized / part / "A").is_dir()
+    before = planned(tmp_path, config)
+    assert before["train_teacher"] == 5
+    assert "synthesize" not in before
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configs_plan(path, tmp_path):
+    jobs = planned(tmp_path, path)
+    backbones = len(yaml.safe_load(path.read_text())["teachers"]["backbones"])
+    assert jobs["train_teacher"] == 9 * backbones
+    assert jobs["train_adaptor"] == 6 * backbones
+    assert jobs["train_student"] == 14 * backbones + 1
+    assert jobs["render_table"] == 3 * backbones
+
+
+def test_a_wrong_key_stops_with_one_line(tmp_path):
+    told = snakemake(tmp_path, edited(TINY, {"students.backbon": "x"}), "-n", check=False)
+    assert told.returncode != 0
+    assert "students.backbon: found unknown key 'backbon'; expected did you mean" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_missing_folder_says_which_layout_is_expected(tmp_path):
+    data = {"image_size": 16, "train": "nowhere/train", "verification": "nowhere/rfw"}
+    config = edited(TINY, {"data": data})
+    for target, expected in (
+        ("results/packs/train/A.h5", "<root>/<group>/<identity>/"),
+        ("results/packs/verification/A.h5", "_pairs.txt"),
+    ):
+        told = snakemake(tmp_path, config, target, check=False)
+        assert told.returncode != 0
+        lines = [line for line in told.stderr.splitlines() if line.startswith("mstkd: error:")]
+        assert len(lines) == 1
+        assert "nowhere" in lines[0]
+        assert expected in lines[0]
+
+
+def test_lint_finds_nothing():
+    told = subprocess.run(
+        [SNAKEMAKE, "--lint"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
