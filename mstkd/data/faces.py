@@ -108,7 +108,7 @@ def group_look(position: int) -> GroupLook:
     hue = 0.26 + 0.56 * turn
     return GroupLook(
         skin_hue=hue,
-        skin_saturation=(0.42, 0.36, 0.30, 0.40)[position % 4],
+        skin_saturation=(0.46, 0.44, 0.40, 0.46)[position % 4],
         hair_hue=hue + 0.42,
         backdrop_hue=hue + 0.62,
     )
