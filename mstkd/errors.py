@@ -15,3 +15,11 @@ class InputError(Exception):
     def __init__(self, where: object, *, found: object, expected: object) -> None:
         self.where, self.found, self.expected = str(where), str(found), str(expected)
         super().__init__(f"{self.where}: found {self.found}; expected {self.expected}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (self.where, self.found, self.expected)
+
+
+def _rebuild(where: str, found: str, expected: str) -> InputError:
+    """Unpickling calls the class with its message alone; a worker process must tell all three."""
+    return InputError(where, found=found, expected=expected)

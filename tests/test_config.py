@@ -187,11 +187,7 @@ def test_settings_hold_only_what_determines_the_output():
         ({"students__optimiser": {"epochs": 3}}, students),
         ({"students__head": {"margin": 0.4}}, {"EAF-KD", "none"}),
         (
-            {
-                "adaptors": {
-                    "architectures": {"SL": None, "DuL": None, "DLDP": {"dropout": 0.4}}
-                }
-            },
+            {"adaptors": {"architectures": {"SL": None, "DuL": None, "DLDP": {"dropout": 0.4}}}},
             {"DLDP"},
         ),
         ({"teachers__optimiser": {"epochs": 3}}, {"teacher"}),
@@ -206,7 +202,9 @@ def test_settings_hold_only_what_determines_the_output():
 
 def test_the_order_of_keys_changes_nothing():
     orders = itertools.islice(itertools.permutations(MINIMAL.items()), 5)
-    dumps = {validate(Config, dict(order), "c").teacher_settings("small").dump() for order in orders}
+    dumps = {
+        validate(Config, dict(order), "c").teacher_settings("small").dump() for order in orders
+    }
     assert len(dumps) == 1
 
 

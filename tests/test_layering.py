@@ -88,4 +88,3 @@ def test_no_step_sees_the_whole_config():
 def test_no_torch_where_none_is_needed(name):
     code = f"import sys, mstkd.{name}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-

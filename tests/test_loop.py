@@ -17,7 +17,7 @@ SETTINGS = OptimiserSettings(
 )
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands for a signal."""
 
 
@@ -40,7 +40,7 @@ def run(tmp_path, *, settings=SETTINGS, kill_at=None, poison=None, score=None, n
     def objective(batch):
         taken.append(1)
         if kill_at is not None and len(taken) > kill_at:
-            raise Killed
+            raise KilledError
         logits = trained["head"](kept(batch["x"]))
         logits = logits + torch.randn(logits.shape, generator=noise)
         loss = nn.functional.cross_entropy(logits, batch["y"])
@@ -72,7 +72,7 @@ def without_seconds(history):
 @pytest.mark.parametrize("kill_at", range(1, STEPS * SETTINGS.epochs))
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path, kill_at):
     whole, whole_state = run(tmp_path, name="whole")
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(tmp_path, kill_at=kill_at, name="killed")
     resumed, resumed_state = run(tmp_path, name="killed")
     assert without_seconds(resumed.history) == without_seconds(whole.history)
@@ -147,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(tmp_path,
 
 
 def test_other_settings_start_anew_and_say_so(tmp_path, capsys):
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         run(tmp_path, kill_at=2 * STEPS)
     other = SETTINGS.model_copy(update={"lr": 0.1})
     fitted, _ = run(tmp_path, settings=other)

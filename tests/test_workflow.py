@@ -101,7 +101,8 @@ def test_no_checkpoint_or_temporary_file_is_left(finished):
     left = [
         path
         for path in (finished / "results").rglob("*")
-        if path.is_file() and ("checkpoint" in path.name or path.name.endswith((".tmp", ".partial")))
+        if path.is_file()
+        and ("checkpoint" in path.name or path.name.endswith((".tmp", ".partial")))
     ]
     assert left == []
 

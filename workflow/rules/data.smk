@@ -7,7 +7,7 @@ if SYNTHETIC:
             "results/logs/synthesize.log",
         conda:
             "../../envs/mstkd.yaml"
-        threads: 2
+        threads: 1
         params:
             settings=synthesize_settings,
         shell:

@@ -1,0 +1,97 @@
+"""The command line: one line for a user's fault, list options, the log, and no torch for help."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from networks import teacher_settings
+
+MSTKD = Path(sys.executable).with_name("mstkd")
+
+
+def mstkd(*arguments, cwd=None):
+    return subprocess.run(
+        [MSTKD, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_help_names_every_step_and_loads_no_torch():
+    told = mstkd("--help")
+    assert told.returncode == 0
+    for step in ("synthesize", "pack-train", "train-teacher", "train-student", "render-table"):
+        assert step in told.stdout
+    code = "import sys, mstkd.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_version():
+    from mstkd import __version__
+
+    assert mstkd("--version").stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["split", "--settings", "{", "--packs", "a.h5", "--outputs", "b.csv"],
+            "mstkd: error: --settings: found ",
+        ),
+        (
+            ["split", "--settings", '{"sed": 1}', "--packs", "a.h5", "--outputs", "b.csv"],
+            "mstkd: error: --settings: sed: found unknown key 'sed'; expected did you mean 'seed'?",
+        ),
+        (
+            ["split", "--settings", "none.yaml", "--packs", "a.h5", "--outputs", "b.csv"],
+            "mstkd: error: none.yaml: found no such file; expected a settings file",
+        ),
+        (
+            ["split", "--settings", "{}", "--packs", "none.h5", "--outputs", "b.csv"],
+            "mstkd: error: none.h5: ",
+        ),
+        (
+            ["compute-claims", "--metrics", "none.json", "--output", "b.json"],
+            "mstkd: error: none.json: found ",
+        ),
+        (["show-tables", "none.csv"], "mstkd: error: none.csv: found "),
+    ],
+)
+def test_a_fault_is_one_line_and_exit_code_2(arguments, line, tmp_path):
+    told = mstkd(*arguments, cwd=tmp_path)
+    assert told.returncode == 2
+    assert told.stderr.startswith(line)
+    assert told.stderr.count("\n") == 1
+    assert told.stdout == ""
+
+
+def test_the_log_takes_all_output_and_errors_show_on_the_terminal_too(tmp_path):
+    log = tmp_path / "logs" / "split.log"
+    arguments = ["split", "--settings", "{}", "--packs", "none.h5", "--outputs", "b.csv"]
+    told = mstkd("--log", log, *arguments, cwd=tmp_path)
+    assert told.returncode == 2
+    assert log.read_text() == told.stderr
+    assert "mstkd: error: none.h5" in told.stderr
+
+
+def test_list_options_take_several_values(tmp_path, packs):
+    outputs = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    told = mstkd("split", "--outputs", *outputs, "--settings", "{}", "--packs", *packs)
+    assert told.returncode == 0, told.stderr
+    rows = [line for path in outputs for line in path.read_text().splitlines()[1:]]
+    assert sorted(rows) == sorted([*(f"A,A{i}" for i in range(5)), *(f"B,B{i}" for i in range(3))])
+
+
+def test_a_list_option_without_a_value_counts_as_not_given(tmp_path):
+    told = mstkd("split", "--settings", "{}", "--packs", "--outputs", tmp_path / "a.csv")
+    assert told.returncode == 2
+    assert "--packs" in told.stderr
+
+
+def test_a_teacher_set_that_is_none(tmp_path, packs):
+    arguments = ["train-teacher", "--settings", teacher_settings().dump(), "--packs", *packs]
+    arguments += ["--backbone", "b", "--set", "specialised", "--name", "T-A", "--seed", "0"]
+    arguments += ["--split", "x.csv"]
+    told = mstkd(*arguments, "--output", tmp_path / "model.safetensors")
+    assert told.returncode == 2
+    assert "--set: found 'specialised'; expected specialized or baseline or single" in told.stderr

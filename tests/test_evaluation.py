@@ -1,0 +1,104 @@
+"""Scores and metrics of a model against a plain computation."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from networks import save_teacher, subject
+
+from mstkd.config import EvaluationSettings
+from mstkd.data.pack import open_pack
+from mstkd.errors import InputError
+from mstkd.evaluation import evaluate, group_accuracy
+from mstkd.models.weights import load_backbone
+from mstkd.records import Metrics, read_record
+
+
+@pytest.fixture
+def evaluated(tmp_path, packs, verification_packs):
+    teacher = save_teacher(tmp_path, subject("T-A"), packs[:1])
+    scores, metrics = tmp_path / "scores.h5", tmp_path / "metrics.json"
+    evaluate(
+        EvaluationSettings(folds=2),
+        model=teacher,
+        packs=verification_packs,
+        scores=scores,
+        metrics=metrics,
+        device="cpu",
+    )
+    return teacher, scores, metrics
+
+
+def plain_cosines(teacher, path):
+    model, _ = load_backbone(teacher)
+    pack = open_pack(path)
+    with torch.no_grad():
+        images = torch.from_numpy(np.array(pack.images)).permute(0, 3, 1, 2) / 255.0 * 2 - 1
+        summed = (model(images) + model(images.flip(3))).double().numpy()
+    unit = summed / np.linalg.norm(summed, axis=1, keepdims=True)
+    return (unit[pack.pairs[:, 0]] * unit[pack.pairs[:, 1]]).sum(1)
+
+
+def test_scores_hold_every_pair_of_every_group(evaluated, verification_packs):
+    teacher, scores, _ = evaluated
+    with h5py.File(scores) as file:
+        assert list(file.attrs["groups"]) == ["A", "B"]
+        assert file["group"][:].tolist() == [0] * 12 + [1] * 12
+        assert file["fold"][:].tolist() == ([0] * 6 + [1] * 6) * 2
+        assert file["same"][:].tolist() == ([True] * 3 + [False] * 3) * 4
+        expected = np.concatenate([plain_cosines(teacher, path) for path in verification_packs])
+        np.testing.assert_allclose(file["similarity"][:], expected, atol=1e-5)
+
+
+def test_metrics_are_those_of_the_scores(evaluated):
+    """The protocol written out: best threshold of the other fold, strict, first of equals."""
+    _, scores, metrics = evaluated
+    with h5py.File(scores) as file:
+        distance = 2 - 2 * file["similarity"][:]
+        same, fold, group = file["same"][:], file["fold"][:], file["group"][:]
+    record = read_record(Metrics, metrics)
+
+    def accuracy(threshold, chosen):
+        return np.mean((distance[chosen] < threshold) == same[chosen])
+
+    thresholds = np.arange(0, 4, 0.01)
+    for number, name in enumerate(("A", "B")):
+        here = group == number
+        expected = []
+        for test in (0, 1):
+            others = [accuracy(t, here & (fold != test)) for t in thresholds]
+            best = thresholds[int(np.argmax(others))]
+            expected.append(100 * accuracy(best, here & (fold == test)))
+        score = record.own_threshold.groups[name]
+        assert score.fold_accuracies == pytest.approx(expected)
+        assert score.accuracy == pytest.approx(np.mean(expected))
+        assert score.pairs == 12
+    shared = []
+    for test in (0, 1):
+        others = [accuracy(t, fold != test) for t in thresholds]
+        best = thresholds[int(np.argmax(others))]
+        shared.append(100 * accuracy(best, (fold == test) & (group == 1)))
+    assert record.shared_threshold.groups["B"].fold_accuracies == pytest.approx(shared)
+
+
+def test_the_look_during_training_is_the_same_number(evaluated, verification_packs):
+    teacher, _, metrics = evaluated
+    model, _ = load_backbone(teacher)
+    accuracy = group_accuracy(model, open_pack(verification_packs[1]), 2, torch.device("cpu"))
+    groups = json.loads(metrics.read_text())["own_threshold"]["groups"]
+    assert accuracy == pytest.approx(groups["B"]["accuracy"])
+
+
+def test_faults(tmp_path, evaluated, packs, verification_packs):
+    teacher, _, _ = evaluated
+    outputs = {"scores": tmp_path / "s.h5", "metrics": tmp_path / "m.json", "device": "cpu"}
+    with pytest.raises(InputError, match="found 12 pairs; expected 50 folds"):
+        evaluate(EvaluationSettings(folds=50), model=teacher, packs=verification_packs, **outputs)
+    with pytest.raises(InputError, match="verification"):
+        evaluate(EvaluationSettings(folds=2), model=teacher, packs=packs, **outputs)
+    wider = save_teacher(tmp_path / "wider", subject("T-A"), packs[:1], size=32)
+    with pytest.raises(InputError, match="found 16 pixels; expected 32 pixels"):
+        evaluate(EvaluationSettings(folds=2), model=wider, packs=verification_packs, **outputs)
+    assert not (tmp_path / "s.h5").exists()

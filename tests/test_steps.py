@@ -1,0 +1,235 @@
+"""The three training steps on tiny packs: what they write, refuse, and that a seed decides all."""
+
+import pytest
+import safetensors.torch
+import torch
+from networks import BACKBONE, DIM, save_teacher, subject, teacher_settings
+
+from mstkd.config import AdaptorSettings, CacheSettings, StudentSettings
+from mstkd.data.pack import open_pack
+from mstkd.embeddings import cache_embeddings, open_cache
+from mstkd.errors import InputError
+from mstkd.models.weights import load_adaptor, load_backbone
+from mstkd.records import ModelRecord, read_record
+from mstkd.training.adaptor import train_adaptor
+from mstkd.training.student import train_student
+from mstkd.training.teacher import train_teacher
+
+TWO_EPOCHS = {"epochs": 2, "batch_size": 8, "milestones": [2], "schedule_epochs": 2}
+
+
+def adaptor_settings(name="SL"):
+    return AdaptorSettings.model_validate(
+        {
+            "embedding_dim": DIM,
+            "adaptor": {"architecture": name},
+            "optimiser": TWO_EPOCHS,
+            "head": {"margin_std": 0.0125},
+        }
+    )
+
+
+def student_settings(kd_weight=10000.0, classification=True):
+    return StudentSettings.model_validate(
+        {
+            "embedding_dim": DIM,
+            "backbone": BACKBONE,
+            "loss": {"classification": classification, "kd_weight": kd_weight},
+            "optimiser": TWO_EPOCHS,
+            "selection": {"folds": 2},
+        }
+        | ({"head": {}} if classification else {})
+    )
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory):
+    path = tmp_path_factory.mktemp("split") / "T-A.csv"
+    path.write_text("group,identity\n" + "".join(f"A,A{i}\n" for i in range(5)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def fused(tmp_path_factory, packs):
+    """A cache of two teachers and an adaptor trained on it."""
+    folder = tmp_path_factory.mktemp("fused")
+    teachers = [
+        save_teacher(folder, subject("T-A"), packs[:1], weights_seed=1),
+        save_teacher(folder, subject("T-B"), packs[1:], weights_seed=2),
+    ]
+    cache = folder / "cache.h5"
+    cache_embeddings(CacheSettings(), teachers=teachers, packs=packs, output=cache, device="cpu")
+    adaptor = folder / "SL" / "model.safetensors"
+    train_adaptor(
+        adaptor_settings(),
+        subject=subject("SL", kind="adaptor"),
+        cache=cache,
+        output=adaptor,
+        device="cpu",
+    )
+    return cache, adaptor
+
+
+def student(folder, packs, verification_packs, cache, adaptor, settings=None, **who):
+    output = folder / "model.safetensors"
+    train_student(
+        settings or student_settings(),
+        subject=subject("SL", kind="student", loss="EAF-KD", **who),
+        packs=packs,
+        selection=verification_packs,
+        cache=cache,
+        adaptor=adaptor,
+        output=output,
+        device="cpu",
+    )
+    return output
+
+
+def rows_of(model):
+    lines = model.with_name("history.csv").read_text().splitlines()
+    return [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+
+
+def teacher(folder, packs, verification_packs, split, seed=0, **settings):
+    output = folder / "model.safetensors"
+    train_teacher(
+        teacher_settings(**settings),
+        subject=subject("T-A", seed=seed),
+        packs=packs[:1],
+        selection=verification_packs[:1],
+        split=split,
+        output=output,
+        device="cpu",
+    )
+    return output
+
+
+def test_a_teacher_is_weights_record_and_history(tmp_path, packs, verification_packs, split):
+    output = teacher(tmp_path, packs, verification_packs, split)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "history.csv",
+        "model.json",
+        "model.safetensors",
+    ]
+    record = read_record(ModelRecord, output.with_suffix(".json"))
+    assert record.subject == subject("T-A")
+    assert record.inputs == {"A": open_pack(packs[0]).sha256}
+    rows = rows_of(output)
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert record.chosen_epoch == 1 + accuracies.index(max(accuracies))
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx([0.1 / 64, 0.01 / 64])
+    model, _ = load_backbone(output)
+    assert torch.all(model.features.weight == 1), "the last scale is frozen (D31)"
+
+
+def test_a_seed_decides_every_byte(tmp_path, packs, verification_packs, split):
+    made = [
+        teacher(tmp_path / name, packs, verification_packs, split, seed=seed).read_bytes()
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert made[0] == made[1]
+    assert made[0] != made[2]
+
+
+def test_last_looks_at_no_pair(tmp_path, packs, split):
+    output = teacher(tmp_path, packs, [], split, selection={"rule": "last"})
+    record = read_record(ModelRecord, output.with_suffix(".json"))
+    assert (record.chosen_epoch, record.chosen_by) == (2, "the last epoch")
+
+
+@pytest.mark.parametrize("name", ["SL", "DuL", "DLDP"])
+def test_an_adaptor_keeps_its_epoch_of_lowest_loss(tmp_path, fused, name):
+    output = tmp_path / "model.safetensors"
+    train_adaptor(
+        adaptor_settings(name),
+        subject=subject(name, kind="adaptor"),
+        cache=fused[0],
+        output=output,
+        device="cpu",
+    )
+    record = read_record(ModelRecord, output.with_suffix(".json"))
+    losses = [float(row["loss"]) for row in rows_of(output)]
+    assert record.chosen_epoch == 1 + losses.index(min(losses))
+    assert record.inputs == {"embeddings": open_cache(fused[0]).sha256}
+    model, _ = load_adaptor(output, teachers=2)
+    assert model(torch.zeros(3, 2 * DIM)).shape == (3, DIM)
+
+
+def test_the_logged_loss_is_equation_5(tmp_path, packs, verification_packs, fused):
+    output = student(tmp_path, packs, verification_packs, *fused)
+    for row in rows_of(output):
+        head, kd, loss = (float(row[name]) for name in ("head", "kd", "loss"))
+        assert loss == pytest.approx(head + 10000 * kd, rel=1e-5)
+        # Equation 4 on unit vectors: the mean over D of squares is 2 / D * (1 - cosine).
+        assert kd == pytest.approx(2 / DIM * (1 - float(row["cosine_to_target"])), rel=1e-3)
+
+
+def test_the_target_is_the_fused_embedding_of_the_same_image(packs, fused):
+    from mstkd.training.student import _fused_targets
+
+    cache, adaptor = fused
+    opened = [open_pack(path) for path in packs]
+    target, _ = _fused_targets(student_settings(), cache, adaptor, opened, torch.device("cpu"))
+    weights = safetensors.torch.load_file(adaptor)
+    rows = torch.tensor([31, 0, 17])
+    block = torch.from_numpy(open_cache(cache).embeddings).double()[rows]
+    expected = block @ weights["fc.weight"].double().T + weights["fc.bias"].double()
+    expected /= expected.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(target(rows).double(), expected, atol=1e-3, rtol=0)
+
+
+def test_controls_learn_without_adaptor_or_without_teacher(tmp_path, packs, verification_packs):
+    alone = student(
+        tmp_path / "alone",
+        packs,
+        verification_packs,
+        None,
+        None,
+        student_settings(kd_weight=0.0),
+        set_="none",
+    )
+    assert set(rows_of(alone)[0]) == {
+        "epoch",
+        "learning_rate",
+        "loss",
+        "head",
+        "accuracy",
+        "seconds",
+    }
+    one = save_teacher(tmp_path, subject("T-all", set_="single"), packs)
+    cache = tmp_path / "single.h5"
+    cache_embeddings(CacheSettings(), teachers=[one], packs=packs, output=cache, device="cpu")
+    settings = student_settings(classification=False)
+    taught = student(
+        tmp_path / "one", packs, verification_packs, cache, None, settings, set_="single"
+    )
+    assert "head" not in rows_of(taught)[0]
+
+
+def test_a_student_of_things_that_do_not_belong_together(
+    tmp_path, packs, verification_packs, fused
+):
+    cache, adaptor = fused
+    cases = [
+        (None, adaptor, packs, "--cache: found nothing"),
+        (cache, None, packs, "targets of 16 dimensions; expected 8"),
+        (cache, adaptor, packs[::-1], "stale or of other data"),
+    ]
+    for given_cache, given_adaptor, given_packs, message in cases:
+        with pytest.raises(InputError, match=message):
+            student(tmp_path, given_packs, verification_packs, given_cache, given_adaptor)
+    other = tmp_path / "other.h5"
+    teachers = [
+        save_teacher(tmp_path, subject("T-A"), packs[:1], weights_seed=3),
+        save_teacher(tmp_path, subject("T-B"), packs[1:], weights_seed=4),
+    ]
+    cache_embeddings(CacheSettings(), teachers=teachers, packs=packs, output=other, device="cpu")
+    with pytest.raises(InputError, match="trained on another embedding cache"):
+        student(tmp_path, packs, verification_packs, other, adaptor)
+
+
+def test_a_diverging_run_leaves_its_checkpoint(tmp_path, packs, verification_packs, split):
+    optimiser = TWO_EPOCHS | {"lr": 1e30, "lr_scaling": "none", "gradient_norm": 1e30}
+    with pytest.raises(InputError, match=r"a loss that is not finite in step \d+ \(epoch 1,"):
+        teacher(tmp_path, packs, verification_packs, split, optimiser=optimiser)
+    assert not (tmp_path / "model.safetensors").exists()
