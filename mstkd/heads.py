@@ -1,0 +1,281 @@
+"""Margin heads on the unit hypersphere: logits for a softmax over identities (equation 3).
+
+A head's logits are the scaled cosines of embeddings and class weights; a margin makes the target's
+harder. Margins touch the target's cosine alone, so no (B, C) matrix is made of them.
+Shapes: B batch, C identities, D embedding dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from mstkd.config import HeadSettings
+
+Margin = Callable[[Tensor], Tensor]  # the target's cosines (B,) to what its logits are made of
+SMALLEST_NORM = 1e-12
+ROWS = 512  # class weights at a time, few enough to stay in the processor's cache
+
+
+class MarginHead(nn.Module):
+    """The cosines of the family; a member says what the margin does to the target's.
+
+    The weight has shape (C, D) and starts as N(0, 0.01), as in the public code (D30), which
+    stores its transpose.
+
+    Args:
+        embedding_dim: D.
+        num_classes: C.
+        scale: factor of all logits, the paper's s.
+        margin: mean of the margins, the paper's m.
+        margin_std: their standard deviation, the paper's sigma; a margin is drawn for each
+            sample in each call, also in evaluation mode, since a head is only trained with.
+        plus: give the largest of the batch's margins to the sample nearest its class weight.
+        generator: what margins are drawn from; PyTorch's own for the CPU if None.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        scale: float = 64.0,
+        margin: float = 0.5,
+        margin_std: float = 0.05,
+        plus: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        self.margin = margin
+        self.margin_std = margin_std
+        self.plus = plus
+        self.generator = generator
+        self.weight = nn.Parameter(torch.empty(num_classes, embedding_dim))
+        nn.init.normal_(self.weight, std=0.01)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Scaled logits (B, C) of embeddings (B, D), of any length, and labels (B,) int64.
+
+        float32 under autocast too. Gradients are finite everywhere; see `margin_logits`.
+        """
+        margins = self.draw_margins(len(labels)).to(embeddings.device)
+
+        def with_margin(cosine: Tensor) -> Tensor:
+            drawn = nearest_first(margins, cosine) if self.plus else margins
+            return self.with_margin(cosine, drawn)
+
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return margin_logits(
+                embeddings.float(), self.weight.float(), labels, with_margin, scale=self.scale
+            )
+
+    def draw_margins(self, count: int) -> Tensor:
+        """New margins (count,) float32, on the generator's device."""
+        if self.margin_std == 0:
+            return torch.full((count,), self.margin)
+        device = "cpu" if self.generator is None else self.generator.device
+        normal = torch.randn(count, generator=self.generator, device=device)
+        return normal * self.margin_std + self.margin
+
+    def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
+        """The target's cosines (B,) in [-1, 1] after their margins (B,)."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        classes, dim = self.weight.shape
+        return (
+            f"{dim}, {classes}, scale={self.scale}, margin={self.margin}, "
+            f"margin_std={self.margin_std}, plus={self.plus}"
+        )
+
+
+class ElasticArcFace(MarginHead):
+    """cos(theta + m) with m ~ N(margin, margin_std), in radians (equation 3; Boutros et al., 2022).
+
+    `plus` orders the margins within the batch. The public ElasticFace code sorts both cosines and
+    margins but then indexes by the order instead of its inverse, which ties a margin to no
+    sample in particular; here the order is what `plus` says (see `nearest_first`).
+    """
+
+    def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
+        return add_angle(cosine, margins)
+
+
+class ElasticCosFace(MarginHead):
+    """cos(theta) - m with m ~ N(margin, margin_std) (Boutros et al., 2022)."""
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_classes: int,
+        scale: float = 64.0,
+        margin: float = 0.35,
+        margin_std: float = 0.0125,
+        plus: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            embedding_dim,
+            num_classes,
+            scale,
+            margin,
+            margin_std,
+            plus,
+            generator,
+        )
+
+    def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
+        return cosine - margins
+
+
+class ArcFace(MarginHead):
+    """cos(theta + margin), the margin in radians (Deng et al., 2019)."""
+
+    def __init__(
+        self, embedding_dim: int, num_classes: int, scale: float = 64.0, margin: float = 0.5
+    ) -> None:
+        super().__init__(embedding_dim, num_classes, scale, margin, margin_std=0.0)
+
+    def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
+        return add_angle(cosine, margins)
+
+
+class CosFace(MarginHead):
+    """cos(theta) - margin (Wang et al., 2018)."""
+
+    def __init__(
+        self, embedding_dim: int, num_classes: int, scale: float = 64.0, margin: float = 0.35
+    ) -> None:
+        super().__init__(embedding_dim, num_classes, scale, margin, margin_std=0.0)
+
+    def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
+        return cosine - margins
+
+
+HEADS: dict[str, type[MarginHead]] = {
+    "ElasticArcFace": ElasticArcFace,
+    "ElasticCosFace": ElasticCosFace,
+    "ArcFace": ArcFace,
+    "CosFace": CosFace,
+}
+
+
+def build_head(
+    settings: HeadSettings,
+    embedding_dim: int,
+    num_classes: int,
+    generator: torch.Generator | None = None,
+) -> MarginHead:
+    """The head that the settings name, for D = `embedding_dim` and C = `num_classes`."""
+    common = {"scale": settings.scale, "margin": settings.margin}
+    if settings.name in ("ArcFace", "CosFace"):
+        return HEADS[settings.name](embedding_dim, num_classes, **common)
+    return HEADS[settings.name](
+        embedding_dim,
+        num_classes,
+        **common,
+        margin_std=settings.margin_std,
+        plus=settings.plus,
+        generator=generator,
+    )
+
+
+def add_angle(cosine: Tensor, angle: Tensor) -> Tensor:
+    """cos(theta + angle) of cos(theta) (B,) in [-1, 1], without a guard beyond pi.
+
+    The slope sin(theta + angle) / sin(theta) is infinite at theta = 0 and pi. There the sine's
+    own slope is taken as 0, which leaves cos(angle): the slope of the part that is smooth.
+    """
+    squared_sine = (1 - cosine) * (1 + cosine)  # keeps the digits that 1 - cos^2 loses
+    inside = squared_sine > 0
+    sine = torch.where(inside, squared_sine, 1).sqrt() * inside
+    return cosine * angle.cos() - sine * angle.sin()
+
+
+def nearest_first(margins: Tensor, cosine: Tensor) -> Tensor:
+    """The same margins (B,) in the order of the cosines (B,): the largest with the largest."""
+    ordered = torch.empty_like(margins)
+    ordered[cosine.argsort(descending=True)] = margins.sort(descending=True).values
+    return ordered
+
+
+def margin_logits(
+    embeddings: Tensor, weight: Tensor, labels: Tensor, with_margin: Margin, *, scale: float
+) -> Tensor:
+    """Scaled cosines (B, C), the target's after its margin; differentiable once.
+
+    Cosines are clamped to [-1, 1], which only removes rounding: gradients ignore it.
+
+    Args:
+        embeddings: (B, D), float32 or float64, of any length.
+        weight: (C, D), of the same type and any length.
+        labels: (B,) int64.
+        with_margin: the target's cosines (B,) to the value in their place, differentiable.
+        scale: factor of all logits.
+    """
+    unit = F.normalize(embeddings, eps=SMALLEST_NORM)  # (B, D)
+    logits, cosine = _ScaledCosines.apply(unit, weight, labels, scale)  # (B, C), (B,)
+    return _Place.apply(logits, scale * with_margin(cosine), labels)
+
+
+class _ScaledCosines(torch.autograd.Function):
+    """Logits (B, C) with the target's still without margin, and the target's cosines (B,).
+
+    The weight is never copied at unit length: logits are divided by its norms instead. The
+    gradient of the target's logit must come through the second output: `_Place` overwrites the
+    first one's.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, unit: Tensor, weight: Tensor, labels: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        inverse = torch.linalg.vector_norm(weight, dim=1).clamp_(min=SMALLEST_NORM).reciprocal_()
+        logits = F.linear(unit, weight)  # (B, C)
+        logits.mul_(inverse * scale).clamp_(-scale, scale)
+        cosine = logits.gather(1, labels[:, None])[:, 0].div_(scale)
+        ctx.save_for_backward(unit, weight, labels, inverse)
+        ctx.scale = scale
+        return logits, cosine
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, grad_cosine: Tensor) -> tuple[Tensor | None, ...]:
+        unit, weight, labels, inverse = ctx.saved_tensors
+        with torch.autocast(grad.device.type, enabled=False):
+            grad = grad * (inverse * ctx.scale)  # (B, C), now of dot products with the raw weight
+            target = grad_cosine * inverse[labels]
+            grad.scatter_(1, labels[:, None], target[:, None])
+            of_unit = grad @ weight if ctx.needs_input_grad[0] else None  # (B, D)
+            of_weight = None
+            if ctx.needs_input_grad[1]:
+                of_weight = grad.t() @ unit  # (C, D)
+                # A longer weight has the same cosines: what points along it is taken out.
+                for w, g, i in zip(
+                    weight.split(ROWS), of_weight.split(ROWS), inverse.split(ROWS), strict=True
+                ):
+                    along = torch.linalg.vecdot(w, g) * i.square()
+                    g.addcmul_(w, along[:, None], value=-1)
+        return of_unit, of_weight, None, None
+
+
+class _Place(torch.autograd.Function):
+    """Writes values (B,) over the target's logits, in place."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+        ctx.mark_dirty(logits)
+        ctx.save_for_backward(labels)
+        return logits.scatter_(1, labels[:, None], values[:, None])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (labels,) = ctx.saved_tensors
+        # `_ScaledCosines` puts the target's gradient where this one still has its own.
+        return grad, grad.gather(1, labels[:, None])[:, 0], None
