@@ -493,16 +493,12 @@ class Config(Settings):
             selection=self.students.selection,
         )
 
-
     def table_settings(self, backbone: str, loss: str | None) -> TableSettings:
         if loss is None:
             caption = f"Verification accuracy (%) of the {backbone} teachers."
         else:
             caption = f"Verification accuracy (%) of the {loss} students of {backbone} teachers."
-        return TableSettings(
-            decimals=self.report.decimals, caption=caption, groups=self.groups
-        )
-
+        return TableSettings(decimals=self.report.decimals, caption=caption, groups=self.groups)
 
     def page_settings(self) -> PageSettings:
         return PageSettings(title=self.report.title, procedural=self.data.synthetic is not None)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
+from torch import nn
 
 from mstkd.errors import InputError
+
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """The network on the device, convolutions channels last: the faster layout on CPU and GPU."""
+    return network.to(memory_format=torch.channels_last).to(device)
 
 
 def prepare(device: str, threads: int) -> torch.device:

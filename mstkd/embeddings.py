@@ -22,7 +22,7 @@ from mstkd.atomic import replacing
 from mstkd.config import CacheSettings
 from mstkd.data.loader import normalise, one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.devices import prepare
+from mstkd.devices import place, prepare
 from mstkd.errors import InputError
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
@@ -114,7 +114,7 @@ def cache_embeddings(
         file["labels"] = _labels(opened)
         with progress(f"embed {first.set}", count * len(loaded), "images") as told:
             for block, (model, _) in enumerate(loaded):
-                model = model.to(where, memory_format=torch.channels_last)
+                model = place(model, where)
                 columns = slice(block * dim, (block + 1) * dim)
                 row = 0
                 for pack in opened:

@@ -15,7 +15,7 @@ from mstkd.atomic import replacing
 from mstkd.config import EvaluationSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.devices import prepare
+from mstkd.devices import place, prepare
 from mstkd.embeddings import embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.fairness import summarize
@@ -30,10 +30,17 @@ from mstkd.verification import (
 
 
 def pair_distances(model: nn.Module, pack: Pack, device: torch.device) -> NDArray[np.float64]:
-    """Squared distance (P,) of each pair's unit embeddings; each image is embedded once."""
+    """Squared distance (P,) of each pair's unit embeddings; each image is embedded once.
+
+    Raises:
+        InputError: the model's embeddings are not finite, or zero.
+    """
     assert pack.pairs is not None, "a verification pack"
     embeddings = embed_with_mirror(model, pack.images, device)
-    return squared_distances(embeddings[pack.pairs[:, 0]], embeddings[pack.pairs[:, 1]])
+    try:
+        return squared_distances(embeddings[pack.pairs[:, 0]], embeddings[pack.pairs[:, 1]])
+    except ValueError as error:
+        raise InputError(pack.path, found=str(error), expected="finite embeddings") from None
 
 
 def group_accuracy(model: nn.Module, pack: Pack, folds: int, device: torch.device) -> float:
@@ -71,7 +78,7 @@ def evaluate(
     """
     where = prepare(device, threads)
     network, record = load_backbone(model)
-    network = network.to(where, memory_format=torch.channels_last)
+    network = place(network, where)
     opened = [open_pack(path, "verification") for path in packs]
     pack_hashes(opened)
     if one_image_size(opened) != record.image_size:
@@ -93,17 +100,18 @@ def evaluate(
         fold.append(fold_of_pairs(len(pack.same), settings.folds))
         group.append(np.full(len(pack.same), number, np.int8))
     own = [fold_accuracies(*parts) for parts in zip(distances, same, fold, strict=True)]
-    joined = [np.concatenate(parts) for parts in (distances, same, fold, group)]
-    shared = shared_fold_accuracies(*joined)
+    all_distances, all_same = np.concatenate(distances), np.concatenate(same)
+    all_folds, all_groups = np.concatenate(fold), np.concatenate(group)
+    shared = shared_fold_accuracies(all_distances, all_same, all_folds, all_groups)
     pairs = [len(part) for part in same]
 
     with replacing(scores, metrics) as (scores_part, metrics_part):
         with h5py.File(scores_part, "w") as file:
             file.attrs["groups"] = groups
-            file["similarity"] = 1 - joined[0] / 2
-            file["same"] = joined[1]
-            file["fold"] = joined[2].astype(np.int8)
-            file["group"] = joined[3]
+            file["similarity"] = 1 - all_distances / 2
+            file["same"] = all_same
+            file["fold"] = all_folds.astype(np.int8)
+            file["group"] = all_groups
         Metrics(
             subject=record.subject,
             weights_sha256=record.weights_sha256,

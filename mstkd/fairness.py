@@ -68,13 +68,12 @@ def fmr_fnmr(
         raise ValueError("group is not a whole number of at least 0 for each pair")
     if np.isnan(distance).any() or np.isnan(threshold):
         raise ValueError("a distance or the threshold is not a number")
-    counts = np.bincount(groups.astype(np.int64) * 2 + same).astype(float)
-    counts.resize((len(counts) + 1) // 2, 2)
-    wrong = np.bincount(
-        groups.astype(np.int64) * 2 + same,
-        weights=(distance < threshold) != same,
-        minlength=counts.size,
-    ).reshape(counts.shape)
+    if not len(groups):
+        raise ValueError("no pairs")
+    cells = groups.astype(np.int64) * 2 + same
+    count = 2 * (int(groups.max()) + 1)
+    counts = np.bincount(cells, minlength=count).reshape(-1, 2)  # (G, impostor or genuine)
+    wrong = np.bincount(cells[(distance < threshold) != same], minlength=count).reshape(-1, 2)
     if not counts.all():
         missing, kind = np.argwhere(counts == 0)[0]
         raise ValueError(f"group {missing} has no {('impostor', 'genuine')[kind]} pairs")

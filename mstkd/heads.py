@@ -172,16 +172,17 @@ def build_head(
     generator: torch.Generator | None = None,
 ) -> MarginHead:
     """The head that the settings name, for D = `embedding_dim` and C = `num_classes`."""
-    common = {"scale": settings.scale, "margin": settings.margin}
+    head = HEADS[settings.name]
     if settings.name in ("ArcFace", "CosFace"):
-        return HEADS[settings.name](embedding_dim, num_classes, **common)
-    return HEADS[settings.name](
+        return head(embedding_dim, num_classes, settings.scale, settings.margin)
+    return head(
         embedding_dim,
         num_classes,
-        **common,
-        margin_std=settings.margin_std,
-        plus=settings.plus,
-        generator=generator,
+        settings.scale,
+        settings.margin,
+        settings.margin_std,
+        settings.plus,
+        generator,
     )
 
 

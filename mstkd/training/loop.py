@@ -92,8 +92,8 @@ def fit(
         history, best = state["history"], state["best"]
         print(f"{label}: resumed after epoch {len(history)} from {checkpoint.path}", flush=True)
 
-    done, total = len(history) * steps, settings.epochs * steps
-    with progress(label, total * settings.batch_size, "images", done * settings.batch_size) as told:
+    images = steps * settings.batch_size  # in an epoch
+    with progress(label, settings.epochs * images, "images", len(history) * images) as told:
         for epoch in range(len(history), settings.epochs):
             begin = time.monotonic()
             trained.train()
@@ -109,13 +109,13 @@ def fit(
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(clipped, settings.gradient_norm, foreach=True)
                 optimiser.step()
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach()
+                for name, part in parts.items():
+                    sums[name] = sums.get(name, torch.zeros_like(part)) + part.detach()
                 bad_step = _first_bad(bad_step, loss.detach(), step)
                 if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == (epoch + 1) * steps:
                     _stop_if_not_finite(bad_step, settings, steps, checkpoint, label)
                 told(settings.batch_size)
-            means = {name: float(value) / steps for name, value in sums.items()}
+            means = {name: float(total) / steps for name, total in sums.items()}
             value = score(epoch, means)
             row: dict[str, float | int | None] = {"epoch": epoch + 1, "learning_rate": rate}
             row |= means

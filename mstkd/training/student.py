@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mstkd.config import StudentSettings
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.devices import prepare
-from mstkd.distillation import cosine_to_target, kd_loss
+from mstkd.devices import place, prepare
+from mstkd.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.embeddings import Cache, open_cache
 from mstkd.errors import InputError
 from mstkd.heads import build_head
@@ -79,7 +79,7 @@ def train_student(
             raise InputError("--settings: head", found="nothing", expected="a margin head")
         head = build_head(settings.head, settings.embedding_dim, batches.num_classes, margins)
         trained["head"] = head
-    trained.to(where, memory_format=torch.channels_last)
+    place(trained, where)
     inputs = pack_hashes(opened)
     target: Callable[[Tensor], Tensor] | None = None
     if settings.loss.kd_weight > 0:
@@ -89,16 +89,15 @@ def train_student(
     def objective(batch: Batch) -> Mapping[str, Tensor]:
         embeddings = backbone(batch["images"])  # (B, D)
         parts: dict[str, Tensor] = {}
-        loss = embeddings.new_zeros(())
         if head is not None:
             logits = head(embeddings, batch["labels"])  # (B, C)
             parts["head"] = nn.functional.cross_entropy(logits, batch["labels"])
-            loss = loss + parts["head"]
-        if target is not None:
-            fused = target(batch["rows"])  # (B, D)
-            parts["kd"] = kd_loss(embeddings, fused)
-            parts["cosine_to_target"] = cosine_to_target(embeddings, fused)
-            loss = loss + settings.loss.kd_weight * parts["kd"]
+        if target is None:
+            return {"loss": parts["head"], **parts}
+        fused = target(batch["rows"])  # (B, D)
+        parts["kd"] = kd_loss(embeddings, fused)
+        parts["cosine_to_target"] = cosine_to_target(embeddings, fused)
+        loss = student_loss(parts["kd"], parts.get("head"), settings.loss.kd_weight)
         return {"loss": loss, **parts}
 
     checkpoint = Checkpoint(

@@ -12,7 +12,7 @@ from mstkd.config import SelectionSettings, TeacherSettings
 from mstkd.data.loader import Batch, FaceBatches, one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.splits import read_split
-from mstkd.devices import prepare
+from mstkd.devices import place, prepare
 from mstkd.evaluation import group_accuracy
 from mstkd.heads import build_head
 from mstkd.models.weights import build_backbone, save_model
@@ -67,7 +67,7 @@ def train_teacher(
     margins = torch.Generator().manual_seed(seed_from("margin", seed))
     head = build_head(settings.head, settings.embedding_dim, batches.num_classes, margins)
     trained = nn.ModuleDict({"backbone": backbone, "head": head})
-    trained.to(where, memory_format=torch.channels_last)
+    place(trained, where)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
         logits = head(backbone(batch["images"]), batch["labels"])  # (B, C)
