@@ -9,7 +9,6 @@ from torch import nn
 
 from mstkd.errors import InputError
 
-
 Network = TypeVar("Network", bound=nn.Module)
 
 
