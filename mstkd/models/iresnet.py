@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 # Of the public implementations: blocks per stage of the named networks.
 BLOCKS = {
@@ -24,6 +25,15 @@ WIDTHS = (64, 128, 256, 512)
 DOWNSCALING = 16
 
 
+class PReLU(nn.PReLU):
+    """PReLU whose backward pass on a CPU takes less than half the time; the same numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.is_cuda or not torch.is_grad_enabled():
+            return super().forward(x)
+        return functional.relu(x) - self.weight[:, None, None] * functional.relu(-x)
+
+
 class Block(nn.Module):
     """One residual block; the second convolution carries the stride."""
 
@@ -32,7 +42,7 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.prelu = nn.PReLU(outputs)
+        self.prelu = PReLU(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.downsample: nn.Module | None = None
@@ -75,7 +85,7 @@ class IResNet(nn.Module):
             raise ValueError(f"image_size {image_size} is not a positive multiple of {DOWNSCALING}")
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.prelu = nn.PReLU(widths[0])
+        self.prelu = PReLU(widths[0])
         inputs = widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
             layers = [Block(inputs, width, stride=2)]
