@@ -24,7 +24,7 @@ def protocol(distance, same, folds):
     thresholds = np.arange(0, 4, 0.01)
     accuracies, chosen = [], []
     for train, test in KFold(n_splits=folds, shuffle=False).split(distance):
-        on_train = [accuracy_score(same[train], distance[train] < t) for t in thresholds]
+        on_train = [np.mean(same[train] == (distance[train] < t)) for t in thresholds]
         chosen.append(thresholds[np.argmax(on_train)])
         accuracies.append(accuracy_score(same[test], distance[test] < chosen[-1]))
     return np.array(accuracies), np.array(chosen)
@@ -89,13 +89,13 @@ def test_exact_angles_fall_on_the_same_side_as_in_the_public_code(dim):
 
 
 def test_a_threshold_accepts_only_what_is_strictly_below():
-    """At distance 2 exactly, threshold 2.00 rejects and 2.01 accepts."""
-    distance = np.array([2.0, 2.0, 2.01, 2.01] * 2)
+    """A distance of exactly a threshold is rejected by it and accepted by the next."""
+    below, above = np.arange(0, 4, 0.01)[200:202]
+    distance = np.array([below, below, above, above] * 2)
     same = np.array([True, True, False, False] * 2)
     fold = np.repeat([0, 1], 4)
     assert fold_accuracies(distance, same, fold).tolist() == [1, 1]
-    # The first of equally good thresholds, 2.01, is just above the genuine pairs.
-    distance[4:6] = 2.01
+    distance[4:6] = above  # now beyond reach: fold 0 has chosen the threshold `above`
     assert fold_accuracies(distance, same, fold).tolist() == [0.5, 0.5]
 
 
@@ -107,7 +107,7 @@ def test_first_of_equal_thresholds():
 
 def test_small_distances_keep_their_digits():
     first = np.array([[1.0, 0.0], [3.0, 4.0], [1.0, 1.0]])
-    second = first + [[0.0, 1e-9], [0.0, 0.0], [1e-7, 0.0]]
+    second = first + np.array([[0.0, 1e-9], [0.0, 0.0], [1e-7, 0.0]])
     expected = [1e-18, 0, (1e-7) ** 2 / 4]
     np.testing.assert_allclose(squared_distances(first, second), expected, rtol=1e-6)
 
@@ -139,13 +139,13 @@ def test_shared_thresholds_are_chosen_on_all_groups_and_applied_to_each():
     groups, folds, count = 3, 5, 240
     group, fold = rng.integers(0, groups, count), rng.integers(0, folds, count)
     same = rng.random(count) < 0.5
-    distance = rng.uniform(0.5, 2, count) + 0.6 * ~same + 0.4 * group
+    distance = rng.uniform(0.5, 1.2, count) + 0.6 * ~same + 0.5 * group
     found = shared_fold_accuracies(distance, same, fold, group)
     thresholds = np.arange(0, 4, 0.01)
     expected = np.empty((groups, folds))
     for k in range(folds):
         others = fold != k
-        best = np.argmax([accuracy_score(same[others], distance[others] < t) for t in thresholds])
+        best = np.argmax([np.mean(same[others] == (distance[others] < t)) for t in thresholds])
         for g in range(groups):
             here = (fold == k) & (group == g)
             expected[g, k] = accuracy_score(same[here], distance[here] < thresholds[best])
