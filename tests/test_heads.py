@@ -133,6 +133,16 @@ def test_gradients_are_finite_on_the_class_weight_and_opposite(name, sign, dim):
     assert torch.isfinite(head.weight.grad).all()
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_rounding_takes_no_cosine_beyond_one(sign):
+    head = CosFace(512, 400, margin=0.0)
+    weight = head.weight.detach()
+    embeddings = sign * weight
+    scaled = F.normalize(embeddings) @ weight.t() * (64 / weight.norm(dim=1))
+    assert scaled.abs().max() > 64  # what the clamp is for
+    assert head(embeddings, torch.arange(400)).abs().max() <= 64
+
+
 def test_slope_of_the_target_at_the_ends():
     """Where the sine has no finite slope, cos(m) remains; elsewhere sin(theta + m) / sin(theta)."""
     cosine = torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64, requires_grad=True)
