@@ -147,7 +147,7 @@ class HeadSettings(Settings):
     scale: Annotated[float, Field(gt=0)] = 64.0  # section 4.2
     margin: Annotated[float, Field(ge=0)] = 0.5  # radians for ArcFace, cosine for CosFace
     margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; elastic heads only
-    plus: bool = False  # largest margin to the sample that is nearest its centre
+    plus: bool = False  # the largest margins to the samples farthest from their centres
 
 
 class OptimiserSettings(Settings):
@@ -328,8 +328,14 @@ class PageSettings(Step):
     procedural: bool  # the faces are drawings, and the page must say so
 
 
+# A threshold for each group, as in the paper, or one for all of them.
+Threshold = Literal["own", "shared"]
+
+
 class TableSettings(Step):
     """Settings of the step `render-table`."""
+
+    threshold: Threshold = "own"
 
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
     caption: str
@@ -493,12 +499,19 @@ class Config(Settings):
             selection=self.students.selection,
         )
 
-    def table_settings(self, backbone: str, loss: str | None) -> TableSettings:
-        if loss is None:
-            caption = f"Verification accuracy (%) of the {backbone} teachers."
-        else:
-            caption = f"Verification accuracy (%) of the {loss} students of {backbone} teachers."
-        return TableSettings(decimals=self.report.decimals, caption=caption, groups=self.groups)
+    def table_settings(
+        self, backbone: str, loss: str | None, threshold: Threshold
+    ) -> TableSettings:
+        models = (
+            f"{backbone} teachers" if loss is None else f"{loss} students of {backbone} teachers"
+        )
+        rest = "" if threshold == "own" else ", one threshold for all groups"
+        return TableSettings(
+            threshold=threshold,
+            decimals=self.report.decimals,
+            caption=f"Verification accuracy (%) of the {models}{rest}.",
+            groups=self.groups,
+        )
 
     def page_settings(self) -> PageSettings:
         return PageSettings(title=self.report.title, procedural=self.data.synthetic is not None)

@@ -35,7 +35,7 @@ class MarginHead(nn.Module):
         margin: mean of the margins, the paper's m.
         margin_std: their standard deviation, the paper's sigma; a margin is drawn for each
             sample in each call, also in evaluation mode, since a head is only trained with.
-        plus: give the largest of the batch's margins to the sample nearest its class weight.
+        plus: give the largest of the batch's margins to the samples farthest from their weights.
         generator: what margins are drawn from; PyTorch's own for the CPU if None.
     """
 
@@ -66,7 +66,7 @@ class MarginHead(nn.Module):
         margins = self.draw_margins(len(labels)).to(embeddings.device)
 
         def with_margin(cosine: Tensor) -> Tensor:
-            drawn = nearest_first(margins, cosine) if self.plus else margins
+            drawn = farthest_first(margins, cosine) if self.plus else margins
             return self.with_margin(cosine, drawn)
 
         with torch.autocast(embeddings.device.type, enabled=False):
@@ -99,7 +99,7 @@ class ElasticArcFace(MarginHead):
 
     `plus` orders the margins within the batch. The public ElasticFace code sorts both cosines and
     margins but then indexes by the order instead of its inverse, which ties a margin to no
-    sample in particular; here the order is what `plus` says (see `nearest_first`).
+    sample in particular; here the order is what `plus` says (see `farthest_first`).
     """
 
     def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
@@ -198,10 +198,10 @@ def add_angle(cosine: Tensor, angle: Tensor) -> Tensor:
     return cosine * angle.cos() - sine * angle.sin()
 
 
-def nearest_first(margins: Tensor, cosine: Tensor) -> Tensor:
-    """The same margins (B,) in the order of the cosines (B,): the largest with the largest."""
+def farthest_first(margins: Tensor, cosine: Tensor) -> Tensor:
+    """The same margins (B,) against the order of the cosines (B,): the largest with the smallest."""
     ordered = torch.empty_like(margins)
-    ordered[cosine.argsort(descending=True)] = margins.sort(descending=True).values
+    ordered[cosine.argsort()] = margins.sort(descending=True).values
     return ordered
 
 

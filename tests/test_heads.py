@@ -18,7 +18,7 @@ from mstkd.heads import (
     add_angle,
     build_head,
     margin_logits,
-    nearest_first,
+    farthest_first,
 )
 
 B, C, D = 12, 30, 16
@@ -203,7 +203,7 @@ def test_without_spread_a_head_is_the_fixed_one(elastic, fixed, plus, batch):
     assert torch.equal(one(*batch), make(fixed)(*batch))
 
 
-def test_plus_gives_the_largest_margin_to_the_nearest(batch):
+def test_plus_gives_the_largest_margin_to_the_farthest(batch):
     embeddings, labels = batch
     plain, plus = make("ElasticCosFace", plus=False), make("ElasticCosFace", plus=True)
     drawn = make("ElasticCosFace").draw_margins(B)
@@ -213,15 +213,15 @@ def test_plus_gives_the_largest_margin_to_the_nearest(batch):
     torch.testing.assert_close(given.sort().values, drawn.sort().values, rtol=0, atol=1e-5)
     by_cosine = sorted(zip(cosines.tolist(), given.tolist(), strict=True))
     margins = [margin for _, margin in by_cosine]
-    assert margins == sorted(margins)
+    assert margins == sorted(margins, reverse=True)
     assert margins != drawn.tolist()
     unordered = cosines - plain(embeddings, labels).detach()[rows, labels] / 64
     torch.testing.assert_close(unordered, drawn, rtol=0, atol=1e-5)
 
 
-def test_nearest_first():
-    margins, cosine = torch.tensor([0.4, 0.6, 0.5]), torch.tensor([0.9, -0.2, 0.1])
-    assert nearest_first(margins, cosine).tolist() == torch.tensor([0.6, 0.4, 0.5]).tolist()
+def test_farthest_first():
+    margins, cosine = torch.tensor([0.4, 0.6, 0.5]), torch.tensor([-0.2, 0.9, 0.1])
+    assert farthest_first(margins, cosine).tolist() == torch.tensor([0.6, 0.4, 0.5]).tolist()
 
 
 def test_plus_leaves_the_gradient_alone(batch):

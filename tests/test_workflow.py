@@ -1,16 +1,22 @@
 """The whole pipeline by the real `snakemake` command, and what each edit reruns."""
 
+import contextlib
 import copy
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from mstkd.config import SynthesizeSettings
+from mstkd.data.synthetic import synthesize
 
 ROOT = Path(__file__).parent.parent
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -114,7 +120,7 @@ def test_nothing_to_do_after_a_finished_run(finished):
 
 # Tiny has 2 groups: teachers 2 + 2 + 1, adaptors 3 x 2, students per loss 3 x 2 + 1 single,
 # and one student with no distillation.
-TABLES = {"render_table": 3, "render_accuracies": 3}
+TABLES = {"render_table": 6, "render_accuracies": 3}
 SUMMARY = {"compute_claims": 1, "render_page": 1}
 ALL_TRAINING = {
     "train_teacher": 5,
@@ -130,7 +136,7 @@ EDITS = {
         {
             "train_student": 7,
             "evaluate": 7,
-            "render_table": 1,
+            "render_table": 2,
             "render_accuracies": 1,
             "render_curves": 1,
             **SUMMARY,
@@ -142,7 +148,7 @@ EDITS = {
             "train_adaptor": 2,
             "train_student": 4,
             "evaluate": 4,
-            "render_table": 2,
+            "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -157,7 +163,7 @@ EDITS = {
         {
             "train_student": 15,
             "evaluate": 15,
-            "render_table": 2,
+            "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -170,7 +176,7 @@ EDITS = {
             "train_adaptor": 6,
             "train_student": 14,
             "evaluate": 14,
-            "render_table": 2,
+            "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -202,7 +208,7 @@ EDITS = {
         {
             "train_student": 7,
             "evaluate": 7,
-            "render_table": 1,
+            "render_table": 2,
             "render_accuracies": 1,
             "render_curves": 1,
             **SUMMARY,
@@ -228,7 +234,7 @@ EDITS = {
         {
             "train_student": 15,
             "evaluate": 15,
-            "render_table": 2,
+            "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -281,26 +287,66 @@ def test_a_deleted_intermediate_rebuilds_what_hangs_on_it(finished, tmp_path):
 
 
 @pytest.mark.slow
-def test_folders_of_your_own_and_a_group_added_later(finished, tmp_path):
+def test_folders_of_your_own_and_a_group_added_later(tmp_path):
     """Data in the training and RFW layouts; a new group leaves the other teachers alone."""
-    synthesized = finished / "results/data"
-    config = edited(
-        TINY,
-        {
-            "data": {
-                "image_size": 16,
-                "train": str(synthesized / "train"),
-                "verification": str(synthesized / "verification"),
-            }
-        },
-    )
-    snakemake(tmp_path, config, "results/splits/specialized/T-A.csv")
-    snakemake(tmp_path, config, "--touch", "--until", "pack_train", "split_specialized")
-    for part in ("train", "verification/data", "verification/txts"):
-        assert (synthesized / part / "A").is_dir()
-    before = planned(tmp_path, config)
-    assert before["train_teacher"] == 5
-    assert "synthesize" not in before
+    settings = TINY["data"]["synthetic"] | {"groups": ["A", "B", "C"], "image_size": 16}
+    mine = tmp_path / "my own fäces"
+    synthesize(SynthesizeSettings.model_validate(settings), output=mine)
+    data = {"train": str(mine / "train"), "verification": str(mine / "verification")}
+    config = edited(TINY, {"data": {"image_size": 16, **data}})
+    teachers = [
+        f"results/teachers/tiny/specialized/T-{group}/seed0/model.safetensors" for group in "AB"
+    ]
+    snakemake(tmp_path, config, *teachers)
+    more = edited(config, {"groups": ["A", "B", "C"]})
+    assert planned(tmp_path, more, *teachers) == {}
+    jobs = planned(tmp_path, more)
+    assert "synthesize" not in jobs
+    assert jobs["pack_train"] == jobs["pack_verification"] == jobs["split_specialized"] == 1
+    assert jobs["train_teacher"] == 1 + 3 + 1  # T-C, the baseline set, T-all
+    turned = edited(config, {"groups": ["B", "A"]})
+    assert planned(tmp_path, turned, *teachers) == {}
+
+
+@pytest.mark.slow
+def test_a_killed_job_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
+    """SIGKILL of the training process, then the plain command again."""
+    config = edited(TINY, {"teachers.optimiser": {**TINY["teachers"]["optimiser"], "epochs": 40}})
+    model = "results/teachers/tiny/specialized/T-A/seed0/model.safetensors"
+    weights = []
+    for name in ("whole", "killed"):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copytree(finished / "results/data", folder / "results/data")
+        path = folder / "edited.yaml"
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+        if name == "killed":
+            command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder]
+            command += ["--configfile", path, "--cores", "1", model]
+            running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            kill_when_there_is_a_checkpoint(folder / model, running)
+            assert running.wait() != 0
+            assert not (folder / model).exists()
+        snakemake(folder, config, model)
+        weights.append((folder / model).read_bytes())
+    assert weights[0] == weights[1]
+    logs = (tmp_path / "killed/results/logs/train_teacher").glob("*.log")
+    assert any("resumed after epoch" in log.read_text() for log in logs)
+
+
+def kill_when_there_is_a_checkpoint(model, running):
+    """Send SIGKILL to the training process once its first checkpoint lies beside `model`."""
+    checkpoint = model.with_name("checkpoint.pt")
+    while running.poll() is None:
+        if checkpoint.exists():
+            for process in Path("/proc").glob("[0-9]*"):
+                with contextlib.suppress(OSError):
+                    words = (process / "cmdline").read_bytes().split(b"\0")
+                    own = (process / "cwd").readlink() == model.parents[6]
+                    if own and b"train-teacher" in words and b"-c" not in words:
+                        os.kill(int(process.name), signal.SIGKILL)
+                        return
+    raise AssertionError("the job ended before it could be killed")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
@@ -310,7 +356,7 @@ def test_shipped_configs_plan(path, tmp_path):
     assert jobs["train_teacher"] == 9 * backbones
     assert jobs["train_adaptor"] == 6 * backbones
     assert jobs["train_student"] == 14 * backbones + 1
-    assert jobs["render_table"] == 3 * backbones
+    assert jobs["render_table"] == 6 * backbones
 
 
 def test_a_wrong_key_stops_with_one_line(tmp_path):

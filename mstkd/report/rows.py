@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mstkd.config import Threshold
 from mstkd.errors import InputError
 from mstkd.records import Metrics, Subject, read_record
 
@@ -55,14 +56,15 @@ class Row:
     def seeds(self) -> tuple[int, ...]:
         return tuple(run.subject.seed for run in self.runs)
 
-    def scores(self, groups: Sequence[str]) -> Array:
+    def scores(self, groups: Sequence[str], threshold: Threshold = "own") -> Array:
         """Accuracies of `groups` (percent), global accuracy, STD, SER of every seed: (S, G + 3).
 
-        SER is NaN where it is undefined: where the best group has no error.
+        Each group at its own threshold (the paper's protocol), or all at a shared one. SER is
+        NaN where it is undefined: where the best group has no error.
         """
         scores = []
         for run in self.runs:
-            fairness = run.own_threshold
+            fairness = run.own_threshold if threshold == "own" else run.shared_threshold
             ser = np.nan if fairness.ser is None or np.isinf(fairness.ser) else fairness.ser
             accuracies = [fairness.groups[group].accuracy for group in groups]
             scores.append([*accuracies, fairness.global_accuracy, fairness.std, ser])

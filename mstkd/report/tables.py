@@ -18,7 +18,7 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from mstkd.atomic import replacing
-from mstkd.config import TableSettings
+from mstkd.config import TableSettings, Threshold
 from mstkd.errors import InputError
 from mstkd.report.formats import FORMATS, cell_text, shown_table
 from mstkd.report.rows import (
@@ -47,14 +47,16 @@ def render_table(
     for output in outputs:
         if output.suffix not in FORMATS:
             raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
-    frame = table_frame(metrics, settings.groups)
+    frame = table_frame(metrics, settings.groups, settings.threshold)
     texts = [FORMATS[output.suffix](frame, settings) for output in outputs]
     with replacing(*outputs) as parts:
         for part, text in zip(parts, texts, strict=True):
             part.write_text(text, encoding="utf-8")
 
 
-def table_frame(metrics: Sequence[Path], groups: Sequence[str]) -> pd.DataFrame:
+def table_frame(
+    metrics: Sequence[Path], groups: Sequence[str], threshold: Threshold = "own"
+) -> pd.DataFrame:
     """One row a model: `set`, `name`, each group, `global_accuracy`, `std`, `ser`, `seeds`.
 
     Accuracies in percent, `std` in percentage points, all averaged over seeds (the mean of the
@@ -71,7 +73,7 @@ def table_frame(metrics: Sequence[Path], groups: Sequence[str]) -> pd.DataFrame:
     lines: list[dict[str, object]] = []
     for _, section in by_section(rows):
         for row in section:
-            scores = row.scores(groups)  # (S, G + 3)
+            scores = row.scores(groups, threshold)  # (S, G + 3)
             line: dict[str, object] = {"set": row.subject.set, "name": row.subject.name}
             line.update(zip(columns, scores.mean(axis=0), strict=True))
             line["seeds"] = len(row.runs)

@@ -29,10 +29,12 @@ TRAIN_PACKS = expand("results/packs/train/{group}.h5", group=CONFIG.groups)
 VERIFICATION_PACKS = expand(
     "results/packs/verification/{group}.h5", group=CONFIG.groups
 )
+# The paper's tables by number, and each again with one threshold for all groups.
 TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
+ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]
 FORMATS = ("csv", "md", "tex", "html")
 REPORT_FILES = [
-    *expand("results/tables/{table}.{format}", table=TABLES, format=FORMATS),
+    *expand("results/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
     *expand("results/figures/{table}.png", table=TABLES),
     "results/figures/training.png",
     "results/figures/samples.png",
@@ -43,7 +45,7 @@ TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
 
 
 wildcard_constraints:
-    table="|".join(TABLES),
+    table="|".join(ALL_TABLES),
     model="(teachers|students)/.+",
     group="|".join(CONFIG.groups),
     backbone="|".join(CONFIG.backbones),
@@ -115,7 +117,8 @@ def table_models(table):
 
 
 def table_metrics(wildcards):
-    return [f"{model}/metrics.json" for model in table_models(wildcards.table)]
+    table = wildcards.table.removesuffix("-shared-threshold")
+    return [f"{model}/metrics.json" for model in table_models(table)]
 
 
 def every_model(file):
@@ -165,7 +168,9 @@ def evaluation_settings(wildcards):
 
 
 def table_settings(wildcards):
-    return CONFIG.table_settings(*TABLES[wildcards.table]).dump()
+    table = wildcards.table.removesuffix("-shared-threshold")
+    threshold = "own" if table == wildcards.table else "shared"
+    return CONFIG.table_settings(*TABLES[table], threshold).dump()
 
 
 def page_settings(wildcards):

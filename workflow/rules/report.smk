@@ -75,7 +75,7 @@ rule compute_claims:
 
 rule render_page:
     input:
-        tables=expand("results/tables/{table}.html", table=TABLES),
+        tables=expand("results/tables/{table}.html", table=ALL_TABLES),
         figures=[
             "results/figures/samples.png",
             *expand("results/figures/{table}.png", table=TABLES),
