@@ -199,7 +199,7 @@ def add_angle(cosine: Tensor, angle: Tensor) -> Tensor:
 
 
 def farthest_first(margins: Tensor, cosine: Tensor) -> Tensor:
-    """The same margins (B,) against the order of the cosines (B,): the largest with the smallest."""
+    """The same margins (B,), the largest where the cosine (B,) is smallest."""
     ordered = torch.empty_like(margins)
     ordered[cosine.argsort()] = margins.sort(descending=True).values
     return ordered

@@ -17,8 +17,8 @@ from mstkd.heads import (
     ElasticCosFace,
     add_angle,
     build_head,
-    margin_logits,
     farthest_first,
+    margin_logits,
 )
 
 B, C, D = 12, 30, 16
