@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.errors import InputError
 from mstkd.records import ModelRecord, read_record
@@ -86,6 +86,9 @@ def draw_curves(panels: dict[str, list[Run]]) -> Figure:
             for axes, column in ((losses, "loss"), (accuracies, "accuracy")):
                 _draw_line(axes, history, column, style=style, chosen_epoch=record.chosen_epoch)
         losses.set_yscale("log")
+        losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        losses.yaxis.set_minor_formatter(NullFormatter())
         _finish(losses, f"{title}: loss")
         _finish(accuracies, f"{title}: accuracy, percent")
         if not accuracies.lines:
