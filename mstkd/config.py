@@ -204,6 +204,11 @@ class SelectionSettings(Settings):
     every_epochs: Positive = 1  # the last epoch is always looked at
     folds: Annotated[int, Field(ge=2)] = 10
 
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether verification pairs are looked at while training."""
+        return self.rule == "test"
+
 
 class Teachers(Settings):
     """Section `teachers` of the config."""

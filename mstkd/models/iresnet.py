@@ -9,9 +9,11 @@ weights load. Shapes: B batch, H side of the image in pixels, D embedding dimens
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 # Of the public implementations: blocks per stage of the named networks.
@@ -26,12 +28,30 @@ DOWNSCALING = 16
 
 
 class PReLU(nn.PReLU):
-    """PReLU whose backward pass on a CPU takes less than half the time; the same numbers."""
+    """PReLU whose backward pass is several times faster on a CPU; the same numbers."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.is_cuda or not torch.is_grad_enabled():
+        if x.is_cuda:
             return super().forward(x)
-        return functional.relu(x) - self.weight[:, None, None] * functional.relu(-x)
+        return _BranchlessPReLU.apply(x, self.weight)
+
+
+class _BranchlessPReLU(torch.autograd.Function):
+    """PyTorch's own backward pass branches on each sign, which a processor cannot foresee."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return functional.prelu(x, slope)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, slope = ctx.saved_tensors
+        above = torch.ops.aten.threshold_backward(grad, x, 0)  # 0 where x <= 0
+        below = grad - above
+        of_slope = (below * x).sum((0, 2, 3))
+        return above.addcmul_(below, slope[:, None, None]), of_slope
 
 
 class Block(nn.Module):

@@ -8,8 +8,8 @@ from mstkd.config import SETS, Config, validate
 from mstkd.errors import InputError
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+os.environ.update(
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 )
 
 try:
@@ -64,7 +64,7 @@ def teacher_packs(wildcards):
 
 
 def teacher_selection(wildcards):
-    if CONFIG.teachers.selection.rule == "last":
+    if not CONFIG.teachers.selection.needs_pairs:
         return []
     return expand(
         "results/packs/verification/{group}.h5",
@@ -73,7 +73,7 @@ def teacher_selection(wildcards):
 
 
 def student_selection(wildcards):
-    return [] if CONFIG.students.selection.rule == "last" else VERIFICATION_PACKS
+    return VERIFICATION_PACKS if CONFIG.students.selection.needs_pairs else []
 
 
 def set_teachers(wildcards):

@@ -9,6 +9,8 @@ rule train_teacher:
         history="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
     log:
         "results/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
+    wildcard_constraints:
+        set="specialized|baseline",
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
@@ -21,3 +23,11 @@ rule train_teacher:
         " --packs {input.packs:q} --selection {input.selection:q} --split {input.split:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.teacher}"
         " --seed {wildcards.seed} --threads {threads} --output {output.model:q}"
+
+
+# The control's one teacher sees what all the others see together: started first, it does not
+# leave the other cores waiting for it at the end.
+use rule train_teacher as train_single_teacher with:
+    wildcard_constraints:
+        set="single",
+    priority: 1
