@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from mstkd.data.layouts import (
     TRAINING_LAYOUT,
     VERIFICATION_LAYOUT,
-    FaceImage,
     parse_pairs,
     read_training_folder,
     read_verification,
 )
+from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
 
@@ -54,10 +54,10 @@ def test_training_images_are_sorted_and_hidden_files_passed_over(tmp_path: Path)
     (folder / "empty").mkdir()
     (folder / "m.1" / "folder.jpg").mkdir()
     assert read_training_folder(tmp_path, "A") == [
-        FaceImage(folder / "m.1" / "x.PnG", "m.1"),
-        FaceImage(folder / "m.1" / "y.webp", "m.1"),
-        FaceImage(folder / "zoë 2" / "a.jpeg", "zoë 2"),
-        FaceImage(folder / "zoë 2" / "b.JPG", "zoë 2"),
+        FaceImage(folder / "m.1" / "x.PnG", "A/m.1/x.PnG", "m.1"),
+        FaceImage(folder / "m.1" / "y.webp", "A/m.1/y.webp", "m.1"),
+        FaceImage(folder / "zoë 2" / "a.jpeg", "A/zoë 2/a.jpeg", "zoë 2"),
+        FaceImage(folder / "zoë 2" / "b.JPG", "A/zoë 2/b.JPG", "zoë 2"),
     ]
 
 
@@ -66,7 +66,7 @@ def test_links_are_images_even_when_they_dangle(tmp_path: Path) -> None:
     (tmp_path / "A" / "m.1").mkdir(parents=True)
     (tmp_path / "A" / "m.2").symlink_to(tmp_path / "elsewhere" / "m.2")
     (tmp_path / "A" / "m.1" / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
-    names = [image.path.name for image in read_training_folder(tmp_path, "A")]
+    names = [image.source.name for image in read_training_folder(tmp_path, "A")]
     assert names == ["gone.jpg", "1.jpg"]
 
 
@@ -120,10 +120,10 @@ def check_pairs(root: Path, above: Path | None = None) -> None:
     listed = read_verification(above or root, "African")
     folder = root / "data" / "African"
     assert listed.images == [
-        FaceImage(folder / "m.0a" / "m.0a_0001.jpg", "m.0a"),
-        FaceImage(folder / "m.0a" / "m.0a_0003.jpg", "m.0a"),
-        FaceImage(folder / "m.0b" / "m.0b_0002.jpg", "m.0b"),
-        FaceImage(folder / "m.0b" / "m.0b_0012.jpg", "m.0b"),
+        FaceImage(folder / "m.0a" / "m.0a_0001.jpg", "data/African/m.0a/m.0a_0001.jpg", "m.0a"),
+        FaceImage(folder / "m.0a" / "m.0a_0003.jpg", "data/African/m.0a/m.0a_0003.jpg", "m.0a"),
+        FaceImage(folder / "m.0b" / "m.0b_0002.jpg", "data/African/m.0b/m.0b_0002.jpg", "m.0b"),
+        FaceImage(folder / "m.0b" / "m.0b_0012.jpg", "data/African/m.0b/m.0b_0012.jpg", "m.0b"),
     ]
     assert listed.pairs.dtype == np.int32
     assert listed.same.dtype == np.bool_
@@ -156,7 +156,7 @@ def test_five_digits_and_other_endings(tmp_path: Path) -> None:
     names = ["m.0c_00000.jpg", "m.0c_00001.png", "m.0c_0002.jpeg", "m.0c_12345.JPG"]
     touch(*(tmp_path / "data/African/m.0c" / name for name in names))
     listed = read_verification(tmp_path, "African")
-    assert [image.path.name for image in listed.images] == names
+    assert [image.source.name for image in listed.images] == names
     np.testing.assert_array_equal(listed.pairs, [[0, 1], [2, 3]])
 
 

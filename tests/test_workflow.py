@@ -118,8 +118,8 @@ def test_nothing_to_do_after_a_finished_run(finished):
     assert planned(finished, TINY) == {}
 
 
-# Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2, students per loss 3 x 2 + 1 single,
-# and one student with no distillation.
+# Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2; students: 3 x 2 + 1 of the
+# single teacher for each loss, and one with no distillation.
 TABLES = {"render_table": 6, "render_accuracies": 3}
 SUMMARY = {"compute_claims": 1, "render_page": 1}
 ALL_TRAINING = {

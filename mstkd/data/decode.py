@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mstkd.data.sources import Source
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 
@@ -22,7 +23,7 @@ class BadImage(Exception):  # noqa: N818, it is a finding, not a fault of ours
         self.reason = reason
 
 
-def decode(source: Path | bytes, image_size: int) -> NDArray[np.uint8]:
+def decode(source: Source | bytes, image_size: int) -> NDArray[np.uint8]:
     """Pixels uint8 (image_size, image_size, 3), RGB, of a JPEG, PNG or WebP image.
 
     The EXIF orientation is applied. Grey is repeated over the channels, a palette looked up,

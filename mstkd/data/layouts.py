@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
@@ -24,13 +25,6 @@ TRAINING_LAYOUT = "<root>/<group>/<identity>/<image>.jpg (or .jpeg, .png, .webp)
 VERIFICATION_LAYOUT = (
     "<root>/data/<group>/<identity>/<identity>_0001.jpg and <root>/txts/<group>/<group>_pairs.txt"
 )
-
-
-class FaceImage(NamedTuple):
-    """An image of an identity. Identities are named within their group."""
-
-    path: Path
-    identity: str
 
 
 class Pair(NamedTuple):
@@ -65,7 +59,10 @@ def read_training_folder(root: Path, group: str) -> list[FaceImage]:
     images = []
     for identity in _folders(folder):
         inside = folder / identity
-        images += [FaceImage(inside / name, identity) for name in _image_names(inside)]
+        images += [
+            FaceImage(inside / name, f"{group}/{identity}/{name}", identity)
+            for name in _image_names(inside)
+        ]
     if not images:
         raise InputError(folder, found="no image", expected=TRAINING_LAYOUT)
     return images
@@ -108,7 +105,10 @@ def read_verification(root: Path, group: str) -> VerificationList:
     row_of = {end: row for row, end in enumerate(unique)}
     rows = np.array([row_of[end] for end in ends], np.int32)
     return VerificationList(
-        images=[FaceImage(folder / identity / name, identity) for identity, name in unique],
+        images=[
+            FaceImage(folder / identity / name, f"data/{group}/{identity}/{name}", identity)
+            for identity, name in unique
+        ],
         pairs=rows.reshape(-1, 2),  # (P, 2)
         same=np.array([pair.same for pair in pairs], np.bool_),
     )

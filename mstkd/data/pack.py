@@ -23,8 +23,9 @@ from mstkd import __version__
 from mstkd.atomic import replacing, write_text
 from mstkd.config import PackSettings
 from mstkd.data.decode import BadImage, decode
-from mstkd.data.layouts import FaceImage, read_training_folder, read_verification
+from mstkd.data.layouts import read_training_folder, read_verification
 from mstkd.data.packing import CHUNK, Bad, PartialPack
+from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
 __all__ = ["BadImage", "Pack", "decode", "open_pack", "pack_train", "pack_verification"]
@@ -57,7 +58,7 @@ class Pack:
     same: NDArray[np.bool_] | None
 
     def image_paths(self) -> tuple[str, ...]:
-        """Where each image was read, relative to the root, in the order of `images`."""
+        """What each image is called where it was read, in the order of `images`."""
         with h5py.File(self.path, "r") as file:
             return tuple(file["paths"].asstr()[:].tolist())
 
@@ -69,7 +70,7 @@ class _Content:
     kind: Kind
     group: str
     image_size: int
-    paths: list[str]
+    images: Sequence[FaceImage]
     names: list[str]
     identity: NDArray[np.int32]
     pairs: NDArray[np.int32] | None = None
@@ -141,12 +142,11 @@ def _content(
 ) -> _Content:
     names = sorted({image.identity for image in images})
     number_of = {name: number for number, name in enumerate(names)}
-    prefix = len(settings.root.parts)
     return _Content(
         kind=kind,
         group=settings.group,
         image_size=settings.image_size,
-        paths=["/".join(image.path.parts[prefix:]) for image in images],
+        images=images,
         names=names,
         identity=np.array([number_of[image.identity] for image in images], np.int32),
         pairs=pairs,
@@ -161,26 +161,29 @@ def _decode_all(
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = PartialPack(
         output,
-        root=settings.root,
-        paths=content.paths,
+        images=content.images,
         image_size=content.image_size,
         settings={"kind": content.kind}
         | settings.model_dump(mode="json", exclude={"on_bad_image"}),
     )
     taken = partial.resume()
     if taken:
-        total = len(content.paths)
+        total = len(content.images)
         _say(content, f"{taken:,} of {total:,} images taken over from an earlier run")
     else:
         partial.begin(lambda path: _create(path, content))
     bad = partial.decode(f"pack {content.kind} {content.group}", workers)
     listing = _bad_file(output)
     if bad:
-        lines = (f"{settings.root / content.paths[row]}\t{reason}\n" for row, reason in bad)
+        lines = (f"{settings.root / content.images[row].name}\t{reason}\n" for row, reason in bad)
         write_text(listing, "".join(lines))
     else:
         listing.unlink(missing_ok=True)
     return partial, bad
+
+
+def _image_names(content: _Content) -> list[str]:
+    return [image.name for image in content.images]
 
 
 def _create(path: Path, content: _Content) -> int:
@@ -191,7 +194,7 @@ def _create(path: Path, content: _Content) -> int:
     layout.set_layout(h5py.h5d.CONTIGUOUS)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    space = h5py.h5s.create_simple((len(content.paths), side, side, 3))
+    space = h5py.h5s.create_simple((len(content.images), side, side, 3))
     with h5py.File(path, "w") as file:
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
@@ -203,7 +206,7 @@ def _create(path: Path, content: _Content) -> int:
         file.attrs["sha256"] = np.bytes_(UNFINISHED)
         file.create_dataset("identity", data=content.identity)
         file.create_dataset("identity_names", data=content.names, dtype=text)
-        file.create_dataset("paths", data=content.paths, dtype=text)
+        file.create_dataset("paths", data=_image_names(content), dtype=text)
         if content.pairs is not None:
             file.create_dataset("pairs", data=content.pairs)
             file.create_dataset("same", data=content.same)
@@ -218,7 +221,7 @@ def _digest(content: _Content, chunks: Sequence[str]) -> str:
         "group": content.group,
         "image_size": content.image_size,
         "names": content.names,
-        "paths": content.paths,
+        "paths": _image_names(content),
         "pairs": None if content.pairs is None else len(content.pairs),
         "chunk": CHUNK,
         "pixels": list(chunks),
@@ -250,11 +253,11 @@ def _bad_file(output: Path) -> Path:
 def _bad_images(
     content: _Content, settings: PackSettings, bad: list[Bad], *, output: Path, expected: str
 ) -> InputError:
-    lines = [f"  {content.paths[row]}: {reason}\n" for row, reason in bad[:LISTED]]
+    lines = [f"  {content.images[row].name}: {reason}\n" for row, reason in bad[:LISTED]]
     more = len(bad) - LISTED
     if more > 0:
         lines.append(f"  and {more:,} more, all listed in {_bad_file(output)}\n")
-    found = f"{_count(bad)} of {len(content.paths):,}\n{''.join(lines)}"
+    found = f"{_count(bad)} of {len(content.images):,}\n{''.join(lines)}"
     return InputError(settings.root, found=found, expected=expected)
 
 

@@ -6,6 +6,7 @@ work, then a line for each chunk whose pixels are safely on disk. Shapes: N imag
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from mstkd.atomic import write_text
 from mstkd.data.decode import BadImage, decode
+from mstkd.data.sources import FaceImage, file_of
 from mstkd.progress import progress
 
 CHUNK = 1024  # images; part of the format: a pack's digest is of digests of chunks
@@ -35,7 +37,7 @@ class _Chunk(NamedTuple):
     number: int
     target: Path
     offset: int
-    files: list[Path]
+    images: list[FaceImage]
     image_size: int
 
 
@@ -52,27 +54,25 @@ class PartialPack:
 
     Args:
         output: the pack to be.
-        root: folder of the images.
-        paths: the images relative to it, (N,).
+        images: what to decode, (N,).
         image_size: H.
         settings: what else decides the pixels; another run's work is taken over only if they,
-            the paths and the files' sizes and times are the same.
+            the images and their files' sizes and times are the same.
     """
 
     def __init__(
         self,
         output: Path,
         *,
-        root: Path,
-        paths: Sequence[str],
+        images: Sequence[FaceImage],
         image_size: int,
         settings: Mapping[str, Any],
     ) -> None:
         self.path = output.with_name(f".{output.name}.partial")
         self._journal = output.with_name(f".{output.name}.journal")
-        self._root, self._paths, self._image_size = root, paths, image_size
+        self._images, self._image_size = images, image_size
         self._bytes = image_size * image_size * 3  # of an image
-        self._key = _key(root, paths, {**settings, "chunk": CHUNK})
+        self._key = _key(images, {**settings, "chunk": CHUNK})
         self._offset = 0
         self._done: dict[int, _Done] = {}
 
@@ -84,7 +84,7 @@ class PartialPack:
         if not lines:
             return 0
         head = json.loads(lines[0])
-        whole = self.path.stat().st_size >= head["offset"] + len(self._paths) * self._bytes
+        whole = self.path.stat().st_size >= head["offset"] + len(self._images) * self._bytes
         if head["key"] != self._key or not whole:
             print(f"{self.path}: images or settings have changed, starting anew", file=sys.stderr)
             return 0
@@ -111,10 +111,10 @@ class PartialPack:
 
     def decode(self, label: str, workers: int) -> list[Bad]:
         """Decode the chunks that are not there yet; all bad images by row."""
-        numbers = range((len(self._paths) + CHUNK - 1) // CHUNK)
+        numbers = range((len(self._images) + CHUNK - 1) // CHUNK)
         todo = [self._chunk(number) for number in numbers if number not in self._done]
-        total = len(self._paths)
-        finished = total - sum(len(chunk.files) for chunk in todo)
+        total = len(self._images)
+        finished = total - sum(len(chunk.images) for chunk in todo)
         with (
             self._journal.open("a", encoding="utf-8") as journal,
             progress(label, total, "images", finished) as advance,
@@ -138,7 +138,7 @@ class PartialPack:
     def copy_rows(self, rows: NDArray[np.int64], target: Path, offset: int) -> list[str]:
         """Copy the pixels of some images to `target` at byte `offset`; the digests there."""
         side = self._image_size
-        shape = (len(self._paths), side, side, 3)
+        shape = (len(self._images), side, side, 3)
         images = np.memmap(self.path, np.uint8, "r", offset=self._offset, shape=shape)
         digests = []
         with target.open("r+b") as file:
@@ -155,7 +155,7 @@ class PartialPack:
         self.path.unlink(missing_ok=True)
 
     def _rows(self, number: int) -> range:
-        return range(number * CHUNK, min((number + 1) * CHUNK, len(self._paths)))
+        return range(number * CHUNK, min((number + 1) * CHUNK, len(self._images)))
 
     def _chunk(self, number: int) -> _Chunk:
         rows = self._rows(number)
@@ -163,20 +163,25 @@ class PartialPack:
             number=number,
             target=self.path,
             offset=self._offset + rows.start * self._bytes,
-            files=[self._root / self._paths[row] for row in rows],
+            images=list(self._images[rows.start : rows.stop]),
             image_size=self._image_size,
         )
 
 
-def _key(root: Path, paths: Sequence[str], settings: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps([str(root.resolve()), settings]).encode())
-    for path in paths:
+def _key(images: Sequence[FaceImage], settings: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(settings).encode())
+
+    @functools.lru_cache(maxsize=1)  # many images may lie in one file
+    def version(path: Path) -> tuple[int, int] | None:
         try:
-            stat = (root / path).stat()
-            entry: list[Any] = [path, stat.st_size, stat.st_mtime_ns]
+            stat = path.stat()
         except OSError:
-            entry = [path, None, None]  # a bad image; decoding says why
-        digest.update(json.dumps(entry).encode())
+            return None  # a bad image; decoding says why
+        return stat.st_size, stat.st_mtime_ns
+
+    for image in images:
+        path = file_of(image.source)
+        digest.update(json.dumps([str(path.absolute()), image.name, version(path)]).encode())
     return digest.hexdigest()
 
 
@@ -210,11 +215,11 @@ def _end_with_parent() -> None:
 
 def _decode_chunk(chunk: _Chunk) -> _Done:
     side = chunk.image_size
-    pixels = np.zeros((len(chunk.files), side, side, 3), np.uint8)
+    pixels = np.zeros((len(chunk.images), side, side, 3), np.uint8)
     bad = []
-    for row, file in enumerate(chunk.files):
+    for row, image in enumerate(chunk.images):
         try:
-            pixels[row] = decode(file, side)
+            pixels[row] = decode(image.source, side)
         except BadImage as error:
             bad.append((row, error.reason))
     # Written, not mapped: on a full disk this raises, where a map would end in a bus error.
