@@ -141,20 +141,38 @@ def synthesize(settings: Settings, output: Output, threads: Threads = 1) -> None
 
 @step("pack-train")
 def pack_train(settings: Settings, output: Output, threads: Threads = 1) -> None:
-    """Pack the training images of one group into one HDF5 file of pixels."""
+    """Pack the training images of one group into one HDF5 file."""
     from mstkd.config import PackSettings, read_settings
-    from mstkd.data.pack import pack_train
+    from mstkd.data.packing import pack_train
 
     pack_train(read_settings(PackSettings, settings), output=output, workers=threads)
+
+
+@step("pack-heldout")
+def pack_heldout(settings: Settings, output: Output, threads: Threads = 1) -> None:
+    """Pack pairs of the training identities that are held out."""
+    from mstkd.config import PackSettings, read_settings
+    from mstkd.data.packing import pack_heldout
+
+    pack_heldout(read_settings(PackSettings, settings), output=output, workers=threads)
 
 
 @step("pack-verification")
 def pack_verification(settings: Settings, output: Output, threads: Threads = 1) -> None:
     """Pack the verification images and pairs of one group."""
     from mstkd.config import PackSettings, read_settings
-    from mstkd.data.pack import pack_verification
+    from mstkd.data.packing import pack_verification
 
     pack_verification(read_settings(PackSettings, settings), output=output, workers=threads)
+
+
+@step("pack-unlabelled")
+def pack_unlabelled(settings: Settings, output: Output, threads: Threads = 1) -> None:
+    """Pack images that have neither identity nor group."""
+    from mstkd.config import PackUnlabelledSettings, read_settings
+    from mstkd.data.packing import pack_unlabelled
+
+    pack_unlabelled(read_settings(PackUnlabelledSettings, settings), output=output, workers=threads)
 
 
 @step("split")

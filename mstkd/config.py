@@ -31,6 +31,8 @@ from mstkd.errors import InputError
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+# A pack holds pixels, or encoded images, which take a tenth of the space and are decoded on load.
+Storage = Literal["pixels", "encoded"]
 
 
 def _unique(names: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -88,14 +90,43 @@ class SynthesizeSettings(SyntheticSettings, Step):
     image_size: Positive
 
 
+class AlignmentSettings(Settings):
+    """Five landmarks to the template, for images that are not aligned yet."""
+
+    # RFW's own <group>_lmk.txt files, or a CSV `path,x1,y1,...,x5,y5`.
+    landmarks: Literal["rfw"] | Path
+    # An image without landmarks is a bad image, or its middle is taken for the face.
+    without_landmarks: Literal["bad_image", "centre_crop"] = "bad_image"
+
+
+class HeldOutSettings(Settings):
+    """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
+
+    seed: int = 0
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.05  # of each group's identities
+    folds: Annotated[int, Field(ge=2)] = 10
+    pairs: Annotated[int, Field(ge=4)] = 3000  # a group, half of them genuine; fewer if need be
+
+
 class DataSettings(Settings):
-    """Where the faces come from: written by the generator, or folders of yours."""
+    """Where the faces come from: written by the generator, or files of yours."""
 
     image_size: Annotated[int, Field(ge=16, multiple_of=16)] = 112  # pixels, both sides
     on_bad_image: Literal["error", "skip"] = "error"
+    storage: Storage = "pixels"
     synthetic: SyntheticSettings | None = None
-    train: Path | None = None  # <train>/<group>/<identity>/<image>
-    verification: Path | None = None  # RFW: data/<group>/... and txts/<group>/<group>_pairs.txt
+    # A folder <group>/<identity>/<image>, a CSV `path,identity,group`, or an MXNet .rec
+    train: Path | None = None
+    train_groups: Path | None = None  # of a .rec: BUPT's .lst, or a CSV `identity,group`
+    train_alignment: AlignmentSettings | None = None
+    # A folder in RFW's layout or of <group>_test.bin files; or a .bin file for each group
+    verification: Path | dict[Name, Path] | None = None
+    verification_alignment: AlignmentSettings | None = None
+    unlabelled: Path | None = None  # a folder of images for losses that need no label
+    exclude_verification_identities: bool = False  # from training, by name
+    heldout: HeldOutSettings | None = None
+    expected: Literal["bupt-rfw"] | None = None  # the counts that the data must have
+    overlap: Literal["error", "warn"] = "error"  # images or identities trained on and tested on
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSettings:
@@ -106,14 +137,54 @@ class DataSettings(Settings):
             raise ValueError("either synthetic or folders of your own, not both")
         return self
 
+    @model_validator(mode="after")
+    def _records_have_groups(self) -> DataSettings:
+        is_record = self.train is not None and self.train.suffix == ".rec"
+        if is_record != (self.train_groups is not None):
+            raise ValueError("train_groups with a .rec in train, and with nothing else")
+        aligned = self.train_alignment
+        if aligned is not None and (is_record or aligned.landmarks == "rfw"):
+            raise ValueError("train_alignment with a CSV of landmarks, and not for a .rec")
+        if self.exclude_verification_identities and self.verification_folder() is None:
+            raise ValueError("exclude_verification_identities with a folder in verification")
+        return self
 
-class PackSettings(Step):
-    """Settings of the steps `pack-train` and `pack-verification`."""
+    def verification_folder(self) -> Path | None:
+        """The verification data, where they are one folder."""
+        return self.verification if isinstance(self.verification, Path) else None
 
-    root: Path
-    group: Name
+
+class ImageSettings(Step):
+    """How images become a pack's: part of the settings of each packing step."""
+
     image_size: Positive
     on_bad_image: Literal["error", "skip"]
+    storage: Storage = "pixels"
+    alignment: AlignmentSettings | None = None
+
+
+class PackSettings(ImageSettings):
+    """Settings of the steps `pack-train`, `pack-heldout` and `pack-verification`."""
+
+    root: Path  # a folder, a CSV or a .rec; of verification, a folder or a .bin
+    group: Name
+    groups: Path | None = None  # of a .rec
+    exclude: Path | None = None  # RFW's folder, whose identities are left out
+    heldout: HeldOutSettings | None = None
+
+
+class PackUnlabelledSettings(ImageSettings):
+    """Settings of the step `pack-unlabelled`."""
+
+    root: Path
+
+
+class CheckSettings(Step):
+    """Settings of the step `check-data`."""
+
+    expected: Literal["bupt-rfw"] | None = None
+    overlap: Literal["error", "warn"] = "error"
+    folds: Annotated[int, Field(ge=2)] = 10
 
 
 class SplitSettings(Step):
@@ -197,17 +268,18 @@ class SelectionSettings(Settings):
     """Which epoch is kept.
 
     `test` is the paper's: the best accuracy on the verification pairs themselves, of a teacher
-    on its own group, of a student by the mean of all groups. `last` looks at no test pair.
+    on its own group, of a student by the mean of all groups. `heldout` does the same on pairs of
+    training identities that were kept out (`data.heldout`), `last` looks at no pair.
     """
 
-    rule: Literal["test", "last"] = "test"
+    rule: Literal["test", "heldout", "last"] = "test"
     every_epochs: Positive = 1  # the last epoch is always looked at
     folds: Annotated[int, Field(ge=2)] = 10
 
     @property
     def needs_pairs(self) -> bool:
-        """Whether verification pairs are looked at while training."""
-        return self.rule == "test"
+        """Whether pairs are looked at while training."""
+        return self.rule != "last"
 
 
 class Teachers(Settings):
@@ -274,11 +346,14 @@ class LossSettings(Settings):
     classification: bool
     # lambda of section 4.4; 10000 at 512 dimensions is 39.06 * (1 - cosine) (D14)
     kd_weight: Annotated[float, Field(ge=0)] = 10000.0
+    images: Literal["labelled", "unlabelled"] = "labelled"  # `data.train` or `data.unlabelled`
 
     @model_validator(mode="after")
     def _some_loss(self) -> LossSettings:
         if not self.classification and self.kd_weight == 0:
             raise ValueError("a kd_weight above 0, or classification")
+        if self.classification and self.images == "unlabelled":
+            raise ValueError("images: labelled where there is classification")
         return self
 
 
@@ -419,6 +494,18 @@ class Config(Settings):
             unknown = set(self.data.synthetic.difficulty) - set(self.groups)
             if unknown:
                 raise ValueError(f"data.synthetic.difficulty: no group {sorted(unknown)[0]!r}")
+        if isinstance(self.data.verification, dict):
+            missing = set(self.groups) - set(self.data.verification)
+            if missing:
+                raise ValueError(f"data.verification: no file for group {sorted(missing)[0]!r}")
+        selections = (self.teachers.selection, self.students.selection)
+        if self.data.heldout is None and any(one.rule == "heldout" for one in selections):
+            raise ValueError("data.heldout where a selection has the rule heldout: {} will do")
+        unlabelled = [
+            name for name, loss in self.students.losses.items() if loss.images == "unlabelled"
+        ]
+        if unlabelled and self.data.unlabelled is None:
+            raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
         return self
 
     # Who exists ---------------------------------------------------------------
@@ -464,12 +551,44 @@ class Config(Settings):
             image_size=self.data.image_size,
         )
 
-    def pack_settings(self, root: Path, group: str) -> PackSettings:
+    def train_pack_settings(self, root: Path, group: str) -> PackSettings:
+        """Of `pack-train` and `pack-heldout` alike: each takes the identities the other leaves."""
+        excluded = self.data.exclude_verification_identities
+        return PackSettings(
+            root=root,
+            group=group,
+            groups=self.data.train_groups,
+            image_size=self.data.image_size,
+            on_bad_image=self.data.on_bad_image,
+            storage=self.data.storage,
+            alignment=self.data.train_alignment,
+            exclude=self.data.verification_folder() if excluded else None,
+            heldout=self.data.heldout,
+        )
+
+    def verification_pack_settings(self, root: Path, group: str) -> PackSettings:
         return PackSettings(
             root=root,
             group=group,
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,
+            storage=self.data.storage,
+            alignment=self.data.verification_alignment,
+        )
+
+    def unlabelled_pack_settings(self) -> PackUnlabelledSettings:
+        assert self.data.unlabelled is not None, "asked for only where the config has it"
+        return PackUnlabelledSettings(
+            root=self.data.unlabelled,
+            image_size=self.data.image_size,
+            on_bad_image=self.data.on_bad_image,
+            storage=self.data.storage,
+            alignment=self.data.train_alignment,
+        )
+
+    def check_settings(self) -> CheckSettings:
+        return CheckSettings(
+            expected=self.data.expected, overlap=self.data.overlap, folds=self.evaluation.folds
         )
 
     def split_settings(self, set_: str) -> SplitSettings:

@@ -21,7 +21,7 @@ from mstkd import __version__
 from mstkd.atomic import replacing
 from mstkd.config import CacheSettings
 from mstkd.data.loader import normalise, one_image_size, pack_hashes
-from mstkd.data.pack import Pack, open_pack
+from mstkd.data.pack import Images, Pack, open_pack
 from mstkd.devices import place, prepare
 from mstkd.errors import InputError
 from mstkd.models.weights import load_backbone
@@ -41,11 +41,11 @@ def embed_batch(model: nn.Module, images: NDArray[np.uint8], device: torch.devic
 
 @torch.inference_mode()
 def embed_with_mirror(
-    model: nn.Module, images: NDArray[np.uint8], device: torch.device
+    model: nn.Module, images: Images, device: torch.device
 ) -> NDArray[np.float32]:
     """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
 
-    `model` is in evaluation mode; `images` are uint8 (N, H, H, 3) and may be a memory map.
+    `model` is in evaluation mode; `images` are uint8 (N, H, H, 3) of a pack.
     """
     parts = []
     for begin in range(0, len(images), BATCH):
@@ -67,6 +67,7 @@ class Cache:
     embeddings: NDArray[np.floating]
     labels: NDArray[np.int64]
     teachers: tuple[str, ...]
+    weights: tuple[str, ...]  # SHA-256 of each teacher's
     subject: dict[str, str | int]  # backbone, set and seed
     packs: dict[str, str]
     sha256: str
@@ -86,7 +87,7 @@ def cache_embeddings(
     Args:
         settings: the type of the stored numbers.
         teachers: weights, in block order (section 4.3).
-        packs: training packs, in the experiment's group order.
+        packs: training packs, in the experiment's group order, or one of unlabelled images.
         output: the HDF5 cache.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
@@ -96,12 +97,14 @@ def cache_embeddings(
             or one that was trained on other packs than these.
     """
     where = prepare(device, threads)
-    opened = [open_pack(path, "train") for path in packs]
+    opened = [open_pack(path, "train", "unlabelled") for path in packs]
     one_image_size(opened)
     hashes = pack_hashes(opened)
     loaded = [load_backbone(path) for path in teachers]
     records = [record for _, record in loaded]
-    _refuse_strangers(records, teachers, hashes)
+    _refuse_strangers(records, teachers)
+    if all(pack.kind == "train" for pack in opened):
+        _refuse_other_packs(records, teachers, hashes)
     dim = int(records[0].settings["embedding_dim"])
     count = sum(len(pack.images) for pack in opened)
     first = records[0].subject
@@ -163,6 +166,7 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
                 embeddings=file["embeddings"][:],
                 labels=file["labels"][:],
                 teachers=tuple(json.loads(attributes["teachers"])),
+                weights=tuple(json.loads(attributes["weights"])),
                 subject=json.loads(attributes["subject"]),
                 packs=json.loads(attributes["packs"]),
                 sha256=str(attributes["sha256"]),
@@ -189,9 +193,7 @@ def _labels(packs: Sequence[Pack]) -> NDArray[np.int64]:
     return np.concatenate(parts)
 
 
-def _refuse_strangers(
-    records: Sequence[ModelRecord], paths: Sequence[Path], packs: dict[str, str]
-) -> None:
+def _refuse_strangers(records: Sequence[ModelRecord], paths: Sequence[Path]) -> None:
     first = records[0].subject
     names: set[str] = set()
     for record, path in zip(records, paths, strict=True):
@@ -212,6 +214,12 @@ def _refuse_strangers(
         if subject.name in names:
             raise InputError(path, found=f"teacher {subject.name} twice", expected="each once")
         names.add(subject.name)
+
+
+def _refuse_other_packs(
+    records: Sequence[ModelRecord], paths: Sequence[Path], packs: dict[str, str]
+) -> None:
+    for record, path in zip(records, paths, strict=True):
         for group, trained_on in record.inputs.items():
             if packs.get(group) != trained_on:
                 raise InputError(

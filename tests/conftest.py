@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mstkd.config import PackSettings
-from mstkd.data.pack import pack_train, pack_verification
+from mstkd.data.packing import pack_train, pack_verification
 
 SIZE = 16
 

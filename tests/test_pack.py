@@ -11,15 +11,16 @@ from packs import IDENTITIES, SIZE, settings_of, write_faces, write_rfw
 from PIL import Image
 
 import mstkd
-from mstkd.data import packing
+from mstkd.data import partial
 from mstkd.data.decode import decode
-from mstkd.data.pack import open_pack, pack_train, pack_verification
+from mstkd.data.pack import open_pack
+from mstkd.data.packing import pack_train, pack_verification
 from mstkd.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "CHUNK", 4)
+    monkeypatch.setattr(partial, "CHUNK", 4)
 
 
 @pytest.fixture

@@ -7,21 +7,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from packs import settings_of, write_faces, write_rfw
 from PIL import Image
 
-from mstkd.data import packing
-from mstkd.data.decode import decode
-from mstkd.data.pack import open_pack, pack_train, pack_verification
+from mstkd.data import partial
+from mstkd.data.pack import open_pack
+from mstkd.data.packing import pack_train, pack_verification
+from mstkd.data.partial import face_pixels
+from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packing, "CHUNK", 4)
+    monkeypatch.setattr(partial, "CHUNK", 4)
 
 
 @pytest.fixture
@@ -148,21 +151,21 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from mstkd.config import PackSettings
-from mstkd.data import pack, packing
+from mstkd.data import packing, partial
 
 decoded = 0
 
-def decode_some(path, size):
+def decode_some(*image):
     global decoded
     decoded += 1
     if decoded > 10:
         os.kill(os.getpid(), signal.SIGKILL)
-    return pack.decode(path, size)
+    return whole(*image)
 
-packing.CHUNK = 4
-packing.decode = decode_some
+partial.CHUNK = 4
+whole, partial.face_pixels = partial.face_pixels, decode_some
 settings = PackSettings(root=sys.argv[1], group="A", image_size=16, on_bad_image="error")
-pack.pack_train(settings, output=Path(sys.argv[2]))
+packing.pack_train(settings, output=Path(sys.argv[2]))
 """
 
 
@@ -179,11 +182,11 @@ def killed(faces: Path, tmp_path: Path) -> Path:
 def pack_counting(root: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     decoded = []
 
-    def decode_and_count(path: Path, size: int) -> np.ndarray:
-        decoded.append(path.relative_to(root).as_posix())
-        return decode(path, size)
+    def decode_and_count(image: FaceImage, *rest: Any) -> np.ndarray:
+        decoded.append(image.name)
+        return face_pixels(image, *rest)
 
-    monkeypatch.setattr(packing, "decode", decode_and_count)
+    monkeypatch.setattr(partial, "face_pixels", decode_and_count)
     pack_train(settings_of(root), output=output)
     return decoded
 
@@ -247,10 +250,10 @@ def test_another_run_on_the_way_is_not_published(
     output = tmp_path / "A.h5"
     shutil.copy(whole, output)
 
-    def full(path: Path, size: int) -> np.ndarray:
+    def full(*image: Any) -> np.ndarray:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(packing, "decode", full)
+    monkeypatch.setattr(partial, "face_pixels", full)
     with pytest.raises(OSError, match="No space left"):
         pack_train(settings_of(faces), output=output)
     assert output.read_bytes() == whole.read_bytes()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mstkd.config import PackSettings, SplitSettings
-from mstkd.data.pack import pack_train
+from mstkd.data.packing import pack_train
 from mstkd.data.splits import deal, read_split, split
 from mstkd.errors import InputError
 

@@ -12,6 +12,7 @@ from mstkd.errors import InputError
 from mstkd.models.weights import load_adaptor, load_backbone
 from mstkd.records import ModelRecord, read_record
 from mstkd.training.adaptor import train_adaptor
+from mstkd.training.checkpoint import fingerprint
 from mstkd.training.student import train_student
 from mstkd.training.teacher import train_teacher
 
@@ -150,7 +151,11 @@ def test_an_adaptor_keeps_its_epoch_of_lowest_loss(tmp_path, fused, name):
     record = read_record(ModelRecord, output.with_suffix(".json"))
     losses = [float(row["loss"]) for row in rows_of(output)]
     assert record.chosen_epoch == 1 + losses.index(min(losses))
-    assert record.inputs == {"embeddings": open_cache(fused[0]).sha256}
+    cache = open_cache(fused[0])
+    assert record.inputs == {
+        "embeddings": cache.sha256,
+        "teachers": fingerprint(*cache.weights),
+    }
     model, _ = load_adaptor(output, teachers=2)
     assert model(torch.zeros(3, 2 * DIM)).shape == (3, DIM)
 
@@ -224,7 +229,7 @@ def test_a_student_of_things_that_do_not_belong_together(
         save_teacher(tmp_path, subject("T-B"), packs[1:], weights_seed=4),
     ]
     cache_embeddings(CacheSettings(), teachers=teachers, packs=packs, output=other, device="cpu")
-    with pytest.raises(InputError, match="trained on another embedding cache"):
+    with pytest.raises(InputError, match="an adaptor of other embeddings"):
         student(tmp_path, packs, verification_packs, other, adaptor)
 
 

@@ -23,8 +23,8 @@ class BadImage(Exception):  # noqa: N818, it is a finding, not a fault of ours
         self.reason = reason
 
 
-def decode(source: Source | bytes, image_size: int) -> NDArray[np.uint8]:
-    """Pixels uint8 (image_size, image_size, 3), RGB, of a JPEG, PNG or WebP image.
+def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.uint8]:
+    """Pixels uint8 (H, W, 3), RGB, of a JPEG, PNG or WebP image; H = W = `image_size` if given.
 
     The EXIF orientation is applied. Grey is repeated over the channels, a palette looked up,
     CMYK converted without a colour profile, transparency dropped (the colours below it stay),
@@ -42,7 +42,7 @@ def decode(source: Source | bytes, image_size: int) -> NDArray[np.uint8]:
         raise BadImage("an empty file")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.size != (image_size, image_size):
+            if image_size is not None and image.size != (image_size, image_size):
                 width, height = image.size
                 raise BadImage(f"found {width}x{height}, expected {image_size}x{image_size}")
             image.load()

@@ -75,8 +75,7 @@ def read_verification(root: Path, group: str) -> VerificationList:
         InputError: a folder, file or image that is missing, or a line of the pairs file that
             is none; names the file and the line.
     """
-    if not (root / "data").is_dir() and (root / "test" / "data").is_dir():
-        root = root / "test"
+    root = verification_folder(root)
     if root.is_dir() and not (root / "data").is_dir():
         raise InputError(root, found=_list(_folders(root)), expected=VERIFICATION_LAYOUT)
     folder = _group_folder(root / "data", group, VERIFICATION_LAYOUT)
@@ -112,6 +111,23 @@ def read_verification(root: Path, group: str) -> VerificationList:
         pairs=rows.reshape(-1, 2),  # (P, 2)
         same=np.array([pair.same for pair in pairs], np.bool_),
     )
+
+
+def verification_folder(root: Path) -> Path:
+    """The folder of `data` and `txts`: RFW's archive has it below `test`."""
+    inside = root / "test"
+    return inside if not (root / "data").is_dir() and (inside / "data").is_dir() else root
+
+
+def verification_identities(root: Path) -> frozenset[str]:
+    """The names of all identities in RFW's layout, of every group.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    data = verification_folder(root) / "data"
+    groups = _folders(data, VERIFICATION_LAYOUT)
+    return frozenset(identity for group in groups for identity in _folders(data / group))
 
 
 def parse_pairs(data: bytes, where: Path) -> list[Pair]:

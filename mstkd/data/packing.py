@@ -1,231 +1,250 @@
-"""Decoding a list of images into a file, in parallel, so that a killed run can be taken up.
+"""The packing steps: images of a group, of whatever format, to a pack.
 
-Beside the output lie `.<output>.partial`, the pack to be, and `.<output>.journal`: a line on the
-work, then a line for each chunk whose pixels are safely on disk. Shapes: N images, H side.
+A killed run is taken up where it stopped. Bad images are listed in `<output>.bad.txt`.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import json
-import multiprocessing
-import os
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.atomic import write_text
-from mstkd.data.decode import BadImage, decode
-from mstkd.data.sources import FaceImage, file_of
-from mstkd.progress import progress
+from mstkd.atomic import replacing, write_text
+from mstkd.config import ImageSettings, PackSettings, PackUnlabelledSettings
+from mstkd.data.heldout import held_out_pairs
+from mstkd.data.listing import read_unlabelled
+from mstkd.data.pack import Content, Kind, create_pack, seal_pack
+from mstkd.data.partial import Bad, PartialPack
+from mstkd.data.readers import (
+    held_out_identities,
+    read_training,
+    read_verification_images,
+    with_landmarks,
+)
+from mstkd.data.sources import FaceImage
+from mstkd.errors import InputError
 
-CHUNK = 1024  # images; part of the format: a pack's digest is of digests of chunks
+LISTED = 20  # bad images named in a message; the file beside the output names all
+UNLABELLED = "unlabelled"  # the group of images that have none
 
-Bad = tuple[int, str]  # row, reason
-
-
-class _Chunk(NamedTuple):
-    """What a worker needs: files to decode and where their pixels go."""
-
-    number: int
-    target: Path
-    offset: int
-    images: list[FaceImage]
-    image_size: int
-
-
-class _Done(NamedTuple):
-    """A line of the journal. Rows of `bad` count from the chunk's first image."""
-
-    number: int
-    sha256: str
-    bad: list[Bad]
+Pairs = tuple[NDArray[np.int32], NDArray[np.bool_]]  # (P, 2) rows of images, (P,)
 
 
-class PartialPack:
-    """A pack in the making.
+def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
+    """Pack the training images of a group, less the identities that are held out.
 
-    Args:
-        output: the pack to be.
-        images: what to decode, (N,).
-        image_size: H.
-        settings: what else decides the pixels; another run's work is taken over only if they,
-            the images and their files' sizes and times are the same.
+    With `on_bad_image: skip` bad images are left out, and with them an identity that has no
+    other.
+
+    Raises:
+        InputError: a fault of the data, no images, or bad ones.
     """
+    images = read_training(settings)
+    held_out = held_out_identities(images, settings.heldout, settings.group)
+    kept = [image for image in images if image.identity not in held_out]
+    _Packing("train", settings, settings.group, output).pack(kept, workers=workers)
 
-    def __init__(
-        self,
-        output: Path,
-        *,
-        images: Sequence[FaceImage],
-        image_size: int,
-        settings: Mapping[str, Any],
+
+def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
+    """Pack pairs of the training identities that are held out, as a verification pack.
+
+    With `on_bad_image: skip` the pairs with a bad image are left out.
+
+    Raises:
+        InputError: a fault of the data, too few identities for the folds, or bad images.
+    """
+    if settings.heldout is None:
+        raise InputError("--settings: heldout", found="nothing", expected="what to hold out")
+    images = read_training(settings)
+    held_out = held_out_identities(images, settings.heldout, settings.group)
+    images = [image for image in images if image.identity in held_out]
+    identity = _numbered(images)[1]
+    try:
+        pairs, same = held_out_pairs(
+            identity,
+            set(identity.tolist()),
+            pairs=settings.heldout.pairs,
+            folds=settings.heldout.folds,
+            seed=settings.heldout.seed,
+            group=settings.group,
+        )
+    except ValueError as error:
+        found = f"group {settings.group}: {error}"
+        raise InputError("data.heldout", found=found, expected="a larger share") from None
+    used, rows = np.unique(pairs, return_inverse=True)
+    chosen = [images[row] for row in used]
+    packing = _Packing("verification", settings, settings.group, output)
+    packing.pack(chosen, (rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
+
+
+def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
+    """Pack the verification images and pairs of a group.
+
+    Bad images are an error always: accuracies on fewer pairs could not be compared.
+
+    Raises:
+        InputError: a fault of the data, or bad images.
+    """
+    found = read_verification_images(settings)
+    strict = settings.model_copy(update={"on_bad_image": "error"})
+    packing = _Packing("verification", strict, settings.group, output)
+    packing.pack(found.images, (found.pairs, found.same), workers=workers)
+
+
+def pack_unlabelled(settings: PackUnlabelledSettings, *, output: Path, workers: int = 1) -> None:
+    """Pack all images below a folder, for losses that need neither identity nor group.
+
+    Raises:
+        InputError: no images, or bad ones.
+    """
+    images = with_landmarks(read_unlabelled(settings.root), settings.alignment, UNLABELLED)
+    _Packing("unlabelled", settings, UNLABELLED, output).pack(images, workers=workers)
+
+
+class _Packing:
+    """What all packing steps share."""
+
+    def __init__(self, kind: Kind, settings: ImageSettings, group: str, output: Path) -> None:
+        self._kind, self._settings, self._group, self._output = kind, settings, group, output
+        self._bad_file = output.with_name(f"{output.name}.bad.txt")
+
+    def pack(
+        self, images: Sequence[FaceImage], pairs: Pairs | None = None, *, workers: int
     ) -> None:
-        self.path = output.with_name(f".{output.name}.partial")
-        self._journal = output.with_name(f".{output.name}.journal")
-        self._images, self._image_size = images, image_size
-        self._bytes = image_size * image_size * 3  # of an image
-        self._key = _key(images, {**settings, "chunk": CHUNK})
-        self._offset = 0
-        self._done: dict[int, _Done] = {}
+        """Decode the images and write the pack, less what is bad if the settings allow that."""
+        settings = self._settings
+        self._output.parent.mkdir(parents=True, exist_ok=True)
+        partial = PartialPack(
+            self._output,
+            images=images,
+            image_size=settings.image_size,
+            storage=settings.storage,
+            alignment=settings.alignment,
+            settings={"kind": self._kind}
+            | settings.model_dump(mode="json", exclude={"on_bad_image"}),
+        )
+        content = self._content(images, pairs)
+        taken = partial.resume()
+        if taken:
+            self._say(f"{taken:,} of {len(images):,} images taken over from an earlier run")
+        else:
+            partial.begin(lambda path: create_pack(path, content))
+        self._tell_cropped(images)
+        bad = partial.decode(f"pack {self._kind} {self._group}", workers)
+        self._list_bad(images, bad)
+        if bad and (settings.on_bad_image == "error" or len(bad) == len(images)):
+            raise self._bad_images(images, bad)
+        if bad or settings.storage == "encoded":
+            self._copy(partial, images, pairs, bad)
+        else:
+            seal_pack(partial.path, content, partial.digests())
+            with replacing(self._output) as (part,):
+                partial.path.rename(part)
+        partial.remove()
 
-    def resume(self) -> int:
-        """Take over what an earlier run of the same work has finished: how many images."""
-        if not (self.path.exists() and self._journal.exists()):
-            return 0
-        lines = self._journal.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be torn
-        if not lines:
-            return 0
-        head = json.loads(lines[0])
-        whole = self.path.stat().st_size >= head["offset"] + len(self._images) * self._bytes
-        if head["key"] != self._key or not whole:
-            print(f"{self.path}: images or settings have changed, starting anew", file=sys.stderr)
-            return 0
-        self._offset = head["offset"]
-        good = lines[:1]
-        for line in lines[1:]:
-            try:
-                number, sha256, bad = json.loads(line)
-            except ValueError:  # torn by a power cut
-                break
-            self._done[number] = _Done(number, sha256, [(row, reason) for row, reason in bad])
-            good.append(line)
-        write_text(self._journal, "\n".join(good) + "\n")
-        return sum(len(self._rows(number)) for number in self._done)
+    def _copy(
+        self,
+        partial: PartialPack,
+        images: Sequence[FaceImage],
+        pairs: Pairs | None,
+        bad: Sequence[Bad],
+    ) -> None:
+        """Write the pack of the good images alone, from what was decoded."""
+        good = np.setdiff1d(np.arange(len(images)), [row for row, _ in bad])
+        if bad and pairs is not None:
+            pairs = _among(pairs, good, len(images))
+        content = self._content([images[row] for row in good], pairs)
+        encoded = self._settings.storage == "encoded"
+        with replacing(self._output) as (part,):
+            offset = create_pack(part, content, partial.sizes()[good] if encoded else None)
+            partial.copy(good, part, offset)
+            seal_pack(part, content, partial.digests()[good])
+        if bad:
+            self._say(f"{_count(bad)} of {len(images):,} left out, see {self._bad_file}")
 
-    def begin(self, create: Callable[[Path], int]) -> None:
-        """Start anew: `create` makes the file and says at which byte the pixels begin."""
-        self.remove()
-        self._done = {}
-        self._offset = create(self.path)
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
-        write_text(self._journal, json.dumps({"key": self._key, "offset": self._offset}) + "\n")
-
-    def decode(self, label: str, workers: int) -> list[Bad]:
-        """Decode the chunks that are not there yet; all bad images by row."""
-        numbers = range((len(self._images) + CHUNK - 1) // CHUNK)
-        todo = [self._chunk(number) for number in numbers if number not in self._done]
-        total = len(self._images)
-        finished = total - sum(len(chunk.images) for chunk in todo)
-        with (
-            self._journal.open("a", encoding="utf-8") as journal,
-            progress(label, total, "images", finished) as advance,
-        ):
-            for done in _run(todo, workers):
-                journal.write(json.dumps(done) + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
-                self._done[done.number] = done
-                advance(len(self._rows(done.number)))
-        return [
-            (number * CHUNK + row, reason)
-            for number in numbers
-            for row, reason in self._done[number].bad
-        ]
-
-    def digests(self) -> list[str]:
-        """SHA-256 of each chunk's pixels."""
-        return [self._done[number].sha256 for number in sorted(self._done)]
-
-    def copy_rows(self, rows: NDArray[np.int64], target: Path, offset: int) -> list[str]:
-        """Copy the pixels of some images to `target` at byte `offset`; the digests there."""
-        side = self._image_size
-        shape = (len(self._images), side, side, 3)
-        images = np.memmap(self.path, np.uint8, "r", offset=self._offset, shape=shape)
-        digests = []
-        with target.open("r+b") as file:
-            file.seek(offset)
-            for begin in range(0, len(rows), CHUNK):
-                pixels = np.ascontiguousarray(images[rows[begin : begin + CHUNK]])
-                digests.append(hashlib.sha256(pixels.data).hexdigest())
-                file.write(pixels.data)
-        return digests
-
-    def remove(self) -> None:
-        """Forget the work."""
-        self._journal.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
-
-    def _rows(self, number: int) -> range:
-        return range(number * CHUNK, min((number + 1) * CHUNK, len(self._images)))
-
-    def _chunk(self, number: int) -> _Chunk:
-        rows = self._rows(number)
-        return _Chunk(
-            number=number,
-            target=self.path,
-            offset=self._offset + rows.start * self._bytes,
-            images=list(self._images[rows.start : rows.stop]),
-            image_size=self._image_size,
+    def _content(self, images: Sequence[FaceImage], pairs: Pairs | None) -> Content:
+        names, identity = _numbered(images)
+        return Content(
+            kind=self._kind,
+            group=self._group,
+            image_size=self._settings.image_size,
+            paths=[image.name for image in images],
+            identity_names=names,
+            identity=identity,
+            pairs=None if pairs is None else pairs[0],
+            same=None if pairs is None else pairs[1],
         )
 
+    def _tell_cropped(self, images: Sequence[FaceImage]) -> None:
+        """List the images of which the middle is taken, since nobody knows where the face is."""
+        listing = self._output.with_name(f"{self._output.name}.cropped.txt")
+        listing.unlink(missing_ok=True)
+        alignment = self._settings.alignment
+        if alignment is None or alignment.without_landmarks != "centre_crop":
+            return
+        cropped = [image.name for image in images if image.points is None]
+        if cropped:
+            write_text(listing, "".join(f"{name}\n" for name in cropped))
+            share = f"{len(cropped):,} of {len(images):,} images have no landmarks"
+            self._say(f"{share}, their middle is taken, see {listing}")
 
-def _key(images: Sequence[FaceImage], settings: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(settings).encode())
+    def _list_bad(self, images: Sequence[FaceImage], bad: Sequence[Bad]) -> None:
+        if bad:
+            lines = (f"{self._path(images[row])}\t{reason}\n" for row, reason in bad)
+            write_text(self._bad_file, "".join(lines))
+        else:
+            self._bad_file.unlink(missing_ok=True)
 
-    @functools.lru_cache(maxsize=1)  # many images may lie in one file
-    def version(path: Path) -> tuple[int, int] | None:
-        try:
-            stat = path.stat()
-        except OSError:
-            return None  # a bad image; decoding says why
-        return stat.st_size, stat.st_mtime_ns
+    def _bad_images(self, images: Sequence[FaceImage], bad: Sequence[Bad]) -> InputError:
+        lines = [f"  {images[row].name}: {reason}\n" for row, reason in bad[:LISTED]]
+        if len(bad) > LISTED:
+            more = len(bad) - LISTED
+            lines.append(f"  and {more:,} more, all listed in {self._bad_file}\n")
+        if self._settings.alignment is None:
+            expected = (
+                f"whole images of {self._settings.image_size}x{self._settings.image_size} pixels"
+            )
+        else:
+            expected = "whole images with landmarks"
+        if self._kind == "verification":
+            expected += (
+                "; on_bad_image: skip is for training images, "
+                "verification needs both images of every pair"
+            )
+        else:
+            expected += ", or data.on_bad_image: skip to leave some out"
+        found = f"{_count(bad)} of {len(images):,}\n{''.join(lines)}"
+        return InputError(self._root(), found=found, expected=expected)
 
-    for image in images:
-        path = file_of(image.source)
-        digest.update(json.dumps([str(path.absolute()), image.name, version(path)]).encode())
-    return digest.hexdigest()
+    def _root(self) -> Path:
+        assert isinstance(self._settings, PackSettings | PackUnlabelledSettings)
+        return self._settings.root
 
+    def _path(self, image: FaceImage) -> Path:
+        return image.source if isinstance(image.source, Path) else self._root() / image.name
 
-def _run(chunks: Sequence[_Chunk], workers: int) -> Iterator[_Done]:
-    """Decode chunks, here or in processes of our own, and give each when it is on disk."""
-    workers = min(workers, len(chunks))
-    if workers <= 1:
-        yield from map(_decode_chunk, chunks)
-        return
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
-    )
-    try:
-        for future in as_completed([pool.submit(_decode_chunk, chunk) for chunk in chunks]):
-            yield future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent was killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a worker"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    def _say(self, message: str) -> None:
+        print(f"pack {self._kind} {self._group}: {message}", file=sys.stderr, flush=True)
 
 
-def _decode_chunk(chunk: _Chunk) -> _Done:
-    side = chunk.image_size
-    pixels = np.zeros((len(chunk.images), side, side, 3), np.uint8)
-    bad = []
-    for row, image in enumerate(chunk.images):
-        try:
-            pixels[row] = decode(image.source, side)
-        except BadImage as error:
-            bad.append((row, error.reason))
-    # Written, not mapped: on a full disk this raises, where a map would end in a bus error.
-    with chunk.target.open("r+b") as target:
-        target.seek(chunk.offset)
-        target.write(pixels.data)
-        target.flush()
-        os.fsync(target.fileno())
-    return _Done(chunk.number, hashlib.sha256(pixels.data).hexdigest(), bad)
+def _numbered(images: Sequence[FaceImage]) -> tuple[list[str], NDArray[np.int32]]:
+    """The names of the identities, sorted, and the row of each image's in them (N,)."""
+    names = sorted({image.identity for image in images})
+    number_of = {name: number for number, name in enumerate(names)}
+    return names, np.array([number_of[image.identity] for image in images], np.int32)
+
+
+def _among(pairs: Pairs, good: NDArray[np.int64], count: int) -> Pairs:
+    """The pairs whose two images are both good, as rows of the good ones."""
+    new = np.full(count, -1, np.int32)
+    new[good] = np.arange(len(good))
+    rows, same = new[pairs[0]], pairs[1]
+    whole = (rows >= 0).all(axis=1)
+    return rows[whole], same[whole]
+
+
+def _count(bad: Sequence[Bad]) -> str:
+    return "1 bad image" if len(bad) == 1 else f"{len(bad):,} bad images"

@@ -86,7 +86,7 @@ def train_adaptor(
         logits = head(adaptor(batch["embeddings"]), batch["labels"])  # (B, C)
         return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
 
-    inputs = {"embeddings": cached.sha256}
+    inputs = {"embeddings": cached.sha256, "teachers": fingerprint(*cached.weights)}
     checkpoint = Checkpoint(output, fingerprint(settings.dump(), subject, inputs))
     fitted = fit(
         trained,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mstkd.config import StudentSettings
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
-from mstkd.data.pack import Pack, open_pack
+from mstkd.data.pack import Kind, Pack, open_pack
 from mstkd.devices import place, prepare
 from mstkd.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.embeddings import Cache, open_cache
@@ -42,7 +42,8 @@ def train_student(
     Args:
         settings: backbone, loss, head, optimiser and how the epoch is chosen.
         subject: which student this is, and its seed.
-        packs: training packs of all groups, in the experiment's order.
+        packs: training packs of all groups, in the experiment's order, or the pack of
+            unlabelled images where the loss says so.
         selection: verification packs that choose the epoch by the mean of their accuracies;
             none where the rule is "last".
         cache: the teachers' embeddings; None for a student with no distillation.
@@ -57,7 +58,7 @@ def train_student(
             finite.
     """
     where = prepare(device, threads)
-    opened = [open_pack(path, "train") for path in packs]
+    opened = [open_pack(path, _kind(settings)) for path in packs]
     # Students of one seed start alike and see the same batches: what differs is the teaching.
     seed = seed_from("student", subject.seed)
     torch.manual_seed(seed)
@@ -132,6 +133,10 @@ def train_student(
     checkpoint.remove()
 
 
+def _kind(settings: StudentSettings) -> Kind:
+    return "train" if settings.loss.images == "labelled" else "unlabelled"
+
+
 def _fused_targets(
     settings: StudentSettings,
     cache: Path | None,
@@ -149,11 +154,14 @@ def _fused_targets(
         _refuse_width(cached, cached.embeddings.shape[1], settings.embedding_dim)
     else:
         fusion, record = load_adaptor(adaptor, len(cached.teachers))
-        if record.inputs.get("embeddings") != cached.sha256:
+        made_of = {"embeddings": cached.sha256}
+        if settings.loss.images == "unlabelled":  # no adaptor is trained on these
+            made_of = {"teachers": fingerprint(*cached.weights)}
+        if not made_of.items() <= record.inputs.items():
             raise InputError(
                 adaptor,
-                found="an adaptor trained on another embedding cache",
-                expected=f"one trained on {cache}; see {record_path(adaptor)}",
+                found=f"an adaptor of other {next(iter(made_of))}",
+                expected=f"one trained on those of {cache}; see {record_path(adaptor)}",
             )
         _refuse_width(cached, int(record.settings["embedding_dim"]), settings.embedding_dim)
         made_from["adaptor"] = record.weights_sha256

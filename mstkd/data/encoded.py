@@ -1,0 +1,187 @@
+"""Images kept as encoded bytes and decoded when they are indexed: packs of a tenth of the size.
+
+Whatever decodes them, the pixels are those of `mstkd.data.decode.decode`, bit for bit; only the
+GPU rounds otherwise. Shapes: B batch, H side in pixels, N images.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+
+from mstkd.data.decode import BadImage, decode
+from mstkd.errors import InputError
+
+if TYPE_CHECKING:  # packs are opened in processes that have no torch
+    import torch
+
+# JPEG markers, ITU-T T.81 table B.1: of eight-bit Huffman frames, and of what may stand before.
+FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
+BEFORE_THE_FRAME = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)
+TURNED = range(2, 9)  # EXIF orientations that move pixels
+
+Decoder = Callable[[bytes, int], NDArray[np.uint8]]
+
+
+def to_jpeg_or_png(data: bytes, pixels: NDArray[np.uint8], *, aligned: bool = False) -> bytes:
+    """What a pack stores of an image so that decoding it gives `pixels` again, exactly.
+
+    The file's own bytes where they are a grey or three-colour JPEG whose pixels lie as they are
+    shown, a PNG of `pixels` otherwise.
+
+    Args:
+        data: the encoded image.
+        pixels: uint8 (H, H, 3), `decode(data, H)`, or what the alignment made of the image.
+        aligned: whether an alignment made them, so that `data` does not hold them.
+    """
+    if not aligned and _plain_jpeg(data, len(pixels)) and _upright(data):
+        return data
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    return png.getvalue()
+
+
+class EncodedImages:
+    """Images uint8 (N, H, H, 3) that are decoded when they are indexed, along the first axis.
+
+    Args:
+        data: all encoded images end to end, uint8 (bytes,), each as `to_jpeg_or_png` gives it;
+            a memory map for instance.
+        offsets: where each begins and the last ends, int64 (N + 1,).
+        image_size: H.
+        where: the file, for messages.
+
+    Raises:
+        InputError: offsets that do not cut `data` into images; when indexed, an image that is
+            damaged.
+    """
+
+    dtype = np.dtype(np.uint8)
+    ndim = 4
+
+    def __init__(
+        self,
+        data: NDArray[np.uint8],
+        offsets: NDArray[np.int64],
+        *,
+        image_size: int,
+        where: object,
+    ) -> None:
+        whole = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(data)
+        if not whole or (offsets[1:] <= offsets[:-1]).any():
+            found = "offsets that do not fit the encoded images"
+            raise InputError(where, found=found, expected="a whole pack; pack anew")
+        self._data = data.view(np.ndarray)  # the slices of a memory map are slow to make
+        self._begins, self._ends = offsets[:-1], offsets[1:]
+        self._where = where
+        self.shape = (len(offsets) - 1, image_size, image_size, 3)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
+        """Pixels of an int (H, H, 3), of a slice or of an array of rows or a mask (B, H, H, 3)."""
+        begins, ends = self._begins[rows], self._ends[rows]  # as NumPy understands `rows`
+        if np.ndim(begins) == 0:
+            return self._pixels(int(begins), int(ends))
+        images = np.empty((len(begins), *self.shape[1:]), np.uint8)
+        for image, begin, end in zip(images, begins.tolist(), ends.tolist(), strict=True):
+            image[:] = self._pixels(begin, end)
+        return images
+
+    def decode_batch(self, rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+        """Images uint8 (B, H, H, 3) of some rows, on the device.
+
+        On a GPU nvJPEG decodes. It rounds otherwise than the CPU's library and does not smooth
+        subsampled colours, so its pixels are close to those of `[rows]`, not equal.
+        """
+        import torch
+
+        if device.type == "cuda":
+            try:
+                return self._decode_on_gpu(rows, device)
+            except (ImportError, RuntimeError):  # a kind of JPEG, or a build, that it cannot do
+                pass
+        return torch.from_numpy(self[rows]).to(device)
+
+    def _decode_on_gpu(self, rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
+        import torch
+        from torchvision.io import ImageReadMode, decode_jpeg  # type: ignore[import-untyped]
+
+        begins, ends = self._begins[rows].tolist(), self._ends[rows].tolist()
+        encoded = [self._data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        plain = np.array([_plain_jpeg(data.tobytes(), self.shape[1]) for data in encoded], bool)
+        images = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8, device=device)
+        jpegs = [torch.from_numpy(encoded[i].copy()) for i in np.flatnonzero(plain)]
+        if jpegs:
+            decoded = decode_jpeg(jpegs, ImageReadMode.RGB, device=device)  # each (3, H, H)
+            where = torch.from_numpy(np.flatnonzero(plain)).to(device)
+            images[where] = torch.stack(decoded).permute(0, 2, 3, 1)
+        if not plain.all():
+            where = torch.from_numpy(np.flatnonzero(~plain)).to(device)
+            images[where] = torch.from_numpy(self[rows[~plain]]).to(device)
+        return images
+
+    def _pixels(self, begin: int, end: int) -> NDArray[np.uint8]:
+        data = self._data[begin:end].tobytes()
+        side = self.shape[1]
+        try:
+            return _jpeg_decoder()(data, side) if _plain_jpeg(data, side) else decode(data, side)
+        except BadImage as error:
+            row = int(np.searchsorted(self._begins, begin))
+            found = f"image {row}: {error.reason}"
+            raise InputError(self._where, found=found, expected="a whole pack; pack anew") from None
+
+
+def _plain_jpeg(data: bytes, image_size: int) -> bool:
+    """Whether this begins as a JPEG of that size, 8 bits a sample, grey or of three colours."""
+    if data[:2] != b"\xff\xd8":
+        return False
+    at = 2
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker in FRAMES:
+            frame = struct.unpack_from(">BHHB", data, at + 4)
+            return frame in ((8, image_size, image_size, 1), (8, image_size, image_size, 3))
+        if marker not in BEFORE_THE_FRAME:
+            return False
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
+
+
+def _upright(data: bytes) -> bool:
+    with Image.open(io.BytesIO(data)) as image:
+        # Also looks where `decode` finds an orientation that stands in XMP alone.
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return image.format == "JPEG" and orientation not in TURNED
+
+
+@functools.cache
+def _jpeg_decoder() -> Decoder:
+    """Torchvision's decoder, where it is there: `decode` for plain JPEGs in less time.
+
+    Both call libjpeg-turbo with the same settings (`tests/test_encoded.py` compares them). What
+    torchvision refuses `decode` judges: it accepts some damage that torchvision does not.
+    """
+    try:
+        import torch
+        from torchvision.io import ImageReadMode, decode_jpeg
+    except ImportError:  # a later torchvision will not have it
+        return decode
+
+    def decode_plain(data: bytes, image_size: int) -> NDArray[np.uint8]:
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        try:
+            pixels = decode_jpeg(encoded, ImageReadMode.RGB)  # (3, H, H)
+        except RuntimeError:
+            return decode(data, image_size)
+        return pixels.permute(1, 2, 0).numpy()
+
+    return decode_plain

@@ -1,0 +1,129 @@
+"""From a setting to the images of a group, whatever holds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mstkd.config import AlignmentSettings, HeldOutSettings, PackSettings
+from mstkd.data.bins import read_bin
+from mstkd.data.heldout import hold_out
+from mstkd.data.landmarks import read_landmarks_csv, read_rfw_landmarks
+from mstkd.data.layouts import (
+    VerificationList,
+    read_training_folder,
+    read_verification,
+    verification_folder,
+    verification_identities,
+)
+from mstkd.data.listing import read_listing
+from mstkd.data.recordio import read_record_training
+from mstkd.data.sources import FaceImage, Points
+from mstkd.errors import InputError
+
+
+def read_training(settings: PackSettings) -> list[FaceImage]:
+    """The training images of a group, held-out identities included, with their landmarks.
+
+    Raises:
+        InputError: a fault of the folder, listing or records, or of the landmarks.
+    """
+    root, group = settings.root, settings.group
+    if root.suffix == ".rec":
+        if settings.groups is None:
+            raise InputError(root, found="no train_groups", expected="a .lst or a CSV of groups")
+        images = read_record_training(root, settings.groups, group)
+    elif root.suffix == ".csv":
+        images = read_listing(root, group)
+    else:
+        images = read_training_folder(root, group)
+    if settings.exclude is not None:
+        excluded = verification_identities(settings.exclude)
+        images = [image for image in images if image.identity not in excluded]
+        if not images:
+            raise InputError(
+                root,
+                found=f"no identity of group {group} that {settings.exclude} has not",
+                expected="identities to train on",
+            )
+    return with_landmarks(images, settings.alignment, group)
+
+
+def held_out_identities(
+    images: Sequence[FaceImage], settings: HeldOutSettings | None, group: str
+) -> frozenset[str]:
+    """The identities of a group that no network is trained on, to choose epochs by."""
+    if settings is None:
+        return frozenset()
+    counts = Counter(image.identity for image in images)
+    names = sorted(counts)
+    identity = np.repeat(np.arange(len(names)), [counts[name] for name in names]).astype(np.int32)
+    try:
+        kept_out = hold_out(names, identity, group=group, share=settings.share, seed=settings.seed)
+    except ValueError as error:
+        raise InputError("data.heldout", found=str(error), expected="a smaller share") from None
+    return frozenset(kept_out)
+
+
+def read_verification_images(settings: PackSettings) -> VerificationList:
+    """The verification images and pairs of a group, with their landmarks.
+
+    `root` is a `.bin` file, a folder of `<group>_test.bin` files, or in RFW's layout.
+
+    Raises:
+        InputError: a fault of the files, or of the landmarks.
+    """
+    root, group = settings.root, settings.group
+    binary = root if root.suffix == ".bin" else root / f"{group}_test.bin"
+    if root.suffix == ".bin" or binary.is_file():
+        found = read_bin(binary)
+    else:
+        found = read_verification(root, group)
+    lmk = verification_folder(root) / "txts" / group / f"{group}_lmk.txt"
+    return replace(found, images=with_landmarks(found.images, settings.alignment, group, rfw=lmk))
+
+
+def with_landmarks(
+    images: list[FaceImage],
+    alignment: AlignmentSettings | None,
+    group: str,
+    *,
+    rfw: Path | None = None,
+) -> list[FaceImage]:
+    """The images with the points that the settings name, where they have any.
+
+    A CSV calls an image `<group>/<identity>/<image>`, or what the listing or the folder of
+    unlabelled images calls it.
+    """
+    if alignment is None:
+        return images
+    points: dict[str, Points]
+    key: Callable[[FaceImage], str]
+    if alignment.landmarks == "rfw":
+        if rfw is None:
+            raise InputError("landmarks", found="'rfw'", expected="a CSV of landmarks")
+        points = read_rfw_landmarks(rfw, group)
+        key = _last_two_parts
+    else:
+        points = read_landmarks_csv(Path(alignment.landmarks))
+        key = _name_in_group
+    found = [image._replace(points=points.get(key(image))) for image in images]
+    if not any(image.points for image in found):
+        raise InputError(
+            rfw if alignment.landmarks == "rfw" else alignment.landmarks,
+            found=f"landmarks of other images, {next(iter(points))} say",
+            expected=f"landmarks of {key(found[0])} and others",
+        )
+    return found
+
+
+def _last_two_parts(image: FaceImage) -> str:
+    return "/".join(image.name.split("/")[-2:])
+
+
+def _name_in_group(image: FaceImage) -> str:
+    return image.name.removeprefix("data/")

@@ -1,0 +1,565 @@
+"""MXNet RecordIO without MXNet: encoded images in one `.rec` file, and their groups.
+
+A record is a magic word, a word that tells in 3 bits which part of a record this is and in 29
+its length, the payload, and zeros up to a multiple of 4 bytes (dmlc-core, `recordio.h`); words
+are little-endian. A payload is cut into parts where it holds the magic word. It begins with the
+IRHeader `<IfQQ`: flag, label, id, id2 (apache/mxnet, `recordio.py`); a flag above 0 is the number
+of float32 labels that follow and replace `label`. Shapes: N images, I identities.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import itertools
+import os
+import re
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mstkd.data.sources import FaceImage
+from mstkd.errors import InputError
+
+MAGIC = 0xCED7230A
+WHOLE, FIRST, MIDDLE, LAST = range(4)  # kinds of parts
+RACES = ("Caucasian", "Indian", "Asian", "African")  # by their code in BUPT's list
+RECORDS = "a RecordIO file of images (.rec)"
+INDEX = "a line for each record: its key, a tab, its byte offset"
+CSV = "identity,group"
+LIST = "<identity>/<file>, a tab, the identity's label, a tab, the race code 0 to 3"
+
+_PART = struct.Struct("<II")  # the magic word; kind and length
+_LENGTH = (1 << 29) - 1
+_HEADER = struct.Struct("<IfQQ")
+_SMALLEST = _PART.size + _HEADER.size  # bytes of a record without an image
+# The first bytes of a record, up to the two extra labels that a range record has.
+_HEAD = np.dtype(
+    [
+        ("magic", "<u4"),
+        ("word", "<u4"),
+        ("flag", "<u4"),
+        ("label", "<f4"),
+        ("id", "<u8"),
+        ("id2", "<u8"),
+        ("labels", "<f4", (2,)),
+    ]
+)
+_LARGEST_LABEL = 1 << 24  # float32 does not tell larger whole numbers apart
+_BLOCK = 1 << 18  # bytes; disks read a run of blocks faster than they skip 5 kB at a time
+_INDEX_LINE = re.compile(rb"\s*([0-9]{1,18})[ \t]+([0-9]{1,18})\s*")
+_WHOLE_NUMBER = re.compile(r"([0-9]{1,9})(?:\.0*)?")
+
+Ints = NDArray[np.int64]
+
+
+class _Damage(Exception):  # noqa: N818, each caller says in its own way what it means
+    def __init__(self, byte: int, *, found: str, expected: str) -> None:
+        super().__init__(f"byte {byte}: found {found}; expected {expected}")
+        self.byte, self.found, self.expected = byte, found, expected
+
+
+class Record(NamedTuple):
+    """The image in the record that begins at byte `offset` of a `.rec` file. It is a `Source`."""
+
+    path: Path
+    offset: int
+
+    def read_bytes(self) -> bytes:
+        """The encoded image, without header and labels.
+
+        Raises:
+            OSError: the file cannot be read, or holds no whole record there.
+        """
+        with self.path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                payload = _payload(file, self.offset, size)
+                _check_labels(self.offset, len(payload), _flag(payload))
+            except _Damage as damage:
+                raise OSError(f"{self.path.name}: {damage}") from None
+        return bytes(memoryview(payload)[_HEADER.size + 4 * _flag(payload) :])
+
+
+class Stated(NamedTuple):
+    """What the file `property` beside a `.rec` says of it."""
+
+    classes: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class RecordFile:
+    """The image records of a file in the order of their keys.
+
+    `offsets` int64 (N,) are in bytes, `keys` int64 (N,) are unique, `labels` int64 (N,) are those
+    of the identities.
+    """
+
+    path: Path
+    offsets: Ints
+    keys: Ints
+    labels: Ints
+    stated: Stated | None
+
+
+@dataclass(frozen=True, eq=False)
+class RecordGroups:
+    """Identity and group of each image record.
+
+    `identity` int32 (N,) holds rows of `identity_names` (I,), which follow the labels; `group`
+    int32 (N,) holds rows of `group_names`, sorted; `files` (N,) are the names that a list gives.
+    """
+
+    identity_names: list[str]
+    identity: NDArray[np.int32]
+    group_names: list[str]
+    group: NDArray[np.int32]
+    files: list[str] | None
+
+
+class _Identity(NamedTuple):
+    label: int
+    name: str
+    group: str
+
+    def __str__(self) -> str:
+        return f"identity {self.name} with label {self.label} in group {self.group}"
+
+
+# ---------------------------------------------------------------- records
+
+
+def open_records(rec: Path) -> RecordFile:
+    """The image records of `rec`, by the `.idx` beside it, or from end to end without one.
+
+    If record 0 holds two labels and no image, it is InsightFace's: images have the keys from 1
+    up to the first label, identity ranges those from there up to the second. Otherwise every
+    record is an image. Without an index, keys are the ids in the headers where these are unique
+    and positions where they are not.
+
+    Raises:
+        InputError: files that cannot be read, are damaged or disagree; names the file and the
+            record or the line.
+    """
+    try:
+        with rec.open("rb", buffering=_BLOCK) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size:
+                raise InputError(rec, found="an empty file", expected=RECORDS)
+            index = _read_index(rec.with_suffix(".idx"))
+            if index is None:
+                offsets, heads = _scan(file, size, rec)
+                _complete(file, size, rec, offsets=offsets, heads=heads, keys=None)
+                keys = _own_keys(heads["id"])
+            else:
+                keys, offsets = _spread(rec, size, *index)
+                heads = _heads(file, offsets)
+                _complete(file, size, rec, offsets=offsets, heads=heads, keys=keys)
+    except FileNotFoundError:
+        raise InputError(rec, found="no such file", expected=RECORDS) from None
+    except OSError as error:
+        raise InputError(rec, found=error.strerror, expected=RECORDS) from None
+    order = np.argsort(keys, kind="stable")
+    keys, offsets, heads = keys[order], offsets[order], heads[order]
+    ranges = None
+    if _is_first_of_ranges(keys[0], heads[0]):
+        end, ranges = _image_range(rec, keys, heads["labels"][0])
+        keys, offsets, heads = keys[1:end], offsets[1:end], heads[1:end]
+    labels = np.where(heads["flag"] > 0, heads["labels"][:, 0], heads["label"])
+    whole = (labels >= 0) & (labels <= _LARGEST_LABEL) & (labels == np.floor(labels))
+    for row in np.flatnonzero(~whole)[:1]:
+        where = f"{rec}: record {keys[row]}, byte {offsets[row]}"
+        expected = "the whole number of an identity"
+        raise InputError(where, found=f"label {labels[row]}", expected=expected)
+    records = RecordFile(rec, offsets, keys, labels.astype(np.int64), _stated(rec))
+    _check_classes(records, ranges)
+    return records
+
+
+def _parts(file: BinaryIO, offset: int, size: int) -> Iterator[tuple[int, int]]:
+    """Start and length of each part of the record at `offset`; `file` stands at the start."""
+    kinds, start = (WHOLE, FIRST), offset
+    while True:
+        file.seek(start)
+        words = file.read(_PART.size)
+        if len(words) < _PART.size:
+            raise _Damage(start, found="the end of the file", expected="a record: is it cut off?")
+        magic, word = _PART.unpack(words)
+        kind, length = word >> 29, word & _LENGTH
+        if magic != MAGIC:
+            expected = f"0x{MAGIC:08x}, with which a record begins"
+            raise _Damage(start, found=f"0x{magic:08x}", expected=expected)
+        if kind not in kinds:
+            expected = f"{kinds[0]} or {kinds[1]}: parts out of order"
+            raise _Damage(start, found=f"part kind {kind}", expected=expected)
+        start += _PART.size
+        if length > size - start:
+            expected = f"{size - start} or fewer, up to the end of the file: is it cut off?"
+            found = f"a length of {length} bytes"
+            raise _Damage(start - _PART.size, found=found, expected=expected)
+        yield start, length
+        if kind in (WHOLE, LAST):
+            return
+        kinds = (MIDDLE, LAST)
+        start += length + -length % 4
+
+
+def _payload(file: BinaryIO, offset: int, size: int) -> bytearray:
+    payload = bytearray()
+    for start, length in _parts(file, offset, size):
+        if start > offset + _PART.size:
+            payload += MAGIC.to_bytes(4, "little")
+        part = file.read(length)
+        if len(part) < length:
+            raise _Damage(start, found=f"{len(part)} bytes", expected=f"{length}: is it cut off?")
+        payload += part
+    _check_labels(offset, len(payload), 0)
+    return payload
+
+
+def _flag(payload: bytearray) -> int:
+    return int(_HEADER.unpack_from(payload)[0])
+
+
+def _check_labels(offset: int, length: int, flag: int) -> None:
+    needed = _HEADER.size + 4 * flag
+    if length < needed:
+        expected = f"{needed} or more: a header with {flag} extra labels"
+        raise _Damage(offset, found=f"a record of {length} bytes", expected=expected)
+
+
+def _scan(file: BinaryIO, size: int, rec: Path) -> tuple[Ints, NDArray[np.void]]:
+    """Offset and head of every record, from end to end."""
+    offsets, heads = array("q"), bytearray()
+    offset = 0
+    try:
+        while offset < size:
+            file.seek(offset)
+            heads += file.read(_HEAD.itemsize).ljust(_HEAD.itemsize, b"\0")
+            offsets.append(offset)
+            end = max(map(sum, _parts(file, offset, size)))
+            # Here, for memory: a record without a header is smaller than what we keep of it.
+            _check_labels(offset, end - offset - _PART.size, 0)
+            offset = end + -end % 4
+    except _Damage as damage:
+        where = f"{rec}: byte {damage.byte}"
+        raise InputError(where, found=damage.found, expected=damage.expected) from None
+    return np.array(offsets, np.int64), np.frombuffer(heads, _HEAD)
+
+
+def _heads(file: BinaryIO, offsets: Ints) -> NDArray[np.void]:
+    heads = bytearray()
+    for offset in offsets.data:
+        file.seek(offset)
+        heads += file.read(_HEAD.itemsize).ljust(_HEAD.itemsize, b"\0")
+    return np.frombuffer(heads, _HEAD)
+
+
+def _complete(
+    file: BinaryIO,
+    size: int,
+    rec: Path,
+    *,
+    offsets: Ints,
+    heads: NDArray[np.void],
+    keys: Ints | None,
+) -> None:
+    """Check that a whole record lies at each offset; `heads` gain what parts cut off."""
+    lengths = (heads["word"] & _LENGTH).astype(np.int64)
+    plain = (heads["magic"] == MAGIC) & (heads["word"] >> 29 == WHOLE)
+    plain &= offsets + _PART.size + lengths <= size
+    plain &= lengths >= _HEADER.size + 4 * heads["flag"].astype(np.int64)
+    for row in np.flatnonzero(~plain):
+        offset = int(offsets[row])
+        try:
+            payload = _payload(file, offset, size)
+            _check_labels(offset, len(payload), _flag(payload))
+        except _Damage as damage:
+            where = f"{rec}: byte {damage.byte}"
+            if keys is not None:
+                where = f"{rec}: record {keys[row]}, byte {damage.byte}"
+            raise InputError(where, found=damage.found, expected=damage.expected) from None
+        head = _PART.pack(MAGIC, len(payload) & _LENGTH) + payload[: _HEAD.itemsize - _PART.size]
+        heads[row] = np.frombuffer(head.ljust(_HEAD.itemsize, b"\0"), _HEAD)[0]
+
+
+def _own_keys(ids: NDArray[np.uint64]) -> Ints:
+    if int(ids.max()) < 1 << 62 and len(np.unique(ids)) == len(ids):
+        return ids.astype(np.int64)
+    return np.arange(len(ids), dtype=np.int64)
+
+
+def _read_index(index: Path) -> tuple[Ints, Ints] | None:
+    """Keys and offsets in the order of the lines; None if there is no such file."""
+    numbers = array("q")
+    try:
+        with index.open("rb") as file:
+            for line, text in enumerate(file, start=1):
+                match = _INDEX_LINE.fullmatch(text.removeprefix(b"\xef\xbb\xbf"))
+                if match:
+                    numbers.append(int(match[1]))
+                    numbers.append(int(match[2]))
+                elif not text.isspace():
+                    found = repr(text[:40].decode(errors="replace"))
+                    raise InputError(f"{index}:{line}", found=found, expected=INDEX)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(index, found=error.strerror, expected="a readable file") from None
+    if not numbers:
+        raise InputError(index, found="no keys", expected=INDEX)
+    keys, offsets = np.array(numbers, np.int64).reshape(-1, 2).T  # each (records,)
+    ordered = np.sort(keys)
+    for key in ordered[1:][np.diff(ordered) == 0][:1]:
+        raise InputError(f"{index}: key {key}", found="it twice", expected="every key once")
+    return keys, offsets
+
+
+def _spread(rec: Path, size: int, keys: Ints, offsets: Ints) -> tuple[Ints, Ints]:
+    """Both sorted by offset, which must lie in the file and leave room for a record each."""
+    order = np.argsort(offsets, kind="stable")
+    keys, offsets = keys[order], offsets[order]
+    index = rec.with_suffix(".idx")
+    if offsets[-1] > size - _SMALLEST:
+        raise InputError(
+            f"{index}: key {keys[-1]}",
+            found=f"offset {offsets[-1]}",
+            expected=f"a record in the {size} bytes of {rec.name}: is that cut off?",
+        )
+    for row in np.flatnonzero(np.diff(offsets) < _SMALLEST)[:1]:
+        raise InputError(
+            f"{index}: key {keys[row + 1]}",
+            found=f"offset {offsets[row + 1]}, within the record of key {keys[row]}",
+            expected="a record for each key",
+        )
+    return keys, np.ascontiguousarray(offsets)
+
+
+def _is_first_of_ranges(key: int, head: np.void) -> bool:
+    return bool(key == 0 and head["flag"] == 2 and head["word"] & _LENGTH == _HEADER.size + 8)
+
+
+def _image_range(rec: Path, keys: Ints, bounds: NDArray[np.float32]) -> tuple[int, int]:
+    """Row after the last image, and number of identity ranges; `keys` begin with 0."""
+    where = f"{rec}: record 0"
+    first, end = map(float, bounds)
+    if not (1 <= first <= end and first.is_integer() and end.is_integer()):
+        expected = "the first key of the identity ranges and the one after their last"
+        raise InputError(where, found=f"labels {first:g} and {end:g}", expected=expected)
+    images = keys[1 : np.searchsorted(keys, first)]
+    gaps = np.flatnonzero(images != np.arange(1, len(images) + 1))
+    if len(images) != first - 1 or len(gaps):
+        missing = gaps[0] + 1 if len(gaps) else len(images) + 1
+        expected = f"images 1 to {first - 1:.0f}, as record 0 says: is a file cut off?"
+        raise InputError(rec, found=f"no record {missing}", expected=expected)
+    if not len(images):
+        raise InputError(where, found="no images", expected=RECORDS)
+    return 1 + len(images), int(end - first)
+
+
+def _stated(rec: Path) -> Stated | None:
+    path = rec.parent / "property"
+    try:
+        text = path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(path, found=error.strerror, expected="a readable file") from None
+    numbers = [number.strip() for number in text.split(",", 3)]
+    if len(numbers) != 3 or not all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
+        expected = "three numbers parted by commas: classes, height, width"
+        raise InputError(path, found=repr(text[:40]), expected=expected)
+    return Stated(*map(int, numbers))
+
+
+def _check_classes(records: RecordFile, ranges: int | None) -> None:
+    """A list that is not sorted has more ranges than identities: either number will do."""
+    if ranges is None or records.stated is None:
+        return
+    identities = len(np.unique(records.labels))
+    if records.stated.classes not in (ranges, identities):
+        raise InputError(
+            records.path.parent / "property",
+            found=f"{records.stated.classes} classes",
+            expected=f"{identities}, the identities in {records.path.name}",
+        )
+
+
+# ---------------------------------------------------------------- groups
+
+
+def read_record_training(rec: Path, groups: Path, group: str) -> list[FaceImage]:
+    """The images of a group, sorted by identity, then by key.
+
+    They are named `<group>/<identity>/<file>` after a list and `<group>/<identity>/<key>` after
+    a CSV, whose identities are the labels as text.
+
+    Raises:
+        InputError: as `open_records` and `read_record_groups`; a group that is not there, or
+            two images of one name.
+    """
+    records = open_records(rec)
+    known = read_record_groups(groups, records)
+    if group not in known.group_names:
+        near = difflib.get_close_matches(group, known.group_names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        more = f" and {len(known.group_names) - 10} more" if len(known.group_names) > 10 else ""
+        found = "the groups " + ", ".join(known.group_names[:10]) + more
+        raise InputError(groups, found=found, expected=f"group {group!r}{hint}")
+    place = {name: number for number, name in enumerate(sorted(known.identity_names))}
+    places = np.array([place[name] for name in known.identity_names])  # (I,)
+    rows = np.flatnonzero(known.group == known.group_names.index(group))
+    rows = rows[np.argsort(places[known.identity[rows]], kind="stable")]
+    images, names = [], set()
+    for row in rows.data:
+        identity = known.identity_names[known.identity[row]]
+        file = known.files[row] if known.files else records.keys[row]
+        name = f"{group}/{identity}/{file}"
+        if name in names:
+            raise InputError(groups, found=f"{name} twice", expected="every image once")
+        names.add(name)
+        images.append(FaceImage(Record(rec, int(records.offsets[row])), name, identity))
+    return images
+
+
+def read_record_groups(groups: Path, records: RecordFile) -> RecordGroups:
+    """Identity and group of each image from a list in BUPT's format or a CSV.
+
+    The list has a line for each image, in the order of the keys: `<id>/<file>`, identity label
+    and race code. The CSV has the header `identity,group`, and a line for each identity label.
+
+    Raises:
+        InputError: a line that is none, an identity in two groups, an image without a line or
+            a line without images; names the line.
+    """
+    labels, identity = np.unique(records.labels, return_inverse=True)  # (I,), (N,)
+    files = None
+    try:
+        with groups.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = _lines(groups, file)
+            first = next(lines, None)
+            if first is None:
+                expected = f"a CSV with the header {CSV}, or lines of {LIST}"
+                raise InputError(groups, found="an empty file", expected=expected)
+            lines = itertools.chain([first], lines)
+            is_csv = groups.suffix.lower() == ".csv" or first[1].replace(" ", "") == CSV
+            if is_csv:
+                named = _read_csv(groups, lines, set(labels.tolist()))
+            else:
+                named, files = _read_list(groups, lines, records)
+    except FileNotFoundError:
+        raise InputError(groups, found="no such file", expected="a list or CSV of groups") from None
+    except OSError as error:
+        raise InputError(groups, found=error.strerror, expected="a readable file") from None
+    missing = [label for label in labels.tolist() if label not in named]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        expected = f"every identity of {records.path}"
+        found = f"no line for identity {missing[0]}{more}"
+        raise InputError(groups, found=found, expected=expected)
+    identities = [named[label] for label in labels.tolist()]
+    group_names = sorted({one.group for one in identities})
+    number = {name: place for place, name in enumerate(group_names)}
+    group = np.array([number[one.group] for one in identities], np.int32)  # (I,)
+    return RecordGroups(
+        identity_names=[one.name for one in identities],
+        identity=identity.astype(np.int32),
+        group_names=group_names,
+        group=group[identity],  # (N,)
+        files=files,
+    )
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that is not blank."""
+    for line, text in enumerate(file, start=1):
+        if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InputError(f"{path}:{line}", found="bytes that are not UTF-8", expected="text")
+        text = text.strip()
+        if text:
+            yield line, text
+
+
+def _fields(path: Path, line: int, text: str) -> list[str]:
+    try:
+        return [field.strip() for row in csv.reader([text], strict=True) for field in row]
+    except csv.Error as error:
+        raise InputError(f"{path}:{line}", found=error, expected="CSV") from None
+
+
+def _read_csv(
+    path: Path, lines: Iterator[tuple[int, str]], labels: set[int]
+) -> dict[int, _Identity]:
+    line, text = next(lines)
+    if _fields(path, line, text) != CSV.split(","):
+        raise InputError(f"{path}:{line}", found=repr(text[:80]), expected=CSV)
+    named: dict[int, _Identity] = {}
+    for line, text in lines:
+        where = f"{path}:{line}"
+        fields = _fields(path, line, text)
+        match = _WHOLE_NUMBER.fullmatch(fields[0]) if len(fields) == 2 else None
+        if not match or not fields[1]:
+            expected = "an identity label, a comma, a group"
+            raise InputError(where, found=repr(text[:80]), expected=expected)
+        label = int(match[1])
+        if label not in labels:
+            expected = "a label that the records have"
+            raise InputError(where, found=f"identity {label}", expected=expected)
+        now = _Identity(label, str(label), fields[1])
+        if label in named:
+            expected = f"every identity once: above, it is in group {named[label].group}"
+            raise InputError(
+                where, found=f"identity {label} in group {now.group}", expected=expected
+            )
+        named[label] = now
+    return named
+
+
+def _read_list(
+    path: Path, lines: Iterator[tuple[int, str]], records: RecordFile
+) -> tuple[dict[int, _Identity], list[str]]:
+    files: list[str] = []
+    labels, numbers = array("q"), array("q")
+    by_label: dict[int, _Identity] = {}
+    by_name: dict[str, _Identity] = {}
+    images = len(records.keys)
+    for line, text in lines:
+        if len(files) == images:
+            expected = f"{images} lines, one for each image record of {records.path}"
+            raise InputError(f"{path}:{line}", found="one more", expected=expected)
+        now, file = _list_line(f"{path}:{line}", text)
+        for known in (by_label.setdefault(now.label, now), by_name.setdefault(now.name, now)):
+            if known != now:
+                expected = f"{known}, as above"
+                raise InputError(f"{path}:{line}", found=now, expected=expected)
+        files.append(file)
+        labels.append(now.label)
+        numbers.append(line)
+    for row in np.flatnonzero(np.array(labels) != records.labels[: len(labels)])[:1]:
+        expected = f"{records.labels[row]}, as record {records.keys[row]} of {records.path} says"
+        found = f"identity label {labels[row]}"
+        raise InputError(f"{path}:{numbers[row]}", found=found, expected=expected)
+    if len(files) < images:
+        expected = f"{images}, one for each image record of {records.path}"
+        raise InputError(path, found=f"{len(files)} lines", expected=expected)
+    return by_label, files
+
+
+def _list_line(where: str, text: str) -> tuple[_Identity, str]:
+    fields = text.rsplit(None, 2)
+    name, _, file = fields[0].strip().rpartition("/")
+    numbers = [_WHOLE_NUMBER.fullmatch(field) for field in fields[1:]]
+    if len(numbers) != 2 or not (name and file and numbers[0] and numbers[1]):
+        raise InputError(where, found=repr(text[:80]), expected=LIST)
+    label, code = int(numbers[0][1]), int(numbers[1][1])
+    if code >= len(RACES):
+        raise InputError(where, found=f"race code {code}", expected="0 to 3")
+    return _Identity(label, name, RACES[code]), file
