@@ -175,6 +175,25 @@ def pack_unlabelled(settings: Settings, output: Output, threads: Threads = 1) ->
     pack_unlabelled(read_settings(PackUnlabelledSettings, settings), output=output, workers=threads)
 
 
+@step("check-data")
+def check_data(
+    settings: Settings,
+    train: Annotated[list[Path], typer.Option("--train", help="Training packs.")],
+    verification: Annotated[list[Path], typer.Option("--verification", help="Verification packs.")],
+    output: Output,
+) -> None:
+    """Look for what spoils a result: overlap, copies, lost images, uneven groups and folds."""
+    from mstkd.config import CheckSettings, read_settings
+    from mstkd.data.checks import check_data
+
+    check_data(
+        read_settings(CheckSettings, settings),
+        train=train,
+        verification=verification,
+        output=output,
+    )
+
+
 @step("split")
 def split(settings: Settings, packs: Packs, outputs: Outputs) -> None:
     """Deal the identities of each pack evenly over the splits to write."""
@@ -365,6 +384,17 @@ def render_samples(packs: Packs, output: Output) -> None:
     render_samples(packs=packs, output=output)
 
 
+@step("render-data-report")
+def render_data_report(
+    findings: Annotated[Path, typer.Option("--findings", help="What check-data wrote.")],
+    outputs: Outputs,
+) -> None:
+    """Write what check-data found as .html or .md, by the suffix of each output."""
+    from mstkd.report.data_report import render_data_report
+
+    render_data_report(findings, outputs)
+
+
 @step("compute-claims")
 def compute_claims(metrics: Metrics, output: Output) -> None:
     """Compare specialized, baseline and control models, with bootstrap intervals."""
@@ -392,6 +422,43 @@ def render_page(
         claims=claims,
         output=output,
     )
+
+
+@step("inspect")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A folder, CSV, .rec or .bin.")],
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="Of a .rec: BUPT's .lst, or a CSV.")
+    ] = None,
+) -> None:
+    """Say what lies at a path before any work: groups, identities, images, pairs, problems.
+
+    Exits with 1 if there are problems.
+    """
+    from mstkd.data.inspection import inspect, report_lines
+
+    found = inspect(path, groups=groups)
+    for line in report_lines(found):
+        typer.echo(line)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@step("detect-landmarks")
+def detect_landmarks(
+    detector: Annotated[str, typer.Option("--detector", help="Name of an installed plug-in.")],
+    output: Output,
+    path: Annotated[
+        Path, typer.Argument(help="A folder <group>/<identity>/<image>, or of any images.")
+    ],
+) -> None:
+    """Find five landmarks in every image below a folder and write the CSV that aligns them."""
+    from mstkd.data.detection import detect_landmarks
+
+    missed = detect_landmarks(path, detector=detector, output=output)
+    typer.echo(f"{output}; images without a face: {len(missed):,}")
+    for name in missed:
+        typer.echo(f"  {name}")
 
 
 @step("show-tables")

@@ -424,6 +424,7 @@ class TableSettings(Step):
 
 # ---------------------------------------------------------------- the whole file
 
+SYNTHETIC_ROOT = Path("results/data")  # where the workflow has its drawn faces
 TeacherSet = Literal["specialized", "baseline", "single"]
 SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
 
@@ -551,11 +552,11 @@ class Config(Settings):
             image_size=self.data.image_size,
         )
 
-    def train_pack_settings(self, root: Path, group: str) -> PackSettings:
+    def train_pack_settings(self, group: str) -> PackSettings:
         """Of `pack-train` and `pack-heldout` alike: each takes the identities the other leaves."""
         excluded = self.data.exclude_verification_identities
         return PackSettings(
-            root=root,
+            root=self.data.train or SYNTHETIC_ROOT / "train",
             group=group,
             groups=self.data.train_groups,
             image_size=self.data.image_size,
@@ -566,9 +567,10 @@ class Config(Settings):
             heldout=self.data.heldout,
         )
 
-    def verification_pack_settings(self, root: Path, group: str) -> PackSettings:
+    def verification_pack_settings(self, group: str) -> PackSettings:
+        root = self.data.verification or SYNTHETIC_ROOT / "verification"
         return PackSettings(
-            root=root,
+            root=root[group] if isinstance(root, dict) else root,
             group=group,
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,

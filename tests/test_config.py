@@ -48,7 +48,9 @@ def test_shipped_configs_are_valid(path):
 def test_every_step_settings_survive_the_command_line(path):
     config = read_config(path)
     steps = [
-        config.pack_settings(Path("x"), config.groups[0]),
+        config.train_pack_settings(config.groups[0]),
+        config.verification_pack_settings(config.groups[0]),
+        config.check_settings(),
         config.splits,
         config.cache,
         config.evaluation,

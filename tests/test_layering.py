@@ -17,6 +17,7 @@ RANKS = {
     "config": 0,
     "progress": 0,
     "records": 0,
+    "findings": 0,
     "data": 1,
     "models": 1,
     "heads": 1,
@@ -38,9 +39,10 @@ RANKS = {
 WITHIN_A_RANK = {
     "config": {"errors"},
     "records": {"atomic", "errors"},
+    "findings": {"records"},
     "embeddings": {"devices"},
 }
-REPORT_MAY_IMPORT = {"errors", "atomic", "config", "records", "progress", "seeds"}
+REPORT_MAY_IMPORT = {"errors", "atomic", "config", "records", "findings", "progress", "seeds"}
 
 
 def modules():

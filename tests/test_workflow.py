@@ -76,7 +76,15 @@ def test_every_table_figure_and_the_report_are_there(finished):
         for suffix in ("csv", "md", "tex", "html"):
             assert (results / f"tables/table{number}.{suffix}").stat().st_size > 0
         assert (results / f"figures/table{number}.png").stat().st_size > 0
-    for name in ("figures/samples.png", "figures/training.png", "report.html", "claims.json"):
+    for name in (
+        "figures/samples-train.png",
+        "figures/samples-verification.png",
+        "figures/training.png",
+        "report.html",
+        "data-report.html",
+        "data-report.md",
+        "claims.json",
+    ):
         assert (results / name).stat().st_size > 0
     rows = list(csv.DictReader((results / "tables/table3.csv").open()))
     assert [(row["set"], row["name"]) for row in rows] == [
@@ -122,6 +130,7 @@ def test_nothing_to_do_after_a_finished_run(finished):
 # single teacher for each loss, and one with no distillation.
 TABLES = {"render_table": 6, "render_accuracies": 3}
 SUMMARY = {"compute_claims": 1, "render_page": 1}
+DATA_REPORT = {"check_data": 1, "render_data_report": 1}
 ALL_TRAINING = {
     "train_teacher": 4,
     "train_single_teacher": 1,
@@ -199,7 +208,7 @@ EDITS = {
     ),
     "folds of the evaluation": (
         {"evaluation.folds": 4},
-        {"evaluate": 20, **TABLES, **SUMMARY},
+        {"evaluate": 20, **TABLES, **SUMMARY, **DATA_REPORT},
     ),
     "decimals of the tables": ({"report.decimals": 1}, {**TABLES, "render_page": 1}),
     "title of the report": ({"report.title": "Another"}, {"render_page": 1}),
@@ -250,7 +259,8 @@ EDITS = {
             "split_baseline": 1,
             "split_single": 1,
             **ALL_TRAINING,
-            "render_samples": 1,
+            **DATA_REPORT,
+            "render_samples": 2,
             **TABLES,
             **SUMMARY,
         },

@@ -57,10 +57,11 @@ def similarity(points: ArrayLike, template: ArrayLike) -> NDArray[np.float64]:
     one, zero = np.ones_like(x), np.zeros_like(x)
     # u = a x - b y + s and v = b x + a y + t are linear in a, b, s and t.
     system = np.block([[x, y], [-y, x], [one, zero], [zero, one]]).T  # (10, 4)
-    (a, b, s, t), _, rank, _ = np.linalg.lstsq(system, goal.T.ravel())
+    (a, b, s, t), *_ = np.linalg.lstsq(system, goal.T.ravel())
     linear = np.array([[a, -b], [b, a]])
+    # Of points in one place it is nought: the shortest solution leaves a and b out.
     reached = math.hypot(a, b) * np.linalg.norm(start - centre)
-    if rank < 4 or reached < LEAST_FIT * np.linalg.norm(goal - goal.mean(axis=0)):
+    if reached < LEAST_FIT * np.linalg.norm(goal - goal.mean(axis=0)):
         raise BadImage("landmarks that fit no face")
     return np.column_stack([linear, (s, t) - linear @ centre])
 
@@ -90,8 +91,6 @@ def align(pixels: NDArray[np.uint8], points: ArrayLike, size: int) -> NDArray[np
     height, width = pixels.shape[:2]
     left, top = (int(v) for v in np.clip(low, 0, (width, height)))
     right, bottom = (int(v) for v in np.clip(high, 0, (width, height)))
-    if left >= right or top >= bottom:
-        return np.zeros((size, size, 3), np.uint8)
     # Pillow would stretch the outermost pixels by half a pixel; a black rim fades them instead.
     window = np.zeros((bottom - top + 2, right - left + 2, 3), np.uint8)
     window[1:-1, 1:-1] = pixels[top:bottom, left:right]

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mstkd.data.encoded import EncodedImages
 from mstkd.data.pack import Pack
 from mstkd.errors import InputError
 from mstkd.seeds import seed_from
@@ -91,7 +92,7 @@ class FaceBatches:
         for step in range(self.steps):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
             chosen = order[part]
-            images = normalise(torch.from_numpy(self._gather(chosen)).to(self._device))
+            images = normalise(self._gather(chosen))
             flip = torch.from_numpy(flips[part]).to(self._device)
             yield {
                 "images": torch.where(flip[:, None, None, None], images.flip(3), images),
@@ -101,13 +102,21 @@ class FaceBatches:
                 ),
             }
 
-    def _gather(self, chosen: NDArray[np.int64]) -> NDArray[np.uint8]:
+    def _gather(self, chosen: NDArray[np.int64]) -> Tensor:
+        """Images uint8 (B, H, H, 3) on the device."""
         size = self.image_size
-        images = np.empty((len(chosen), size, size, 3), np.uint8)
+        images = torch.empty((len(chosen), size, size, 3), dtype=torch.uint8, device=self._device)
         pack_of, rows = self._pack_of[chosen], self._row_of[chosen]
         for number in np.unique(pack_of):
-            here = pack_of == number
-            images[here] = self._packs[number].images[rows[here]]
+            here = np.flatnonzero(pack_of == number)
+            source = self._packs[number].images
+            if isinstance(source, EncodedImages):
+                part = source.decode_batch(rows[here], self._device)
+            else:
+                part = torch.from_numpy(source[rows[here]]).to(self._device)
+            if len(here) == len(chosen):
+                return part
+            images[torch.from_numpy(here).to(self._device)] = part
         return images
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import numpy as np
@@ -26,6 +26,13 @@ FORMAT, VERSION = "mstkd-pack", 1
 UNFINISHED = "0" * 64
 Kind = Literal["train", "unlabelled", "verification"]
 Images = NDArray[np.uint8] | EncodedImages  # uint8 (N, H, H, 3), to be indexed by rows
+
+
+class Found(NamedTuple):
+    """What the data held of a group before any image was left out."""
+
+    images: int
+    identities: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +55,7 @@ class Pack:
     digests: NDArray[np.uint8]
     identity: NDArray[np.int32]
     identity_names: tuple[str, ...]
+    found: Found
     pairs: NDArray[np.int32] | None
     same: NDArray[np.bool_] | None
 
@@ -67,6 +75,7 @@ class Content:
     paths: Sequence[str]
     identity_names: Sequence[str]
     identity: NDArray[np.int32]
+    found: Found
     pairs: NDArray[np.int32] | None = None
     same: NDArray[np.bool_] | None = None
 
@@ -96,6 +105,7 @@ def create_pack(
         file.attrs["group"] = content.group
         file.attrs["image_size"] = side
         file.attrs["package_version"] = __version__
+        file.attrs["found"] = content.found
         # Of its final length, so that sealing overwrites it in place.
         file.attrs["sha256"] = np.bytes_(UNFINISHED)
         file.create_dataset("identity", data=content.identity)
@@ -199,6 +209,7 @@ def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
         digests=file["digests"][:],
         identity=file["identity"][:].astype(np.int32),
         identity_names=tuple(file["identity_names"].asstr()[:].tolist()),
+        found=Found(*attributes["found"].tolist()),
         pairs=pairs,
         same=same,
     )

@@ -16,12 +16,13 @@ from mstkd.atomic import replacing, write_text
 from mstkd.config import ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.heldout import held_out_pairs
 from mstkd.data.listing import read_unlabelled
-from mstkd.data.pack import Content, Kind, create_pack, seal_pack
+from mstkd.data.pack import Content, Found, Kind, create_pack, seal_pack
 from mstkd.data.partial import Bad, PartialPack
 from mstkd.data.readers import (
     held_out_identities,
     read_training,
     read_verification_images,
+    trainable,
     with_landmarks,
 )
 from mstkd.data.sources import FaceImage
@@ -42,10 +43,13 @@ def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> Non
     Raises:
         InputError: a fault of the data, no images, or bad ones.
     """
-    images = read_training(settings)
-    held_out = held_out_identities(images, settings.heldout, settings.group)
-    kept = [image for image in images if image.identity not in held_out]
-    _Packing("train", settings, settings.group, output).pack(kept, workers=workers)
+    found = read_training(settings)
+    images = trainable(found, settings)
+    if settings.heldout is not None:
+        held_out = held_out_identities(images, settings.heldout, settings.group)
+        images = [image for image in images if image.identity not in held_out]
+    packing = _Packing("train", settings, settings.group, output, found)
+    packing.pack(images, workers=workers)
 
 
 def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
@@ -58,7 +62,7 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     """
     if settings.heldout is None:
         raise InputError("--settings: heldout", found="nothing", expected="what to hold out")
-    images = read_training(settings)
+    images = trainable(read_training(settings), settings)
     held_out = held_out_identities(images, settings.heldout, settings.group)
     images = [image for image in images if image.identity in held_out]
     identity = _numbered(images)[1]
@@ -76,7 +80,7 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
         raise InputError("data.heldout", found=found, expected="a larger share") from None
     used, rows = np.unique(pairs, return_inverse=True)
     chosen = [images[row] for row in used]
-    packing = _Packing("verification", settings, settings.group, output)
+    packing = _Packing("verification", settings, settings.group, output, images)
     packing.pack(chosen, (rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
 
 
@@ -90,7 +94,7 @@ def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1)
     """
     found = read_verification_images(settings)
     strict = settings.model_copy(update={"on_bad_image": "error"})
-    packing = _Packing("verification", strict, settings.group, output)
+    packing = _Packing("verification", strict, settings.group, output, found.images)
     packing.pack(found.images, (found.pairs, found.same), workers=workers)
 
 
@@ -101,14 +105,22 @@ def pack_unlabelled(settings: PackUnlabelledSettings, *, output: Path, workers: 
         InputError: no images, or bad ones.
     """
     images = with_landmarks(read_unlabelled(settings.root), settings.alignment, UNLABELLED)
-    _Packing("unlabelled", settings, UNLABELLED, output).pack(images, workers=workers)
+    _Packing("unlabelled", settings, UNLABELLED, output, images).pack(images, workers=workers)
 
 
 class _Packing:
-    """What all packing steps share."""
+    """What all packing steps share; `found` are the images of the group before any is left out."""
 
-    def __init__(self, kind: Kind, settings: ImageSettings, group: str, output: Path) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        settings: ImageSettings,
+        group: str,
+        output: Path,
+        found: Sequence[FaceImage],
+    ) -> None:
         self._kind, self._settings, self._group, self._output = kind, settings, group, output
+        self._found = Found(len(found), len({image.identity for image in found}))
         self._bad_file = output.with_name(f"{output.name}.bad.txt")
 
     def pack(
@@ -174,6 +186,7 @@ class _Packing:
             paths=[image.name for image in images],
             identity_names=names,
             identity=identity,
+            found=self._found,
             pairs=None if pairs is None else pairs[0],
             same=None if pairs is None else pairs[1],
         )

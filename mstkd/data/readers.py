@@ -27,7 +27,7 @@ from mstkd.errors import InputError
 
 
 def read_training(settings: PackSettings) -> list[FaceImage]:
-    """The training images of a group, held-out identities included, with their landmarks.
+    """All training images of a group, with their landmarks.
 
     Raises:
         InputError: a fault of the folder, listing or records, or of the landmarks.
@@ -41,24 +41,33 @@ def read_training(settings: PackSettings) -> list[FaceImage]:
         images = read_listing(root, group)
     else:
         images = read_training_folder(root, group)
-    if settings.exclude is not None:
-        excluded = verification_identities(settings.exclude)
-        images = [image for image in images if image.identity not in excluded]
-        if not images:
-            raise InputError(
-                root,
-                found=f"no identity of group {group} that {settings.exclude} has not",
-                expected="identities to train on",
-            )
     return with_landmarks(images, settings.alignment, group)
 
 
+def trainable(images: Sequence[FaceImage], settings: PackSettings) -> list[FaceImage]:
+    """The images whose identities the verification data have not, where the settings ask that.
+
+    Raises:
+        InputError: none is left.
+    """
+    if settings.exclude is None:
+        return list(images)
+    excluded = verification_identities(settings.exclude)
+    left = [image for image in images if image.identity not in excluded]
+    if not left:
+        found = f"no identity of group {settings.group} that {settings.exclude} has not"
+        raise InputError(settings.root, found=found, expected="identities to train on")
+    return left
+
+
 def held_out_identities(
-    images: Sequence[FaceImage], settings: HeldOutSettings | None, group: str
+    images: Sequence[FaceImage], settings: HeldOutSettings, group: str
 ) -> frozenset[str]:
-    """The identities of a group that no network is trained on, to choose epochs by."""
-    if settings is None:
-        return frozenset()
+    """The identities of a group that no network is trained on, to choose epochs by.
+
+    Raises:
+        InputError: there are too few.
+    """
     counts = Counter(image.identity for image in images)
     names = sorted(counts)
     identity = np.repeat(np.arange(len(names)), [counts[name] for name in names]).astype(np.int32)

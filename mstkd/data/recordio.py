@@ -355,8 +355,8 @@ def _image_range(rec: Path, keys: Ints, bounds: NDArray[np.float32]) -> tuple[in
         expected = "the first key of the identity ranges and the one after their last"
         raise InputError(where, found=f"labels {first:g} and {end:g}", expected=expected)
     images = keys[1 : np.searchsorted(keys, first)]
-    gaps = np.flatnonzero(images != np.arange(1, len(images) + 1))
-    if len(images) != first - 1 or len(gaps):
+    if len(images) != first - 1:
+        gaps = np.flatnonzero(images != np.arange(1, len(images) + 1))
         missing = gaps[0] + 1 if len(gaps) else len(images) + 1
         expected = f"images 1 to {first - 1:.0f}, as record 0 says: is a file cut off?"
         raise InputError(rec, found=f"no record {missing}", expected=expected)

@@ -1,44 +1,57 @@
-"""Faces of the training packs, to see what the networks see."""
+"""Faces of the packs, as the networks see them: aligned, in the right colours, well labelled."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from PIL import Image
 
 from mstkd.errors import InputError
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 
-Images = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]  # (N, H, W, 3)
+KINDS = {"train": "Training", "verification": "Verification", "unlabelled": "Unlabelled"}
 
-TITLE = "Training faces: a row a group, two images of each identity"
+TITLE = "{} faces: a row a group, two images of each identity"
 WIDTH = 9.0  # inches
 MARGIN = 0.05  # inches, above and below
 GAP = 0.12  # between identities and between groups, as a share of an image
 
 
+class Faces(NamedTuple):
+    """Some images of a pack."""
+
+    kind: str
+    group: str
+    images: Images
+
+
 def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) -> None:
-    """Draw training faces: a row a group, two images each of `per_group` / 2 identities.
+    """Draw faces: a row a group, two images each of `per_group` / 2 identities.
 
     Args:
-        packs: training packs, one a group, in the order of the rows.
+        packs: packs of one kind, one a group, in the order of the rows.
         output: a .png or .svg file.
         per_group: images in a row.
 
     Raises:
-        InputError: the suffix is unknown, or a file is not a training pack.
+        InputError: the suffix is unknown, or a file is not a pack.
     """
     check_format(output)
     if not packs:
-        raise InputError("packs", found="no file", expected="one training pack or more")
+        raise InputError("packs", found="no file", expected="one pack or more")
     rows = [read_faces(path, count=per_group) for path in packs]
+    title = TITLE.format(KINDS[rows[0].kind])
     with mpl.rc_context(STYLE):
-        save(draw_faces(rows), output, title=TITLE)
+        save(draw_faces([(row.group, row.images) for row in rows]), output, title=title)
 
 
 def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:
@@ -66,27 +79,33 @@ def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:
     return figure
 
 
-def read_faces(path: Path, *, count: int) -> tuple[str, Images]:
-    """The group of a training pack, and two images each of its first identities.
-
-    Returns:
-        The group's name and images uint8 (at most `count`, H, W, 3).
+def read_faces(path: Path, *, count: int) -> Faces:
+    """Two images each of a pack's first identities, at most `count` in all.
 
     Raises:
-        InputError: the file is missing or is not a training pack.
+        InputError: the file is missing or is not a pack.
     """
     try:
         with h5py.File(path, "r") as file:
-            group, identities = str(file.attrs["group"]), file["identity"][:]
+            kind, group = str(file.attrs["kind"]), str(file.attrs["group"])
+            identities = file["identity"][:]
             chosen: list[int] = []
             for identity in np.unique(identities):
                 chosen += np.flatnonzero(identities == identity)[:2].tolist()
                 if len(chosen) >= count:
                     break
-            faces = np.stack([file["images"][index] for index in chosen[:count]])
+            images = np.stack([_pixels(file, index) for index in chosen[:count]])
     except (OSError, KeyError) as error:
-        raise InputError(path, found=_fault(error), expected="a training pack") from None
-    return group, faces
+        raise InputError(path, found=_fault(error), expected="a pack") from None
+    return Faces(kind, group, images)
+
+
+def _pixels(file: h5py.File, index: int) -> Images:
+    if "images" in file:
+        return file["images"][index]
+    begin, end = file["offsets"][index : index + 2]
+    with Image.open(io.BytesIO(file["encoded"][begin:end].tobytes())) as image:
+        return np.array(image.convert("RGB"))
 
 
 def _fault(error: Exception) -> str:

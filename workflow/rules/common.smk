@@ -20,15 +20,15 @@ except InputError as error:
     raise WorkflowError(str(error)) from None
 
 SYNTHETIC = CONFIG.data.synthetic is not None
-TRAIN_ROOT = Path("results/data/train") if SYNTHETIC else CONFIG.data.train
-VERIFICATION_ROOT = (
-    Path("results/data/verification") if SYNTHETIC else CONFIG.data.verification
-)
 DATA_INDEX = ["results/data/index.csv"] if SYNTHETIC else []
 TRAIN_PACKS = expand("results/packs/train/{group}.h5", group=CONFIG.groups)
+UNLABELLED_PACK = "results/packs/unlabelled.h5"
 VERIFICATION_PACKS = expand(
     "results/packs/verification/{group}.h5", group=CONFIG.groups
 )
+# No network is trained on data that failed a check; but what the checks say of one group is no
+# reason to train the teacher of another one anew.
+CHECKED = ancient("results/data-findings.json")
 # The paper's tables by number, and each again with one threshold for all groups.
 TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
 ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]
@@ -37,10 +37,15 @@ REPORT_FILES = [
     *expand("results/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
     *expand("results/figures/{table}.png", table=TABLES),
     "results/figures/training.png",
-    "results/figures/samples.png",
+    "results/figures/samples-train.png",
+    "results/figures/samples-verification.png",
     "results/report.html",
+    "results/data-report.html",
+    "results/data-report.md",
 ]
-# Eight teachers are ready at once: as many threads each as leave no core idle and none shared.
+# As many threads each as leave no core idle and none shared: a pack of each group can be made at
+# once, and of training and verification; and eight teachers or more are ready together.
+PACKING_THREADS = max(1, (workflow.cores or 1) // (2 * len(CONFIG.groups)))
 TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
 
 
@@ -48,6 +53,7 @@ wildcard_constraints:
     table="|".join(ALL_TABLES),
     model="(teachers|students)/.+",
     group="|".join(CONFIG.groups),
+    part="train|verification",
     backbone="|".join(CONFIG.backbones),
     set="specialized|baseline|single|none",
     teacher=r"[^/]+",
@@ -63,17 +69,29 @@ def teacher_packs(wildcards):
     )
 
 
-def teacher_selection(wildcards):
-    if not CONFIG.teachers.selection.needs_pairs:
+def selection_packs(selection, groups):
+    """The packs whose pairs choose an epoch."""
+    if not selection.needs_pairs:
         return []
-    return expand(
-        "results/packs/verification/{group}.h5",
-        group=CONFIG.selection_groups(wildcards.teacher),
-    )
+    part = "heldout" if selection.rule == "heldout" else "verification"
+    return expand("results/packs/{part}/{group}.h5", part=part, group=groups)
+
+
+def teacher_selection(wildcards):
+    groups = CONFIG.selection_groups(wildcards.teacher)
+    return selection_packs(CONFIG.teachers.selection, groups)
 
 
 def student_selection(wildcards):
-    return VERIFICATION_PACKS if CONFIG.students.selection.needs_pairs else []
+    return selection_packs(CONFIG.students.selection, CONFIG.groups)
+
+
+def learns_unlabelled(loss):
+    return loss != "none" and CONFIG.students.losses[loss].images == "unlabelled"
+
+
+def student_packs(wildcards):
+    return UNLABELLED_PACK if learns_unlabelled(wildcards.loss) else TRAIN_PACKS
 
 
 def set_teachers(wildcards):
@@ -86,6 +104,8 @@ def set_teachers(wildcards):
 def student_cache(wildcards):
     if wildcards.set == "none":
         return []
+    if learns_unlabelled(wildcards.loss):
+        return "results/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5"
     return "results/embeddings/{backbone}/{set}/seed{seed}.h5"
 
 
@@ -132,11 +152,19 @@ def synthesize_settings(wildcards):
 
 
 def train_pack_settings(wildcards):
-    return CONFIG.pack_settings(TRAIN_ROOT, wildcards.group).dump()
+    return CONFIG.train_pack_settings(wildcards.group).dump()
 
 
 def verification_pack_settings(wildcards):
-    return CONFIG.pack_settings(VERIFICATION_ROOT, wildcards.group).dump()
+    return CONFIG.verification_pack_settings(wildcards.group).dump()
+
+
+def unlabelled_pack_settings(wildcards):
+    return CONFIG.unlabelled_pack_settings().dump()
+
+
+def check_settings(wildcards):
+    return CONFIG.check_settings().dump()
 
 
 def baseline_split_settings(wildcards):

@@ -24,7 +24,7 @@ rule pack_train:
         "results/logs/pack_train/{group}.log",
     conda:
         "../../envs/mstkd.yaml"
-    threads: 1
+    threads: PACKING_THREADS
     params:
         settings=train_pack_settings,
     shell:
@@ -41,12 +41,66 @@ rule pack_verification:
         "results/logs/pack_verification/{group}.log",
     conda:
         "../../envs/mstkd.yaml"
-    threads: 1
+    threads: PACKING_THREADS
     params:
         settings=verification_pack_settings,
     shell:
         "mstkd --log {log:q} pack-verification --settings {params.settings:q}"
         " --threads {threads} --output {output.pack:q}"
+
+
+if CONFIG.data.heldout is not None:
+
+    rule pack_heldout:
+        input:
+            index=DATA_INDEX,
+        output:
+            pack="results/packs/heldout/{group}.h5",
+        log:
+            "results/logs/pack_heldout/{group}.log",
+        conda:
+            "../../envs/mstkd.yaml"
+        threads: 1
+        params:
+            settings=train_pack_settings,
+        shell:
+            "mstkd --log {log:q} pack-heldout --settings {params.settings:q}"
+            " --threads {threads} --output {output.pack:q}"
+
+
+if CONFIG.data.unlabelled is not None:
+
+    rule pack_unlabelled:
+        output:
+            pack=UNLABELLED_PACK,
+        log:
+            "results/logs/pack_unlabelled.log",
+        conda:
+            "../../envs/mstkd.yaml"
+        threads: PACKING_THREADS
+        params:
+            settings=unlabelled_pack_settings,
+        shell:
+            "mstkd --log {log:q} pack-unlabelled --settings {params.settings:q}"
+            " --threads {threads} --output {output.pack:q}"
+
+
+rule check_data:
+    input:
+        train=TRAIN_PACKS,
+        verification=VERIFICATION_PACKS,
+    output:
+        findings="results/data-findings.json",
+    log:
+        "results/logs/check_data.log",
+    conda:
+        "../../envs/mstkd.yaml"
+    params:
+        settings=check_settings,
+    shell:
+        "mstkd --log {log:q} check-data --settings {params.settings:q}"
+        " --train {input.train:q} --verification {input.verification:q}"
+        " --output {output.findings:q}"
 
 
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is.

@@ -17,3 +17,15 @@ rule cache_embeddings:
         "mstkd --log {log:q} cache-embeddings --settings {params.settings:q}"
         " --teachers {input.teachers:q} --packs {input.packs:q}"
         " --threads {threads} --output {output.cache:q}"
+
+
+if CONFIG.data.unlabelled is not None:
+
+    use rule cache_embeddings as cache_unlabelled with:
+        input:
+            teachers=set_teachers,
+            packs=UNLABELLED_PACK,
+        output:
+            cache="results/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
+        log:
+            "results/logs/cache_unlabelled/{backbone}-{set}-seed{seed}.log",

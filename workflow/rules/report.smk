@@ -47,16 +47,30 @@ rule render_curves:
 
 rule render_samples:
     input:
-        packs=TRAIN_PACKS,
+        packs=expand("results/packs/{{part}}/{group}.h5", group=CONFIG.groups),
     output:
-        figure="results/figures/samples.png",
+        figure="results/figures/samples-{part}.png",
     log:
-        "results/logs/render_samples.log",
+        "results/logs/render_samples/{part}.log",
     conda:
         "../../envs/report.yaml"
     shell:
         "mstkd --log {log:q} render-samples"
         " --packs {input.packs:q} --output {output.figure:q}"
+
+
+rule render_data_report:
+    input:
+        findings="results/data-findings.json",
+    output:
+        reports=expand("results/data-report.{format}", format=["html", "md"]),
+    log:
+        "results/logs/render_data_report.log",
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} render-data-report"
+        " --findings {input.findings:q} --outputs {output.reports:q}"
 
 
 rule compute_claims:
@@ -77,7 +91,8 @@ rule render_page:
     input:
         tables=expand("results/tables/{table}.html", table=ALL_TABLES),
         figures=[
-            "results/figures/samples.png",
+            "results/figures/samples-train.png",
+            "results/figures/samples-verification.png",
             *expand("results/figures/{table}.png", table=TABLES),
             "results/figures/training.png",
         ],

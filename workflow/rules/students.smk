@@ -2,10 +2,11 @@
 # between, set "none" by the labels alone.
 rule train_student:
     input:
-        packs=TRAIN_PACKS,
+        packs=student_packs,
         selection=student_selection,
         cache=student_cache,
         adaptor=student_adaptor,
+        checked=CHECKED,
     output:
         model="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
         record="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",

@@ -1,0 +1,48 @@
+"""Landmarks for images that come without any, by a detector that a plug-in brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mstkd.data.decode import BadImage, decode
+from mstkd.data.landmarks import load_detector, write_landmarks_csv
+from mstkd.data.listing import read_unlabelled
+from mstkd.data.sources import Points
+from mstkd.progress import progress
+
+
+def detect_landmarks(root: Path, *, detector: str, output: Path) -> list[str]:
+    """Write the landmarks CSV of every image below a folder.
+
+    Args:
+        root: the folder; an image is called by its path from there, `<group>/<identity>/<image>`
+            in a training folder.
+        detector: name of an installed plug-in, an entry point of the group `mstkd.detectors`.
+        output: the CSV.
+
+    Returns:
+        The images that cannot be read, or in which no face was found: they are not in the CSV.
+
+    Raises:
+        InputError: no such plug-in, no images, or no face in any of them.
+    """
+    find = load_detector(detector)
+    images = read_unlabelled(root)
+    missed: list[str] = []
+
+    def rows() -> Iterator[tuple[str, Points]]:
+        with progress("detect landmarks", len(images), "images") as advance:
+            for image in images:
+                try:
+                    points = find(decode(image.source))
+                except BadImage:
+                    points = None
+                if points is None:
+                    missed.append(image.name)
+                else:
+                    yield image.name, points
+                advance(1)
+
+    write_landmarks_csv(output, rows())
+    return missed

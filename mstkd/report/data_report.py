@@ -1,0 +1,152 @@
+"""What the checks of the data found, as a page of HTML that needs no other file, and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+
+from mstkd import __version__
+from mstkd.atomic import replacing
+from mstkd.errors import InputError
+from mstkd.findings import SEVERITIES, FindingRecord, Findings, PackCounts
+from mstkd.records import read_record
+
+TITLE = "What the data are, and what is wrong with them"
+COLUMNS = (
+    "Training images",
+    "identities",
+    "left out",
+    "Verification images",
+    "identities",
+    "genuine pairs",
+    "impostor pairs",
+)
+NOTHING = "–"
+MARKDOWN_SIGNS = frozenset("\\`*_|<>[]~&#")
+
+
+class Row(NamedTuple):
+    """A group's line of the table of counts, a cell for each of `COLUMNS`."""
+
+    group: str
+    cells: tuple[str, ...]
+
+
+def render_data_report(findings: Path, outputs: Sequence[Path]) -> None:
+    """Write the data report in the formats that the outputs' suffixes name.
+
+    Args:
+        findings: findings.json, or the findings.failed.json of a check that stopped the run.
+        outputs: paths ending in .html, with pictures, or .md, without.
+
+    Raises:
+        InputError: a suffix is unknown, or the findings are missing or are not such a file.
+    """
+    for output in outputs:
+        if output.suffix not in FORMATS:
+            raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
+    record = read_record(Findings, findings)
+    found = sorted(record.findings, key=lambda one: SEVERITIES.index(one.severity))
+    rows = count_rows(record.packs)
+    texts = [FORMATS[output.suffix](rows, found) for output in outputs]
+    with replacing(*outputs) as parts:
+        for part, text in zip(parts, texts, strict=True):
+            part.write_text(text, encoding="utf-8")
+
+
+def count_rows(packs: Sequence[PackCounts]) -> list[Row]:
+    """A row a group, in the order in which the packs name them, and one of sums."""
+    groups = dict.fromkeys(pack.group for pack in packs)
+    train, verification = (
+        {pack.group: _numbers(pack) for pack in packs if pack.kind == kind}
+        for kind in ("train", "verification")
+    )
+    lines = [
+        [*train.get(group, [None] * 3), *verification.get(group, [None] * 4)] for group in groups
+    ]
+    rows = [Row(group, _cells(line)) for group, line in zip(groups, lines, strict=True)]
+    sums = [
+        sum(number for number in column if number is not None)
+        for column in zip(*lines, strict=True)
+    ]
+    return [*rows, Row("All", _cells(sums))] if len(rows) > 1 else rows
+
+
+def _numbers(pack: PackCounts) -> list[int | None]:
+    if pack.kind == "train":
+        return [pack.images, pack.identities, pack.left_out]
+    return [pack.images, pack.identities, pack.genuine, pack.impostor]
+
+
+def _cells(numbers: Sequence[int | None]) -> tuple[str, ...]:
+    return tuple(NOTHING if number is None else f"{number:,}" for number in numbers)
+
+
+def _summary(found: Sequence[FindingRecord]) -> str:
+    """How many findings of each severity: "1 fatal, 2 warnings, 9 notes"."""
+    counts = {s: sum(one.severity == s for one in found) for s in SEVERITIES}
+    plural = {"fatal": "", "warning": "s", "note": "s"}
+    return ", ".join(
+        f"{count} {severity}{'' if count == 1 else plural[severity]}"
+        for severity, count in counts.items()
+    )
+
+
+# ---------------------------------------------------------------- formats
+
+
+def _printable(text: str) -> str:
+    """Names are others': a line break or a control sign in one is shown by its number."""
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
+
+
+def _html(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = _printable
+    template = resources.files("mstkd.report").joinpath("data_report.html")
+    page = environment.from_string(template.read_text(encoding="utf-8")).render(
+        title=TITLE,
+        columns=COLUMNS,
+        rows=rows,
+        findings=found,
+        summary=_summary(found),
+        version=__version__,
+    )
+    return page + "\n"
+
+
+def _markdown(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
+    counts = _pipe_table(("Group", *COLUMNS), "---:", [(row.group, *row.cells) for row in rows])
+    lines = [
+        (one.severity, one.check, one.group or "", one.message, _in_brief(one)) for one in found
+    ]
+    table = _pipe_table(("Severity", "Check", "Group", "Finding", "Examples"), "---", lines)
+    return f"# {TITLE}\n\n{_summary(found)}.\n\n## Counts\n\n{counts}\n## Findings\n\n{table}"
+
+
+def _in_brief(one: FindingRecord) -> str:
+    pictures = f"(with pictures: {len(one.pictures)}, in HTML)" if one.pictures else ""
+    return " ".join(part for part in ("; ".join(one.examples), pictures) if part)
+
+
+def _pipe_table(heads: Sequence[str], align: str, lines: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown; the first column to the left, the others by `align`."""
+    rules = ["---", *(align for _ in heads[1:])]
+    body = [[_escape(cell) for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (heads, rules, *body))
+
+
+def _escape(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS else sign for sign in _printable(text))
+
+
+FORMATS: dict[str, Callable[[Sequence[Row], Sequence[FindingRecord]], str]] = {
+    ".html": _html,
+    ".md": _markdown,
+}
