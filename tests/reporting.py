@@ -106,7 +106,7 @@ def write_pack(path: Path, group: str, *, identities: int = 8, images: int = 3) 
     take = np.tile(np.arange(images), identities)
     colours = np.stack([identity * 16, take * 64, np.full(count, 100)], axis=1).astype(np.uint8)
     with h5py.File(path, "w") as file:
-        file.attrs["group"], file.attrs["image_size"] = group, 32
+        file.attrs["kind"], file.attrs["group"], file.attrs["image_size"] = "train", group, 32
         file["identity"] = identity
         file["images"] = np.broadcast_to(colours[:, None, None], (count, 32, 32, 3))
     return path

@@ -229,7 +229,7 @@ def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:
 
 def test_samples_show_two_images_of_each_identity(tmp_path: Path) -> None:
     path = write_pack(tmp_path / "A.h5", "A")
-    group, faces = read_faces(path, count=6)
+    _, group, faces = read_faces(path, count=6)
     assert (group, faces.shape, faces.dtype) == ("A", (6, 32, 32, 3), np.uint8)
     pixels = faces[:, 0, 0].tolist()
     assert pixels == [[16 * i, 64 * take, 100] for i in range(3) for take in range(2)]
@@ -257,15 +257,15 @@ def test_pack_with_few_faces_gives_a_short_row(tmp_path: Path) -> None:
     few = write_pack(tmp_path / "A.h5", "A", identities=1, images=1)
     many = write_pack(tmp_path / "B.h5", "B")
     render_samples(packs=[few, many], output=tmp_path / "samples.svg")
-    assert len(read_faces(few, count=12)[1]) == 1
+    assert len(read_faces(few, count=12).images) == 1
 
 
 def test_samples_refuse_what_is_no_pack(tmp_path: Path) -> None:
     other = tmp_path / "other.h5"
     other.write_text("not HDF5")
-    with pytest.raises(InputError, match="expected a training pack"):
+    with pytest.raises(InputError, match="expected a pack"):
         render_samples(packs=[other], output=tmp_path / "samples.png")
-    with pytest.raises(InputError, match="expected a training pack"):
+    with pytest.raises(InputError, match="expected a pack"):
         render_samples(packs=[tmp_path / "none.h5"], output=tmp_path / "samples.png")
     with pytest.raises(InputError, match="found no file"):
         render_samples(packs=[], output=tmp_path / "samples.png")

@@ -92,10 +92,12 @@ class FaceBatches:
         for step in range(self.steps):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
             chosen = order[part]
-            images = normalise(self._gather(chosen))
+            images = self._gather(chosen)
             flip = torch.from_numpy(flips[part]).to(self._device)
+            # Flipped as bytes, of which there are a quarter as many as of floats.
+            images = torch.where(flip[:, None, None, None], images.flip(2), images)
             yield {
-                "images": torch.where(flip[:, None, None, None], images.flip(3), images),
+                "images": normalise(images),
                 "labels": torch.from_numpy(self._label_of[chosen]).to(self._device),
                 "rows": torch.from_numpy(
                     self._offsets[self._pack_of[chosen]] + self._row_of[chosen]
