@@ -435,7 +435,8 @@ def inspect(
 
     Exits with 1 if there are problems.
     """
-    from mstkd.data.inspection import inspect, report_lines
+    from mstkd.data.inspection import inspect
+    from mstkd.data.inspection_report import report_lines
 
     found = inspect(path, groups=groups)
     for line in report_lines(found):

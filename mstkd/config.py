@@ -31,7 +31,7 @@ from mstkd.errors import InputError
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-# A pack holds pixels, or encoded images: a fraction of the space, but decoded whenever they are read.
+# A pack holds pixels, or encoded images: a fraction of the space, but decoded at each reading.
 Storage = Literal["pixels", "encoded"]
 
 

@@ -52,12 +52,14 @@ class FindingRecord(Record):
 
 
 class PackCounts(Record):
-    """What one pack holds."""
+    """What one pack holds, and what the data held before anything was left out of it."""
 
     kind: Literal["train", "verification"]
     group: str
     images: int
     identities: int
+    images_found: int
+    identities_found: int
     left_out: int  # images listed as bad beside the pack
     genuine: int | None  # pairs; None of training packs
     impostor: int | None

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
+import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from mstkd.config import CheckSettings, PackSettings
-from mstkd.data import checks
+from mstkd.data import checks, evidence, known
 from mstkd.data.checks import check_data, find
-from mstkd.data.known import BUPT, RFW, Count, compare_with_known
+from mstkd.data.known import Count, Known
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_train, pack_verification
 from mstkd.errors import InputError
@@ -158,6 +158,32 @@ def test_identities_trained_and_tested_are_named_within_and_across_groups(
     )  # fmt: skip
 
 
+def bin_pack(folder: Path, group: str, first: int) -> Path:
+    """Two genuine and two impostor pairs of eight pictures, in a file that names nobody."""
+    images = []
+    for number in range(first, first + 8):
+        data = io.BytesIO()
+        Image.fromarray(draw(number)).save(data, "PNG")
+        images.append(data.getvalue())
+    root = folder / f"{group}_test.bin"
+    root.write_bytes(pickle.dumps((images, [True, False] * 2)))
+    output = folder / f"verification-{group}.h5"
+    pack_verification(settings_of(root, group), output=output)
+    return output
+
+
+def test_made_up_identities_of_bin_files_are_nobody(tmp_path: Path) -> None:
+    """Two files name identities alike, and a person may by chance be called so."""
+    tested = [bin_pack(tmp_path, "A", 0), bin_pack(tmp_path, "B", 100)]
+    (pack, _) = opened(*tested)
+    trained = [train(tmp_path, "A", {pack.identity_names[0]: [200, 201], "a": [202, 107]})]
+    for check in ("identity overlap", "identities in two groups"):
+        (none,) = found(check, trained=trained, tested=tested)
+        assert none.message == "None found."
+    (copies,) = found("image overlap", trained=trained, tested=tested)
+    assert copies.severity == "fatal"
+
+
 def test_verification_identities_under_two_groups_are_all_named(tmp_path: Path) -> None:
     shared = {f"m.{number:02}": [number, 100 + number] for number in range(13)}
     pairs = [f"{name} 1 2" for name in shared] + ["m.00 1 m.01 1"]
@@ -233,20 +259,6 @@ def test_an_example_of_two_identities_shows_two(tmp_path: Path) -> None:
     )
     assert two.examples == ("A/a/a_0001.png = A/b/b_0001.png",)
     assert two.message.startswith("3 training images are copies of each other (1 picture)")
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 5, 1024])
-def test_digests_are_of_each_image_and_read_in_chunks(
-    clean: tuple[list[Path], list[Path]], monkeypatch: pytest.MonkeyPatch, chunk: int
-) -> None:
-    monkeypatch.setattr(checks, "CHUNK", chunk)
-    read: list[int] = []
-    digests = checks.image_digests(open_pack(clean[0][0]), read.append)
-    expected = [hashlib.blake2b(draw(n).tobytes(), digest_size=16).digest() for n in range(1, 6)]
-    assert digests.dtype == "S16"
-    assert [bytes(one).ljust(16, b"\0") for one in digests] == expected
-    assert sum(read) == 5
-    assert max(read) == min(chunk, 5)
 
 
 def test_examples_and_pictures_are_few_however_many_faults(tmp_path: Path) -> None:
@@ -429,99 +441,6 @@ def test_pairs_that_repeat_are_found_in_either_order(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- known counts
 
-LST = dict(BUPT.variants["the .lst and .rec"])
-ALIGNED = dict(BUPT.variants["MST-KD's aligned images"])
-PAIRED = dict(RFW.variants["the images of its pairs"])
-
-
-def compared(
-    group: str, train: Mapping[str, Count] = LST, verification: Mapping[str, Count] = PAIRED
-) -> list[tuple[str, str]]:
-    findings = compare_with_known("bupt-rfw", {"train": train, "verification": verification})
-    return [(one.severity, one.message) for one in findings if one.group == group]
-
-
-def test_published_sums_are_those_of_the_groups() -> None:
-    sums = {
-        variant: tuple(map(sum, zip(*groups.values(), strict=True)))
-        for variant, groups in (*BUPT.variants.items(), *RFW.variants.items())
-    }
-    assert sums == {
-        "the JPG tree": (1_251_430, 28_000),
-        "the .lst and .rec": (1_251_416, 27_999),
-        "MST-KD's aligned images": (1_248_932, 27_997),
-        "the images of its pairs": (40_607, 11_429),
-    }
-
-
-def test_exact_counts_are_notes_that_name_the_variants() -> None:
-    assert compared("African") == [
-        (
-            "note",
-            "BUPT-Balancedface: 324,376 images of 7,000 identities, exactly as in the JPG tree "
-            "and the .lst and .rec.",
-        ),
-        (
-            "note",
-            "RFW: 10,415 images of 2,995 identities, exactly as in the images of its pairs.",
-        ),
-    ]
-    assert compared("Indian", ALIGNED)[0] == (
-        "note",
-        "BUPT-Balancedface: 274,554 images of 6,997 identities, exactly as in MST-KD's aligned "
-        "images.",
-    )
-
-
-@pytest.mark.parametrize(
-    ("group", "count", "severity"),
-    [
-        # 99.5 % of the smallest variant, MST-KD's: 274,554 * 0.995 = 273,181.23
-        ("Indian", Count(273_182, 6_997), "warning"),
-        ("Indian", Count(273_181, 6_997), "fatal"),
-        ("Indian", Count(274_554, 6_996), "fatal"),
-        ("Indian", Count(275_063, 7_000), "warning"),
-        ("Indian", Count(400_000, 9_000), "warning"),
-        ("African", Count(324_376, 6_999), "fatal"),
-        ("African", Count(324_377, 7_000), "warning"),
-    ],
-)
-def test_other_counts_of_bupt_warn_and_short_ones_are_fatal(
-    group: str, count: Count, severity: str
-) -> None:
-    found_severity, message = compared(group, {**LST, group: count})[0]
-    assert found_severity == severity
-    assert str(count) in message
-    assert "MST-KD's aligned images: " + str(ALIGNED[group]) in message
-    assert ("was a download cut off?" in message) == (severity == "fatal")
-
-
-@pytest.mark.parametrize(
-    ("count", "severity"),
-    [
-        (Count(9_687, 2_492), "warning"),
-        (Count(9_640, 2_492), "warning"),  # 9,688 * 0.995 = 9,639.56
-        (Count(9_639, 2_492), "fatal"),
-        (Count(9_688, 2_491), "fatal"),
-        (Count(9_689, 2_492), "warning"),
-    ],
-)
-def test_other_counts_of_rfw_warn_and_short_ones_are_fatal(count: Count, severity: str) -> None:
-    assert compared("Asian", LST, {**PAIRED, "Asian": count})[1][0] == severity
-
-
-def test_missing_groups_are_fatal_and_others_a_warning() -> None:
-    without = {group: count for group, count in LST.items() if group != "Asian"}
-    severity, message = compared("Asian", without)[0]
-    assert severity == "fatal"
-    assert message.startswith("The group of BUPT-Balancedface is missing (the JPG tree: 325,475")
-    assert compared("Other", {**LST, "Other": Count(1, 1)}) == [
-        (
-            "warning",
-            "No group of BUPT-Balancedface, whose groups are African, Asian, Caucasian, Indian.",
-        )
-    ]
-
 
 def test_counts_are_those_of_the_packs_where_a_data_set_is_expected(tmp_path: Path) -> None:
     trained = opened(train(tmp_path, "Asian", CLEAN))
@@ -533,6 +452,39 @@ def test_counts_are_those_of_the_packs_where_a_data_set_is_expected(tmp_path: Pa
     bupt, rfw = (one.message for one in known if one.group == "Asian")
     assert bupt.startswith("BUPT-Balancedface: 5 images of 2 identities,")
     assert rfw.startswith("RFW: 6 images of 4 identities,")
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [{"exclude": "verification"}, {"heldout": {"share": 0.5, "folds": 2}}, {}],
+    ids=["excluded identities", "held-out identities", "bad images"],
+)
+def test_what_is_left_out_on_purpose_is_no_cut_off_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: dict[str, object]
+) -> None:
+    faces = {"p": [1, 2, 3], "a": [4, 5, 6], "b": [7, 8, 9], "c": [10, 11, 12]}
+    published = Known("Small", {"all": {"A": Count(13, 4)}})
+    monkeypatch.setattr(known, "KNOWN", {"bupt-rfw": {"train": published}})
+    tested = [verification(tmp_path, "A")]  # it has p too
+    train(tmp_path, "A", faces, bad=["a/x.png"])
+    if "exclude" in left_out:
+        left_out = {"exclude": tmp_path / "verification"}
+    given = settings_of(tmp_path / "train", "A").model_dump() | left_out
+    output = tmp_path / "some.h5"
+    pack_train(PackSettings.model_validate(given), output=output)
+    assert len(open_pack(output).images) < 13
+    findings = checks.known_counts("bupt-rfw", opened(output), opened(*tested))
+    assert [one.severity for one in findings] == ["note"]
+    assert "13 images of 4 identities, exactly" in findings[0].message
+
+
+def test_of_bin_files_images_alone_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = Known("Small", {"all": {"A": Count(8, 99)}})
+    monkeypatch.setattr(known, "KNOWN", {"bupt-rfw": {"verification": published}})
+    (finding,) = checks.known_counts("bupt-rfw", [], opened(bin_pack(tmp_path, "A", 0)))
+    assert (finding.severity, finding.message) == ("note", "Small: 8 images, exactly as in all.")
 
 
 # ---------------------------------------------------------------- the step
@@ -547,12 +499,12 @@ def test_findings_file_has_counts_findings_by_gravity_and_pictures(tmp_path: Pat
     record = read_record(Findings, output)
     first, second = (pack.model_dump(exclude={"sha256"}) for pack in record.packs)
     assert first == {
-        "kind": "train", "group": "A", "images": 3, "identities": 2, "left_out": 1,
-        "genuine": None, "impostor": None,
+        "kind": "train", "group": "A", "images": 3, "identities": 2,
+        "images_found": 4, "identities_found": 2, "left_out": 1, "genuine": None, "impostor": None,
     }  # fmt: skip
     assert second == {
-        "kind": "verification", "group": "A", "images": 6, "identities": 4, "left_out": 0,
-        "genuine": 2, "impostor": 2,
+        "kind": "verification", "group": "A", "images": 6, "identities": 4,
+        "images_found": 6, "identities_found": 4, "left_out": 0, "genuine": 2, "impostor": 2,
     }  # fmt: skip
     assert record.packs[0].sha256 == open_pack(trained[0]).sha256
     severities = [one.severity for one in record.findings]
@@ -569,7 +521,7 @@ def test_findings_file_has_counts_findings_by_gravity_and_pictures(tmp_path: Pat
 
 
 def test_pictures_are_small() -> None:
-    data = base64.b64decode(checks._png(np.zeros((448, 448, 3), np.uint8)))
+    data = base64.b64decode(evidence._png(np.zeros((448, 448, 3), np.uint8)))
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (112, 112)
 

@@ -52,8 +52,10 @@ class Page(html.parser.HTMLParser):
 
 
 def counts(kind: str, group: str, *numbers: int | None) -> PackCounts:
+    """Counts of a pack from which nothing is missing."""
     keys = ("images", "identities", "left_out", "genuine", "impostor")
-    given = dict(zip(keys, numbers, strict=True))
+    given: dict[str, object] = dict(zip(keys, numbers, strict=True))
+    given |= {"images_found": given["images"], "identities_found": given["identities"]}
     return PackCounts.model_validate({"kind": kind, "group": group, "sha256": "0" * 64, **given})
 
 
@@ -121,7 +123,7 @@ def test_markdown_has_the_counts_and_the_findings_by_gravity(findings: Path) -> 
     text = render(findings, ".md")
     first, second = tables(text)
     assert first[0] == [
-        "Group", "Training images", "identities", "left out", "Verification images", "identities",
+        "Group", "Training images", "identities", "bad", "Verification images", "identities",
         "genuine pairs", "impostor pairs",
     ]  # fmt: skip
     assert first[1:] == COUNTS
@@ -180,6 +182,23 @@ def test_one_group_has_no_sum_and_one_of_each_no_plural(findings: Path) -> None:
     text = render(findings, ".md")
     assert tables(text)[0][1:] == [["A_1", "1", "1", "0", "–", "–", "–", "–"]]
     assert "1 fatal, 1 warning, 1 note." in text
+
+
+def test_what_was_found_is_told_where_less_is_packed(findings: Path) -> None:
+    whole = counts("train", "A", 1000, 30, 0, None, None)
+    assert "packed of" not in render(findings, ".md") + render(findings, ".html")
+    update = {"images_found": 1205, "identities_found": 31}
+    packs = [whole.model_copy(update=update), counts("train", "B", 2000, 30, 0, None, None)]
+    Findings(packs=packs, findings=[]).write(findings)
+    text, page = render(findings, ".md"), Page(render(findings, ".html"))
+    assert [row[:4] for row in tables(text)[0][1:]] == [
+        ["A", "1,000 of 1,205", "30 of 31", "0"],
+        ["B", "2,000", "30", "0"],
+        ["All", "3,000 of 3,205", "60 of 61", "0"],
+    ]
+    assert "A 1,000 of 1,205 30 of 31 0 –" in page.text
+    for shown in (text, page.text):
+        assert "“5 of 7”: 5 are packed of 7 that the data held." in shown
 
 
 def test_same_findings_make_the_same_bytes(findings: Path) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mstkd.data import inspection
-from mstkd.data.inspection import GroupFound, Inspection, inspect, report_lines
+from mstkd.data import inspected, inspection, inspection_rfw
+from mstkd.data.inspected import GroupFound, Inspection
+from mstkd.data.inspection import inspect
+from mstkd.data.inspection_report import report_lines
 from mstkd.data.layouts import read_training_folder
 from mstkd.errors import InputError
 
@@ -69,7 +71,7 @@ def test_a_training_folder_is_counted(tmp_path: Path) -> None:
         ("B", 4, 8, (1, 2.0, 3), 2),
     ]
     assert found.groups[0].genuine is None
-    assert found.groups[0].headers == inspection.Headers(8, {"12x8": 8}, {"RGB": 8})
+    assert found.groups[0].headers == inspected.Headers(8, {"12x8": 8}, {"RGB": 8})
     assert found.problems == []
 
 
@@ -159,7 +161,7 @@ def test_files_are_not_looked_at_one_by_one(
     opened = []
     original = Image.open
     monkeypatch.setattr(
-        inspection.Image, "open", lambda *a, **k: opened.append(a) or original(*a, **k)
+        inspected.Image, "open", lambda *a, **k: opened.append(a) or original(*a, **k)
     )
     assert only(inspect(tmp_path)).images == 300
     assert len(opened) == 64
@@ -300,7 +302,9 @@ def test_a_pairs_file_that_is_missing_empty_or_no_text(tmp_path: Path) -> None:
 
 def test_a_file_of_bad_lines_is_given_up(tmp_path: Path) -> None:
     rfw(tmp_path, pairs="x\n" * 5000)
-    assert f"... and {inspection.BAD_LINES - 5} more faults of pairs" in inspect(tmp_path).problems
+    assert (
+        f"... and {inspection_rfw.BAD_LINES - 5} more faults of pairs" in inspect(tmp_path).problems
+    )
 
 
 def test_lists_that_disagree_with_the_folders(tmp_path: Path) -> None:

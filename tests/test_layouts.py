@@ -13,6 +13,7 @@ from mstkd.data.layouts import (
     parse_pairs,
     read_training_folder,
     read_verification,
+    verification_identities,
 )
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
@@ -68,6 +69,18 @@ def test_links_are_images_even_when_they_dangle(tmp_path: Path) -> None:
     (tmp_path / "A" / "m.1" / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
     names = [image.source.name for image in read_training_folder(tmp_path, "A")]
     assert names == ["gone.jpg", "1.jpg"]
+
+
+def test_links_in_a_circle_end(tmp_path: Path) -> None:
+    """One to itself is no folder; one that leads up is looked into once, and no deeper."""
+    touch(tmp_path / "A" / "m.1" / "1.jpg", tmp_path / "B" / "m.2" / "1.jpg")
+    before = read_training_folder(tmp_path, "A")
+    for folder in (tmp_path, tmp_path / "A", tmp_path / "A" / "m.1"):
+        (folder / "self").symlink_to(folder / "self")
+        (folder / "up").symlink_to(tmp_path)
+    assert read_training_folder(tmp_path, "A") == before
+    with pytest.raises(InputError, match=r"found the folders A, B, up; expected"):
+        read_training_folder(tmp_path, "self")
 
 
 def test_a_missing_group_names_the_folders_and_the_nearest(tmp_path: Path) -> None:
@@ -149,6 +162,15 @@ def test_rfw_pairs(tmp_path: Path, text: str | bytes) -> None:
 def test_the_folder_above_test_is_accepted(tmp_path: Path) -> None:
     rfw(tmp_path / "test", PAIRS)
     check_pairs(tmp_path / "test", above=tmp_path)
+
+
+def test_links_in_a_circle_end_in_rfw_too(tmp_path: Path) -> None:
+    rfw(tmp_path, PAIRS)
+    for folder in (tmp_path / "data", tmp_path / "data" / "African"):
+        (folder / "self").symlink_to(folder / "self")
+    (tmp_path / "data" / "African" / "up").symlink_to(tmp_path / "data")
+    check_pairs(tmp_path)
+    assert verification_identities(tmp_path) == {"m.0a", "m.0b", "up"}
 
 
 def test_five_digits_and_other_endings(tmp_path: Path) -> None:

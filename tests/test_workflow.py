@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from mstkd.config import SynthesizeSettings
+from mstkd.data.pack import open_pack
 from mstkd.data.synthetic import synthesize
 
 ROOT = Path(__file__).parent.parent
@@ -324,6 +325,51 @@ def test_folders_of_your_own_and_a_group_added_later(tmp_path):
     assert jobs["train_single_teacher"] == 1
     turned = edited(config, {"groups": ["B", "A"]})
     assert planned(tmp_path, turned, *teachers) == {}
+
+
+@pytest.mark.slow
+def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_path):
+    """No choice is made on the test pairs, and a student learns from images without labels."""
+    shutil.copytree(finished / "results/data", tmp_path / "faces")
+    shutil.copytree(finished / "results/data/train/A", tmp_path / "crawl/no group/no identity")
+    data = {
+        "image_size": 16,
+        "train": "faces/train",
+        "verification": "faces/verification",
+        "storage": "encoded",
+        "unlabelled": "crawl",
+        "heldout": {"share": 0.7, "folds": 2, "pairs": 8},
+    }
+    selection = {"rule": "heldout", "folds": 2}
+    edits = {
+        "data": data,
+        "teachers.selection": selection,
+        "students.selection": selection,
+        "students.losses": {"a-KD": {"images": "unlabelled"}},
+        "adaptors.architectures": {"SL": {}},
+        "controls": False,
+    }
+    config = edited(TINY, edits)
+    table = "results/tables/table2.csv"
+    jobs = planned(tmp_path, config, table)
+    assert jobs["pack_heldout"] == 2
+    assert jobs["pack_unlabelled"] == 1
+    assert jobs["cache_unlabelled"] == 2
+    snakemake(tmp_path, config, table)
+    results = tmp_path / "results"
+    held_out = set(open_pack(results / "packs/heldout/A.h5").identity_names)
+    trained_on = set(open_pack(results / "packs/train/A.h5").identity_names)
+    assert len(held_out) == 4
+    assert len(trained_on) == 2
+    assert not held_out & trained_on
+    record = json.loads(
+        (results / "students/tiny/specialized/SL/a-KD/seed0/model.json").read_text()
+    )
+    assert "unlabelled" in record["inputs"]
+    assert "A" not in record["inputs"]
+    teacher = json.loads((results / "teachers/tiny/specialized/T-A/seed0/model.json").read_text())
+    assert teacher["chosen_by"].startswith("best accuracy on the held-out pairs of A")
+    assert planned(tmp_path, config, table) == {}
 
 
 @pytest.mark.slow

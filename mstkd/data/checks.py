@@ -1,50 +1,32 @@
 """Checks of packed data that take minutes and save a week: each tells what it found, or nothing.
 
-Training and verification must share no person; copies are images that are equal in every
-pixel. Shapes: N images, P pairs.
+Training and verification must share no person. Shapes: P pairs.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mstkd.config import CheckSettings
+from mstkd.data.copies import copied_images, copies_across, copies_in_training
+from mstkd.data.evidence import Packs, Place, counted, finding_of, image_names, record_of
 from mstkd.data.known import Count, Kind, compare_with_known
-from mstkd.data.pack import Pack, open_pack
+from mstkd.data.pack import Pack, bad_file, open_pack
 from mstkd.errors import InputError
-from mstkd.findings import (
-    EXAMPLES,
-    PICTURES,
-    SEVERITIES,
-    Finding,
-    FindingRecord,
-    Findings,
-    PackCounts,
-    Picture,
-    Severity,
-)
-from mstkd.progress import Advance, progress
+from mstkd.findings import EXAMPLES, PICTURES, SEVERITIES, Finding, Findings, PackCounts, Severity
 
-CHUNK = 1024  # images mapped at a time
-DIGEST = 16  # bytes; two of 1.25 million images share one by chance in 1 of 10^26 runs
 UNEVEN = 1.1  # the largest group over the smallest
 LOST, TIMES = 0.001, 2  # the share of images lost that matters, and against another group's
 NAMES = 20  # in one example
 SIDES = {"train": "training", "verification": "verification"}
-PICTURE_SIDE = 112  # pixels, at most
-
-Packs = Sequence[Pack]
-Place = tuple[Pack, int]  # an image: its pack and its row there
+MADE_UP = re.compile(r"bin[0-9]{7,}")  # an identity of a .bin file, which names none
 
 
 def check_data(
@@ -56,8 +38,8 @@ def check_data(
 ) -> None:
     """Check the packs and write what was found, a `Findings` file, to `output`.
 
-    Images are read once, in chunks. If something fatal was found, the findings are written to
-    `<output>.failed.json` too, since Snakemake deletes the outputs of a failed job.
+    If something fatal was found, the findings are written to `<output>.failed.json` too, since
+    Snakemake deletes the outputs of a failed job.
 
     Args:
         settings: what is expected, what is fatal, and the folds that the pairs will make.
@@ -75,7 +57,7 @@ def check_data(
     record = Findings(
         packs=[_counts(pack, "train") for pack in trained]
         + [_counts(pack, "verification") for pack in tested],
-        findings=[_record(finding, packs) for finding in found],
+        findings=[record_of(finding, packs) for finding in found],
     )
     record.write(output)
     failed = output.with_suffix(".failed.json")
@@ -89,7 +71,7 @@ def check_data(
     )
     raise InputError(
         failed,
-        found="\n".join([_count(len(fatal), "fatal finding"), *lines, ""]),
+        found="\n".join([counted(len(fatal), "fatal finding"), *lines, ""]),
         expected="none (data.overlap: warn lets the same persons or images in training and "
         "verification pass); the file has the examples",
     )
@@ -125,15 +107,15 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
 
 def overlapping_identities(train: Packs, verification: Packs, severity: Severity) -> list[Finding]:
     """Identities of one name in training and verification, whatever their groups."""
-    trained, tested = _packs_by_name(train), _packs_by_name(verification)
+    trained, tested = _packs_by_name(train), _packs_by_name(filter(_has_names, verification))
     shared = sorted(trained.keys() & tested.keys())
     if not shared:
         return []
     images = sum(int(np.isin(pack.identity, _numbers(pack, shared)).sum()) for pack in train)
     apart = sum(not set(_groups(trained[name])) & set(_groups(tested[name])) for name in shared)
     message = (
-        f"Training and verification share {_count(len(shared), 'identity', 'identities')} "
-        f"({_count(images, 'training image')}), {apart:,} of them under another group only."
+        f"Training and verification share {counted(len(shared), 'identity', 'identities')} "
+        f"({counted(images, 'training image')}), {apart:,} of them under another group only."
     )
     examples = [
         f"{name} (training: {', '.join(_groups(trained[name]))}; "
@@ -142,129 +124,44 @@ def overlapping_identities(train: Packs, verification: Packs, severity: Severity
     ]
     some = shared[:PICTURES]
     seen = [_first(packs[name][0], name) for name in some for packs in (trained, tested)]
-    return [_finding("identity overlap", severity, message, examples, seen)]
+    return [finding_of("identity overlap", severity, message, examples, seen)]
 
 
 def identities_in_two_groups(packs: Packs) -> list[Finding]:
     """Verification identities listed under several groups; an example a set of groups."""
-    several = {name: of for name, of in _packs_by_name(packs).items() if len(of) > 1}
+    several = {
+        name: of for name, of in _packs_by_name(filter(_has_names, packs)).items() if len(of) > 1
+    }
     if not several:
         return []
     by_groups: dict[str, list[str]] = {}
     for name, of in sorted(several.items()):
         by_groups.setdefault(" and ".join(_groups(of)), []).append(name)
     examples = [f"{groups}: {_listed(names)}" for groups, names in by_groups.items()]
-    of_all = _count(len(several), "verification identity", "verification identities")
+    of_all = counted(len(several), "verification identity", "verification identities")
     message = f"Under two groups or more: {of_all}."
     some = sorted(several.items())[:PICTURES]
     seen = [_first(pack, name) for name, of in some for pack in of[:2]]
-    return [_finding("identities in two groups", "note", message, examples, seen)]
-
-
-# ---------------------------------------------------------------- copies
-
-
-def copied_images(packs: Packs) -> list[list[Place]]:
-    """Sets of two images or more that are equal in every pixel, in the order of the packs."""
-    total = sum(len(pack.images) for pack in packs)
-    with progress("check images", total, "images") as advance:
-        digests = np.concatenate([image_digests(pack, advance) for pack in packs])
-    _, which, times = np.unique(digests, return_inverse=True, return_counts=True)
-    starts = np.cumsum([0, *(len(pack.images) for pack in packs)])
-    sets: dict[int, list[Place]] = {}
-    for index in np.flatnonzero(times[which] > 1).tolist():
-        number = int(np.searchsorted(starts, index, side="right")) - 1
-        place = packs[number], index - int(starts[number])
-        sets.setdefault(int(which[index]), []).append(place)
-    return list(sets.values())
-
-
-def image_digests(pack: Pack, advance: Advance) -> NDArray[np.bytes_]:
-    """A digest (N,) of each image's pixels, `DIGEST` bytes long."""
-    digests = bytearray()
-    for begin in range(0, len(pack.images), CHUNK):
-        chunk = np.asarray(pack.images[begin : begin + CHUNK])
-        for image in chunk:
-            digests += hashlib.blake2b(image.data, digest_size=DIGEST).digest()
-        advance(len(chunk))
-    return np.frombuffer(digests, f"S{DIGEST}")
-
-
-def copies_across(copies: Iterable[Sequence[Place]], severity: Severity) -> list[Finding]:
-    """Images of verification that are in training too."""
-    sets = []
-    for places in copies:
-        trained = [place for place in places if place[0].kind == "train"]
-        tested = [place for place in places if place[0].kind == "verification"]
-        if trained and tested:
-            sets.append((trained, tested))
-    if not sets:
-        return []
-    trained_images, tested_images = (sum(len(both[i]) for both in sets) for i in (0, 1))
-    message = (
-        f"{_count(tested_images, 'verification image')} and "
-        f"{_count(trained_images, 'training image')} are copies of each other, pixel for pixel."
-    )
-    return [_copies("image overlap", severity, message, [(a[0], b[0]) for a, b in sets])]
-
-
-def copies_in_training(copies: Iterable[Sequence[Place]], *, within_one: bool) -> list[Finding]:
-    """Training images that occur again: all under one identity, or under two or more."""
-    sets = []
-    for places in copies:
-        trained = [place for place in places if place[0].kind == "train"]
-        identities = {(pack.group, int(pack.identity[row])) for pack, row in trained}
-        if len(trained) > 1 and (len(identities) == 1) == within_one:
-            sets.append(trained)
-    if not sets:
-        return []
-    images = sum(map(len, sets))
-    if within_one:
-        again = _count(images - len(sets), "training image")
-        message = f"Copies of another image of the same identity, pixel for pixel: {again}."
-        shown = [(places[0], places[1]) for places in sets]
-        return [_copies("copies of one identity", "note", message, shown)]
-    message = (
-        f"{images:,} training images are copies of each other ({_count(len(sets), 'picture')}) "
-        "under two identities or more."
-    )
-    shown = [(places[0], _other_identity(places)) for places in sets]
-    return [_copies("copies of two identities", "warning", message, shown)]
-
-
-def _other_identity(places: Sequence[Place]) -> Place:
-    first, row = places[0]
-    return next(
-        (pack, other)
-        for pack, other in places
-        if (pack.group, pack.identity[other]) != (first.group, first.identity[row])
-    )
-
-
-def _copies(
-    check: str, severity: Severity, message: str, pairs: Sequence[tuple[Place, Place]]
-) -> Finding:
-    names = iter(_image_names([place for pair in pairs[:EXAMPLES] for place in pair]))
-    examples = [f"{one} = {other}" for one, other in zip(names, names, strict=True)]
-    return _finding(check, severity, message, examples, [place for pair in pairs for place in pair])
+    return [finding_of("identities in two groups", "note", message, examples, seen)]
 
 
 # ---------------------------------------------------------------- groups that cannot be compared
 
 
 def known_counts(expected: Literal["bupt-rfw"] | None, train: Packs, test: Packs) -> list[Finding]:
-    """Counts against those of the data sets expected, if any are."""
+    """What the data held, packed or not, against the data sets expected, if any are."""
     if expected is None:
         message = "Not compared: the settings expect no published data set."
         return [Finding("known counts", "note", message)]
     sides: dict[Kind, Packs] = {"train": train, "verification": test}
     return compare_with_known(
         expected,
-        {
-            kind: {pack.group: Count(len(pack.images), len(pack.identity_names)) for pack in packs}
-            for kind, packs in sides.items()
-        },
+        {kind: {pack.group: _found(pack) for pack in packs} for kind, packs in sides.items()},
     )
+
+
+def _found(pack: Pack) -> Count:
+    return Count(pack.found.images, pack.found.identities if _has_names(pack) else None)
 
 
 def left_out_images(packs: Packs) -> list[Finding]:
@@ -281,7 +178,7 @@ def left_out_images(packs: Packs) -> list[Finding]:
     message = f"Bad {SIDES[packs[0].kind]} images were left out: {counts}"
     message += "; losses that differ bias a comparison of groups." if biased else "."
     examples = list(chain.from_iterable(lost.values()))
-    return [_finding("bad images", "warning" if biased else "note", message, examples)]
+    return [finding_of("bad images", "warning" if biased else "note", message, examples)]
 
 
 def group_sizes(packs: Packs) -> list[Finding]:
@@ -309,7 +206,7 @@ def single_images(pack: Pack) -> list[Finding]:
         return []
     message = f"One image only: {len(names):,} of {len(pack.identity_names):,} identities."
     seen = [_first(pack, name) for name in names[:PICTURES]]
-    return [_finding("identities of one image", "note", message, names, seen, pack.group)]
+    return [finding_of("identities of one image", "note", message, names, seen, pack.group)]
 
 
 # ---------------------------------------------------------------- pairs
@@ -319,7 +216,7 @@ def fold_balance(pack: Pack, folds: int) -> list[Finding]:
     """Contiguous folds, as verification makes them, of unlike counts or with shared identities."""
     pairs, same = _pairs(pack)
     if len(pairs) < folds:
-        message = f"{_count(len(pairs), 'pair')} cannot make {folds} folds."
+        message = f"{counted(len(pairs), 'pair')} cannot make {folds} folds."
         return [Finding("unbalanced folds", "fatal", message, pack.group)]
     findings = []
     rows = np.array_split(np.arange(len(pairs)), folds)  # the first folds one larger if need be
@@ -333,14 +230,14 @@ def fold_balance(pack: Pack, folds: int) -> list[Finding]:
             for fold in odd
         ]
         findings.append(
-            _finding("unbalanced folds", "warning", message, examples, group=pack.group)
+            finding_of("unbalanced folds", "warning", message, examples, group=pack.group)
         )
     of_folds = np.concatenate([np.unique(pack.identity[pairs[of]]) for of in rows])
     numbers, times = np.unique(of_folds, return_counts=True)
     shared = [pack.identity_names[number] for number in numbers[times > 1]]
     if shared:
         message = f"In two folds or more: {len(shared):,} of {len(numbers):,} identities."
-        findings.append(_finding("unbalanced folds", "note", message, shared, group=pack.group))
+        findings.append(finding_of("unbalanced folds", "note", message, shared, group=pack.group))
     return findings
 
 
@@ -353,9 +250,9 @@ def repeated_pairs(pack: Pack) -> list[Finding]:
         return []
     message = f"Listed again, in either order: {len(pairs) - len(times):,} of {len(pairs):,} pairs."
     seen = [(pack, row) for row in again[:EXAMPLES].ravel().tolist()]
-    names = iter(_image_names(seen))
+    names = iter(image_names(seen))
     examples = [f"{one} and {other}" for one, other in zip(names, names, strict=True)]
-    return [_finding("repeated pairs", "warning", message, examples, seen, pack.group)]
+    return [finding_of("repeated pairs", "warning", message, examples, seen, pack.group)]
 
 
 # ---------------------------------------------------------------- packs
@@ -377,7 +274,12 @@ def _groups(packs: Packs) -> list[str]:
     return [pack.group for pack in packs]
 
 
-def _packs_by_name(packs: Packs) -> dict[str, list[Pack]]:
+def _has_names(pack: Pack) -> bool:
+    """Whether its identities are persons', not made up for want of names."""
+    return not all(map(MADE_UP.fullmatch, pack.identity_names))
+
+
+def _packs_by_name(packs: Iterable[Pack]) -> dict[str, list[Pack]]:
     by_name: dict[str, list[Pack]] = {}
     for pack in packs:
         for name in pack.identity_names:
@@ -399,14 +301,9 @@ def _pairs(pack: Pack) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     return pack.pairs, pack.same
 
 
-def _image_names(places: Sequence[Place]) -> list[str]:
-    paths = {path: pack.image_paths() for path, pack in {p.path: p for p, _ in places}.items()}
-    return [paths[pack.path][row] for pack, row in places]
-
-
 def _left_out(pack: Pack) -> list[str]:
     """Lines of the list beside the pack, `path: reason`."""
-    listing = pack.path.with_name(f"{pack.path.name}.bad.txt")
+    listing = bad_file(pack.path)
     try:
         lines = listing.read_text(encoding="utf-8").split("\n")
     except FileNotFoundError:
@@ -424,22 +321,6 @@ def _left_out(pack: Pack) -> list[str]:
 # ---------------------------------------------------------------- the record
 
 
-def _finding(
-    check: str,
-    severity: Severity,
-    message: str,
-    examples: Sequence[str] = (),
-    seen: Sequence[Place] = (),
-    group: str | None = None,
-) -> Finding:
-    pictures = tuple((pack.path, row) for pack, row in seen[:PICTURES])
-    return Finding(check, severity, message, group, tuple(examples[:EXAMPLES]), pictures)
-
-
-def _count(number: int, noun: str, plural: str = "") -> str:
-    return f"1 {noun}" if number == 1 else f"{number:,} {plural or noun + 's'}"
-
-
 def _listed(names: Sequence[str]) -> str:
     more = len(names) - NAMES
     return ", ".join(names[:NAMES]) + (f" and {more:,} more" if more > 0 else "")
@@ -452,32 +333,10 @@ def _counts(pack: Pack, kind: Kind) -> PackCounts:
         group=pack.group,
         images=len(pack.images),
         identities=len(pack.identity_names),
+        images_found=pack.found.images,
+        identities_found=pack.found.identities,
         left_out=len(_left_out(pack)),
         genuine=genuine,
         impostor=None if pack.same is None or genuine is None else len(pack.same) - genuine,
         sha256=pack.sha256,
     )
-
-
-def _record(finding: Finding, packs: Mapping[Path, Pack]) -> FindingRecord:
-    places = [(packs[path], row) for path, row in finding.pictures]
-    names = _image_names(places)
-    return FindingRecord(
-        check=finding.check,
-        severity=finding.severity,
-        message=finding.message,
-        group=finding.group,
-        examples=list(finding.examples),
-        pictures=[
-            Picture(name=name, png=_png(pack.images[row]))
-            for name, (pack, row) in zip(names, places, strict=True)
-        ],
-    )
-
-
-def _png(pixels: NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-    data = io.BytesIO()
-    image.save(data, "PNG", optimize=True)
-    return base64.b64encode(data.getvalue()).decode("ascii")

@@ -18,12 +18,14 @@ WHOLE = 0.995  # of the images; alignment lost MST-KD's authors up to 0.4 % of a
 
 
 class Count(NamedTuple):
-    """Images and identities of a group."""
+    """Images and identities of a group; None where the data do not name identities."""
 
     images: int
-    identities: int
+    identities: int | None
 
     def __str__(self) -> str:
+        if self.identities is None:
+            return f"{self.images:,} images"
         return f"{self.images:,} images of {self.identities:,} identities"
 
 
@@ -80,6 +82,8 @@ KNOWN: dict[Literal["bupt-rfw"], dict[Kind, Known]] = {
 def compare_with_known(name: Literal["bupt-rfw"], counts: Mapping[Kind, Counts]) -> list[Finding]:
     """A finding for each group of the data sets `name`, and for each group that is not of them.
 
+    `counts` are of the data before any image was left out.
+
     Counts as in a variant are a note that names it. Fewer identities than in every variant,
     less than 99.5 % of the images of the smallest, or no such group at all are fatal: what a
     download that was cut off looks like. Other counts are a warning.
@@ -102,12 +106,14 @@ def _judge(known: Known, group: str, count: Count | None) -> tuple[Severity, str
     published = "; ".join(f"{variant}: {one}" for variant, one in of_variant.items())
     if count is None:
         return "fatal", f"The group of {known.name} is missing ({published})."
+    if count.identities is None:
+        of_variant = {variant: one._replace(identities=None) for variant, one in of_variant.items()}
     alike = [variant for variant, one in of_variant.items() if one == count]
     if alike:
         return "note", f"{known.name}: {count}, exactly as in {' and '.join(alike)}."
-    identities = min(one.identities for one in of_variant.values())
     images = min(one.images for one in of_variant.values())
+    identities = min(one.identities or 0 for one in of_variant.values())
     sentence = f"{known.name}: {count}, where the published counts are {published}"
-    if count.identities < identities or count.images < WHOLE * images:
+    if (count.identities or 0) < identities or count.images < WHOLE * images:
         return "fatal", f"{sentence}; was a download cut off?"
     return "warning", f"{sentence}."

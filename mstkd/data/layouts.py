@@ -93,9 +93,8 @@ def read_verification(root: Path, group: str) -> VerificationList:
     for pair in pairs:
         for identity, number in (pair.first, pair.second):
             if identity not in known:
-                known[identity] = (
-                    _numbered(folder / identity, identity) if identity in identities else {}
-                )
+                names = _image_names(folder / identity) if identity in identities else []
+                known[identity] = names_by_number(names, identity)
             name = _one_file(
                 known[identity].get(number, []), folder / identity, number, f"{file}:{pair.line}"
             )
@@ -165,6 +164,30 @@ def parse_pairs(data: bytes, where: Path) -> list[Pair]:
     return pairs
 
 
+def names_by_number(names: Iterable[str], identity: str) -> dict[int, list[str]]:
+    """RFW's file names by the number after `<identity>_`, of four digits or five."""
+    pattern = re.compile(re.escape(identity) + r"_([0-9]{4,5})\.[A-Za-z]+")
+    files: dict[int, list[str]] = {}
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match:
+            files.setdefault(int(match[1]), []).append(name)
+    return files
+
+
+def leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads nowhere is none."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a name from the disk is text; Python puts lone surrogates where it is not."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def _parse_pair(fields: list[str], line: int, where: str) -> Pair:
     if len(fields) not in (3, 4):
         raise InputError(
@@ -198,17 +221,6 @@ def _is_number(text: str) -> bool:
     return re.fullmatch("[0-9]{1,9}", text) is not None
 
 
-def _numbered(folder: Path, identity: str) -> dict[int, list[str]]:
-    """File names by the number after `<identity>_`, of four digits or five."""
-    pattern = re.compile(re.escape(identity) + r"_([0-9]{4,5})\.[A-Za-z]+")
-    files: dict[int, list[str]] = {}
-    for name in _image_names(folder):
-        match = pattern.fullmatch(name)
-        if match:
-            files.setdefault(int(match[1]), []).append(name)
-    return files
-
-
 def _one_file(names: list[str], folder: Path, number: int, where: str) -> str:
     if len(names) == 1:
         return names[0]
@@ -234,7 +246,7 @@ def _list(folders: list[str]) -> str:
 
 def _folders(parent: Path, layout: str = "a readable folder") -> list[str]:
     """Names of the folders in `parent`, sorted."""
-    return _checked(parent, (e.name for e in _scan(parent, layout) if e.is_dir()))
+    return _checked(parent, (e.name for e in _scan(parent, layout) if leads_to_folder(e)))
 
 
 def _image_names(folder: Path) -> list[str]:
@@ -263,6 +275,6 @@ def _scan(folder: Path, expected: str) -> list[os.DirEntry[str]]:
 def _checked(folder: Path, names: Iterable[str]) -> list[str]:
     ordered = sorted(names)
     for name in ordered:
-        if not name.isascii() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        if not is_utf8(name):
             raise InputError(folder, found=f"the name {name!r}", expected="names in UTF-8")
     return ordered

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mstkd.data.layouts import ENDINGS
+from mstkd.data.layouts import ENDINGS, is_utf8, leads_to_folder
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
@@ -239,16 +239,3 @@ def walk_images(root: Path, on_fault: Fault = raise_fault) -> Iterator[tuple[str
             elif entry.name.lower().endswith(ENDINGS):
                 images.append(entry.name)
         yield folder, images[::-1]
-
-
-def leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; a link that leads nowhere is none."""
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def is_utf8(name: str) -> bool:
-    """Whether a name from the disk is text; Python puts lone surrogates where it is not."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)

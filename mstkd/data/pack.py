@@ -158,6 +158,11 @@ def _sha256(content: Content, digests: NDArray[np.uint8]) -> str:
     return digest.hexdigest()
 
 
+def bad_file(pack: Path) -> Path:
+    """The list of bad images beside a pack: a line for each, its path, a tab, the reason."""
+    return pack.with_name(f"{pack.name}.bad.txt")
+
+
 # ---------------------------------------------------------------- reading
 
 

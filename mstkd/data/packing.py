@@ -5,6 +5,7 @@ A killed run is taken up where it stopped. Bad images are listed in `<output>.ba
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from mstkd.atomic import replacing, write_text
 from mstkd.config import ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.heldout import held_out_pairs
 from mstkd.data.listing import read_unlabelled
-from mstkd.data.pack import Content, Found, Kind, create_pack, seal_pack
+from mstkd.data.pack import Content, Found, Kind, bad_file, create_pack, seal_pack
 from mstkd.data.partial import Bad, PartialPack
 from mstkd.data.readers import (
     held_out_identities,
@@ -30,6 +31,9 @@ from mstkd.errors import InputError
 
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
+# Bytes beside the pixels, not too few: what HDF5 takes for itself and for a text beside its
+# letters; and an image's identity, digest and offset, and its part of the journal.
+HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 80
 
 Pairs = tuple[NDArray[np.int32], NDArray[np.bool_]]  # (P, 2) rows of images, (P,)
 
@@ -121,7 +125,7 @@ class _Packing:
     ) -> None:
         self._kind, self._settings, self._group, self._output = kind, settings, group, output
         self._found = Found(len(found), len({image.identity for image in found}))
-        self._bad_file = output.with_name(f"{output.name}.bad.txt")
+        self._bad_file = bad_file(output)
 
     def pack(
         self, images: Sequence[FaceImage], pairs: Pairs | None = None, *, workers: int
@@ -135,7 +139,11 @@ class _Packing:
             image_size=settings.image_size,
             storage=settings.storage,
             alignment=settings.alignment,
-            settings={"kind": self._kind}
+            settings={
+                "kind": self._kind,
+                "found": self._found,
+                "pairs": None if pairs is None else [array.tolist() for array in pairs],
+            }
             | settings.model_dump(mode="json", exclude={"on_bad_image"}),
         )
         content = self._content(images, pairs)
@@ -143,6 +151,11 @@ class _Packing:
         if taken:
             self._say(f"{taken:,} of {len(images):,} images taken over from an earlier run")
         else:
+            partial.remove()
+        if settings.storage == "pixels":
+            left = (len(images) - taken) * settings.image_size**2 * 3
+            self._check_room(left + _sealing_bytes(content) + (0 if taken else _bytes(content)))
+        if not taken:
             partial.begin(lambda path: create_pack(path, content))
         self._tell_cropped(images)
         bad = partial.decode(f"pack {self._kind} {self._group}", workers)
@@ -152,6 +165,7 @@ class _Packing:
         if bad or settings.storage == "encoded":
             self._copy(partial, images, pairs, bad)
         else:
+            self._check_room(_sealing_bytes(content))
             seal_pack(partial.path, content, partial.digests())
             with replacing(self._output) as (part,):
                 partial.path.rename(part)
@@ -169,13 +183,27 @@ class _Packing:
         if bad and pairs is not None:
             pairs = _among(pairs, good, len(images))
         content = self._content([images[row] for row in good], pairs)
-        encoded = self._settings.storage == "encoded"
+        encoded = partial.sizes()[good] if self._settings.storage == "encoded" else None
+        pixels = len(good) * self._settings.image_size**2 * 3
+        kept = pixels if encoded is None else int(encoded.sum())
+        self._check_room(kept + _bytes(content) + _sealing_bytes(content))
         with replacing(self._output) as (part,):
-            offset = create_pack(part, content, partial.sizes()[good] if encoded else None)
+            offset = create_pack(part, content, encoded)
             partial.copy(good, part, offset)
             seal_pack(part, content, partial.digests()[good])
         if bad:
             self._say(f"{_count(bad)} of {len(images):,} left out, see {self._bad_file}")
+
+    def _check_room(self, needed: int) -> None:
+        """Refuse to begin what does not fit the disk, before hours are spent on it.
+
+        And before HDF5 fills the disk: it then raises riddles, and crashes at the end.
+        """
+        folder = self._output.parent
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            found = f"{free:,} bytes free on the disk"
+            raise InputError(folder, found=found, expected=f"{needed:,}, to pack {self._group}")
 
     def _content(self, images: Sequence[FaceImage], pairs: Pairs | None) -> Content:
         names, identity = _numbered(images)
@@ -248,6 +276,18 @@ def _numbered(images: Sequence[FaceImage]) -> tuple[list[str], NDArray[np.int32]
     names = sorted({image.identity for image in images})
     number_of = {name: number for number, name in enumerate(names)}
     return names, np.array([number_of[image.identity] for image in images], np.int32)
+
+
+def _bytes(content: Content) -> int:
+    """What a pack takes on the disk beside the images, at most, before it is sealed."""
+    texts = [*content.paths, *content.identity_names]
+    letters = sum(len(text.encode()) for text in texts)
+    pairs = 0 if content.pairs is None else 9 * len(content.pairs)
+    return HDF5_BYTES + letters + TEXT_BYTES * len(texts) + pairs
+
+
+def _sealing_bytes(content: Content) -> int:
+    return HDF5_BYTES + IMAGE_BYTES * len(content.paths)
 
 
 def _among(pairs: Pairs, good: NDArray[np.int64], count: int) -> Pairs:

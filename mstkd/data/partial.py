@@ -7,6 +7,7 @@ file of encoded images for each chunk. Shapes: N images, H side.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -123,12 +124,15 @@ class PartialPack:
         self.remove()
         self._done = {}
         if self._storage == "pixels":
+            self.path.touch()  # where it may not be written, this says so better than HDF5
             self._offset = create(self.path)
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
         else:
             self.path.mkdir()
-        write_text(self._journal, json.dumps({"key": self._key, "offset": self._offset}) + "\n")
+        with _naming(self._journal):
+            head = {"key": self._key, "offset": self._offset}
+            write_text(self._journal, json.dumps(head) + "\n")
 
     def decode(self, label: str, workers: int) -> list[Bad]:
         """Decode the chunks that are not there yet; all bad images by row."""
@@ -141,9 +145,10 @@ class PartialPack:
             progress(label, total, "images", finished) as advance,
         ):
             for done in _run(map(self._chunk, todo), min(workers, len(todo))):
-                journal.write(json.dumps(done) + "\n")
-                journal.flush()
-                os.fsync(journal.fileno())
+                with _naming(self._journal):
+                    journal.write(json.dumps(done) + "\n")
+                    journal.flush()
+                    os.fsync(journal.fileno())
                 self._done[done.number] = done
                 advance(len(self._rows(done.number)))
         return [
@@ -165,7 +170,7 @@ class PartialPack:
 
     def copy(self, rows: NDArray[np.int64], target: Path, offset: int) -> None:
         """Copy what is kept of some images to `target`, end to end, from byte `offset` on."""
-        with target.open("r+b") as file:
+        with _naming(target), target.open("r+b") as file:
             file.seek(offset)
             if self._storage == "pixels":
                 shape = (len(self._images), self._bytes)
@@ -256,6 +261,17 @@ def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[_Done]:
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let a fault of the disk name the file, which the system does not of an open one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def _end_with_parent() -> None:
     """Let a worker end when its parent was killed; it would wait for work for ever."""
     parent = multiprocessing.parent_process()
@@ -284,7 +300,10 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
             if chunk.storage == "encoded":
                 kept.append(b"")
     # Written, not mapped: on a full disk this raises, where a map would end in a bus error.
-    with chunk.target.open("r+b" if chunk.storage == "pixels" else "wb") as target:
+    with (
+        _naming(chunk.target),
+        chunk.target.open("r+b" if chunk.storage == "pixels" else "wb") as target,
+    ):
         target.seek(chunk.offset)
         target.write(pixels.data if chunk.storage == "pixels" else b"".join(kept))
         target.flush()

@@ -21,7 +21,7 @@ from mstkd.data.layouts import (
     verification_identities,
 )
 from mstkd.data.listing import read_listing
-from mstkd.data.recordio import read_record_training
+from mstkd.data.record_groups import read_record_training
 from mstkd.data.sources import FaceImage, Points
 from mstkd.errors import InputError
 

@@ -19,14 +19,18 @@ TITLE = "What the data are, and what is wrong with them"
 COLUMNS = (
     "Training images",
     "identities",
-    "left out",
+    "bad",
     "Verification images",
     "identities",
     "genuine pairs",
     "impostor pairs",
 )
 NOTHING = "–"
+KEY = "“5 of 7”: 5 are packed of 7 that the data held."
 MARKDOWN_SIGNS = frozenset("\\`*_|<>[]~&#")
+
+
+Amount = tuple[int, int]  # packed and found; twice the same where nothing can be left out
 
 
 class Row(NamedTuple):
@@ -69,21 +73,34 @@ def count_rows(packs: Sequence[PackCounts]) -> list[Row]:
         [*train.get(group, [None] * 3), *verification.get(group, [None] * 4)] for group in groups
     ]
     rows = [Row(group, _cells(line)) for group, line in zip(groups, lines, strict=True)]
-    sums = [
-        sum(number for number in column if number is not None)
-        for column in zip(*lines, strict=True)
-    ]
+    sums = [_sum(column) for column in zip(*lines, strict=True)]
     return [*rows, Row("All", _cells(sums))] if len(rows) > 1 else rows
 
 
-def _numbers(pack: PackCounts) -> list[int | None]:
+def _numbers(pack: PackCounts) -> list[Amount | None]:
+    held = [(pack.images, pack.images_found), (pack.identities, pack.identities_found)]
     if pack.kind == "train":
-        return [pack.images, pack.identities, pack.left_out]
-    return [pack.images, pack.identities, pack.genuine, pack.impostor]
+        return [*held, (pack.left_out, pack.left_out)]
+    pairs = (pack.genuine, pack.impostor)
+    return [*held, *(None if number is None else (number, number) for number in pairs)]
 
 
-def _cells(numbers: Sequence[int | None]) -> tuple[str, ...]:
-    return tuple(NOTHING if number is None else f"{number:,}" for number in numbers)
+def _sum(amounts: Sequence[Amount | None]) -> Amount:
+    known = [amount for amount in amounts if amount is not None]
+    return sum(packed for packed, _ in known), sum(found for _, found in known)
+
+
+def _cells(amounts: Sequence[Amount | None]) -> tuple[str, ...]:
+    return tuple(NOTHING if amount is None else _amount(*amount) for amount in amounts)
+
+
+def _amount(packed: int, found: int) -> str:
+    return f"{packed:,}" if packed == found else f"{packed:,} of {found:,}"
+
+
+def _is_less(rows: Sequence[Row]) -> bool:
+    """Whether anything was left out of a pack, so that the table needs its key."""
+    return any(" of " in cell for row in rows for cell in row.cells)
 
 
 def _summary(found: Sequence[FindingRecord]) -> str:
@@ -113,6 +130,7 @@ def _html(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
     page = environment.from_string(template.read_text(encoding="utf-8")).render(
         title=TITLE,
         columns=COLUMNS,
+        key=KEY if _is_less(rows) else "",
         rows=rows,
         findings=found,
         summary=_summary(found),
@@ -127,7 +145,8 @@ def _markdown(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
         (one.severity, one.check, one.group or "", one.message, _in_brief(one)) for one in found
     ]
     table = _pipe_table(("Severity", "Check", "Group", "Finding", "Examples"), "---", lines)
-    return f"# {TITLE}\n\n{_summary(found)}.\n\n## Counts\n\n{counts}\n## Findings\n\n{table}"
+    key = f"\n{KEY}\n" if _is_less(rows) else ""
+    return f"# {TITLE}\n\n{_summary(found)}.\n\n## Counts\n\n{counts}{key}\n## Findings\n\n{table}"
 
 
 def _in_brief(one: FindingRecord) -> str:

@@ -147,4 +147,5 @@ def chosen_by(settings: SelectionSettings, selection: Sequence[Path], score: flo
     if settings.rule == "last":
         return "the last epoch"
     groups = ", ".join(open_pack(path).group for path in selection)
-    return f"best accuracy on the verification pairs of {groups}: {score:.2f} %"
+    pairs = "held-out pairs" if settings.rule == "heldout" else "verification pairs"
+    return f"best accuracy on the {pairs} of {groups}: {score:.2f} %"

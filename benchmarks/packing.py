@@ -1,0 +1,248 @@
+"""Packing JPEG files on all cores against Pillow that decodes the same images and does no more.
+
+OMP_NUM_THREADS=1 python benchmarks/packing.py [--images 6000] [--size 112] [--folder /tmp]
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import io
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+from _machine import describe
+from PIL import Image, ImageFilter
+
+from mstkd.atomic import write_json
+from mstkd.data.pack import open_pack
+from mstkd.data.partial import CHUNK
+
+RESULT = Path(__file__).parent / "results" / "packing.json"
+REPEATS = 3
+DISTINCT = 500  # images drawn; the files are copies of them
+IDENTITIES = 40
+STORAGES = ("pixels", "encoded")
+TARGET = 0.8
+SECONDS_BETWEEN_SAMPLES = 0.02
+
+# In a process of its own, whose memory is nobody else's. Imports are over when the clock starts,
+# the workers' are not.
+CHILD = """
+import json, sys, time
+from pathlib import Path
+from mstkd.config import PackSettings
+from mstkd.data.packing import pack_train
+
+root, output, size, storage, workers = sys.argv[1:]
+settings = PackSettings(
+    root=root, group="A", image_size=size, on_bad_image="error", storage=storage
+)
+if __name__ == "__main__":
+    begin = time.perf_counter()
+    pack_train(settings, output=Path(output), workers=int(workers))
+    print(time.perf_counter() - begin)
+"""
+
+
+class Packing(NamedTuple):
+    seconds: float
+    peak_bytes: int  # of all processes, pages that they share counted for each
+
+
+def draw_jpegs(size: int) -> list[bytes]:
+    """Blurred noise at quality 95, as large as JPEG files of photographs."""
+    random = np.random.default_rng(0)
+    jpegs = []
+    for _ in range(DISTINCT):
+        noise = Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8))
+        levels = np.asarray(noise.filter(ImageFilter.GaussianBlur(2)), np.float32)
+        levels = (levels - levels.min()) / np.ptp(levels) * 255
+        file = io.BytesIO()
+        Image.fromarray(levels.astype(np.uint8)).save(file, "JPEG", quality=95)
+        jpegs.append(file.getvalue())
+    return jpegs
+
+
+def write_faces(root: Path, jpegs: list[bytes], count: int) -> list[Path]:
+    """A training folder; its files in the order in which they are packed."""
+    paths = [root / "A" / f"m.{n % IDENTITIES:02}" / f"{n:06}.jpg" for n in range(count)]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpegs[number % DISTINCT])
+    return sorted(paths)
+
+
+# ---------------------------------------------------------------- Pillow alone
+
+_in_memory: dict[Path, bytes] = {}
+
+
+def load(paths: list[Path]) -> None:
+    _in_memory.update((path, path.read_bytes()) for path in paths)
+
+
+def decode_memory(paths: list[Path]) -> int:
+    """Decode images whose bytes the process has already."""
+    for path in paths:
+        with Image.open(io.BytesIO(_in_memory[path])) as image:
+            np.asarray(image.convert("RGB"))
+    return len(paths)
+
+
+def decode_files(paths: list[Path]) -> int:
+    """Decode images from the page cache."""
+    for path in paths:
+        with Image.open(path) as image:
+            np.asarray(image.convert("RGB"))
+    return len(paths)
+
+
+def decode_all(pool: concurrent.futures.Executor, decode: Any, paths: list[Path]) -> float:
+    """Seconds for all images, in chunks of the packing's size."""
+    chunks = [paths[begin : begin + CHUNK] for begin in range(0, len(paths), CHUNK)]
+    begin = time.perf_counter()
+    if sum(pool.map(decode, chunks)) != len(paths):
+        raise SystemExit("images are missing")
+    return time.perf_counter() - begin
+
+
+# ---------------------------------------------------------------- packing
+
+
+def pack(root: Path, output: Path, *, size: int, storage: str, workers: int) -> Packing:
+    """Pack a folder in a new process."""
+    command = [sys.executable, str(root.parent / "child.py"), str(root), str(output)]
+    Path(command[1]).write_text(CHILD, encoding="utf-8")
+    with subprocess.Popen(
+        [*command, str(size), storage, str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        peak = 0
+
+        def watch() -> None:
+            nonlocal peak
+            while process.poll() is None:
+                peak = max(peak, tree_bytes(process.pid))
+                time.sleep(SECONDS_BETWEEN_SAMPLES)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        told, _ = process.communicate()
+        watcher.join()
+    if process.returncode:
+        raise SystemExit(f"packing {root} failed")
+    return Packing(float(told), peak)
+
+
+def tree_bytes(pid: int) -> int:
+    """Resident memory of a process and all below it."""
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            total += process.memory_info().rss
+    except psutil.NoSuchProcess:  # one has just ended: the next sample counts
+        return 0
+    return total
+
+
+# ---------------------------------------------------------------- both
+
+
+def measure(folder: Path, count: int, size: int, workers: int) -> dict[str, Any]:
+    """Best seconds of each kind, and peaks of memory; all in turns."""
+    jpegs = draw_jpegs(size)
+    paths = write_faces(folder / "once", jpegs, count)
+    write_faces(folder / "twice", jpegs, 2 * count)
+    decoded: dict[str, list[float]] = {"memory": [], "files": []}
+    packed: dict[tuple[str, str], list[Packing]] = {}
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, context, initializer=load, initargs=(paths,)
+    ) as pool:
+        decode_all(pool, decode_memory, paths)  # processes started, code and files read
+        for _ in range(REPEATS):  # in turns, so that other programs disturb all alike
+            decoded["memory"].append(decode_all(pool, decode_memory, paths))
+            decoded["files"].append(decode_all(pool, decode_files, paths))
+            for storage in STORAGES:
+                for part in ("once", "twice"):
+                    output = folder / f"{storage}.{part}.h5"
+                    run = pack(folder / part, output, size=size, storage=storage, workers=workers)
+                    packed.setdefault((storage, part), []).append(run)
+    for part, images in (("once", count), ("twice", 2 * count)):
+        pixels, encoded = (open_pack(folder / f"{storage}.{part}.h5") for storage in STORAGES)
+        if len(pixels.images) != images or pixels.sha256 != encoded.sha256:
+            raise SystemExit("the packs differ")
+    return {
+        "jpeg_bytes": sum(map(len, jpegs)) / DISTINCT,
+        "decoded": {name: min(seconds) for name, seconds in decoded.items()},
+        "packed": {key: min(run.seconds for run in runs) for key, runs in packed.items()},
+        "peak": {key: max(run.peak_bytes for run in runs) for key, runs in packed.items()},
+    }
+
+
+def summary(measured: dict[str, Any], storage: str, count: int) -> dict[str, Any]:
+    """Rates of one storage, and its memory."""
+    once, twice = (measured["packed"][storage, part] for part in ("once", "twice"))
+    rates = {
+        "whole_run": count / once,
+        "whole_run_of_twice_as_many": 2 * count / twice,
+        "without_start": count / (twice - once),
+    }
+    alone = count / measured["decoded"]["memory"]
+    return {
+        "images_a_second": {name: round(rate) for name, rate in rates.items()},
+        "share_of_decode_rate": {name: round(rate / alone, 3) for name, rate in rates.items()},
+        "peak_memory_mb": round(measured["peak"][storage, "once"] / 1e6),
+        "peak_memory_mb_of_twice_as_many": round(measured["peak"][storage, "twice"] / 1e6),
+        "target_met": rates["without_start"] >= TARGET * alone,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--folder", type=Path, help="where to write; removed afterwards")
+    arguments = parser.parse_args()
+    workers = os.cpu_count() or 1
+    machine = describe("numpy", "pillow", "h5py")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        measured = measure(Path(folder), arguments.images, arguments.size, workers)
+    result = {
+        "what": "images a second of pack-train from a folder of JPEG files in the page cache to "
+        "a pack synced to disk, all cores, against Pillow decoding the same images to arrays in "
+        "as many processes started before, in the same chunks, their bytes in memory already; "
+        f"best of {REPEATS} runs in turns. whole_run counts the start of the workers; "
+        "without_start is the rate of the second half of twice as many images, as in a run of a "
+        "million. Memory is that of all processes together",
+        "images": arguments.images,
+        "image_size": arguments.size,
+        "mean_jpeg_bytes": round(measured["jpeg_bytes"]),
+        "processes": workers,
+        "decode_images_a_second": {
+            name: round(arguments.images / seconds) for name, seconds in measured["decoded"].items()
+        },
+        **{storage: summary(measured, storage, arguments.images) for storage in STORAGES},
+        "target_share_of_decode_rate": TARGET,
+        **machine,
+    }
+    write_json(RESULT, result)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

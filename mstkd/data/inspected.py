@@ -1,0 +1,208 @@
+"""What an inspection tells of a group, whatever its kind: counts, headers of a sample, problems."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import struct
+import warnings
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mstkd.data.decode import FORMATS
+from mstkd.data.layouts import ENDINGS, is_utf8, leads_to_folder
+from mstkd.data.sources import Source
+from mstkd.errors import InputError
+
+SAMPLED = 64  # images of a group whose headers are read
+EXAMPLES = 5  # problems of one sort that are told in full
+NAMED = 20  # identities named in one problem: RFW has 13 in two groups
+
+Item = TypeVar("Item")
+Sample = Sequence[tuple[str, Source]]  # what to call an image, and where it lies
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the headers of a sample of images say, most frequent first."""
+
+    sampled: int
+    sizes: Mapping[str, int]  # "<width>x<height>" in pixels to a number of images
+    modes: Mapping[str, int]  # Pillow's names, "RGB", "L", ...
+
+
+@dataclass(frozen=True)
+class GroupFound:
+    """A group; None where its kind of data does not tell."""
+
+    name: str
+    images: int
+    identities: int | None
+    images_an_identity: tuple[int, float, int] | None  # smallest, median, largest number
+    single: int | None  # identities with one image
+    genuine: int | None
+    impostor: int | None
+    folds: int | None  # where the pairs lie in blocks of as many genuine, then impostor pairs
+    headers: Headers
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found at `path`; every problem is one line that names a file or a line."""
+
+    path: Path
+    kind: str
+    groups: tuple[GroupFound, ...]
+    problems: list[str]
+
+
+class Problems:
+    """Problems as they are found: the first few of each sort, and how many there were."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+        self._first: defaultdict[str, list[str]] = defaultdict(list)
+
+    def add(self, sort: str, line: str) -> None:
+        self._count[sort] += 1
+        if len(self._first[sort]) < EXAMPLES:
+            self._first[sort].append(printable(line))
+
+    def fault(self, fault: InputError) -> None:
+        self.add("faults", str(fault))
+
+    def take(self, others: Problems) -> None:
+        self._count.update(others._count)
+        for sort, first in others._first.items():
+            self._first[sort] = (self._first[sort] + first)[:EXAMPLES]
+
+    def lines(self) -> list[str]:
+        lines = []
+        for sort, first in self._first.items():
+            lines += first
+            if self._count[sort] > len(first):
+                lines.append(f"... and {self._count[sort] - len(first):,} more {sort}")
+        return lines
+
+
+def entries_of(folder: Path, problems: Problems) -> tuple[list[str], list[str]]:
+    """Names of the folders, sorted, and of the images in `folder`, hidden ones passed over.
+
+    The kind of an entry comes with its name: no file is looked at by itself.
+    """
+    folders: list[str] = []
+    images: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if not is_utf8(name):
+                    problems.add("names", f"{folder}: the name {name!r} is not UTF-8")
+                elif name.lower().endswith(ENDINGS) and not entry.is_dir(follow_symlinks=False):
+                    images.append(name)
+                elif leads_to_folder(entry):
+                    folders.append(name)
+    except OSError as error:
+        problems.add("unreadable folders", f"{folder}: {error.strerror}")
+    return sorted(folders), images
+
+
+def spread(items: Sequence[Item]) -> list[Item]:
+    """At most `SAMPLED` items, evenly spread."""
+    taken = min(SAMPLED, len(items))
+    return [items[place * len(items) // taken] for place in range(taken)]
+
+
+def describe(
+    name: str,
+    counts: Sequence[int] | None,
+    sample: Sample,
+    problems: Problems,
+    *,
+    images: int = 0,
+    same: NDArray[np.bool_] | None = None,
+) -> GroupFound:
+    """`counts` are the images of each identity; without it, `images` is their number."""
+    return GroupFound(
+        name=name,
+        images=images if counts is None else sum(counts),
+        identities=None if counts is None else len(counts),
+        images_an_identity=(
+            (min(counts), float(statistics.median(counts)), max(counts)) if counts else None
+        ),
+        single=None if counts is None else counts.count(1),
+        genuine=None if same is None else int(same.sum()),
+        impostor=None if same is None else int((~same).sum()),
+        folds=None if same is None else _folds(same),
+        headers=_headers(sample, problems),
+    )
+
+
+def _folds(same: NDArray[np.bool_]) -> int | None:
+    edges = np.flatnonzero(same[1:] != same[:-1]) + 1
+    runs = np.diff([0, *edges, len(same)])
+    if same.any() and same[0] and len(runs) % 2 == 0 and runs[0] > 1 and (runs == runs[0]).all():
+        return len(runs) // 2
+    return None
+
+
+def _headers(sample: Sample, problems: Problems) -> Headers:
+    sizes: Counter[str] = Counter()
+    modes: Counter[str] = Counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
+        for name, source in sample:
+            try:
+                # From a file Pillow reads as much as it needs for the header.
+                file = source if isinstance(source, Path) else BytesIO(source.read_bytes())
+                with Image.open(file, formats=FORMATS) as image:
+                    sizes[f"{image.width}x{image.height}"] += 1
+                    modes[image.mode] += 1
+                continue
+            except UnidentifiedImageError:
+                reason = "no JPEG, PNG or WebP image"
+            except Image.DecompressionBombError as error:
+                reason = str(error)
+            except OSError as error:
+                reason = error.strerror or str(error)
+            except (SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
+                reason = f"damaged: {error}"
+            where = source if isinstance(source, Path) else name
+            problems.add("unreadable headers", f"{where}: its header cannot be read: {reason}")
+    return Headers(len(sample), dict(sizes.most_common()), dict(modes.most_common()))
+
+
+def name_shared(where: Path, groups: Mapping[str, Iterable[str]], problems: Problems) -> None:
+    """Add the identities that stand under several of `groups` as one problem."""
+    homes: defaultdict[str, list[str]] = defaultdict(list)
+    for group, identities in groups.items():
+        for identity in identities:
+            homes[identity].append(group)
+    shared = [f"{name} ({', '.join(own)})" for name, own in homes.items() if len(own) > 1]
+    if shared:
+        text = f"{where}: {len(shared):,} identities in more than one group: {some(sorted(shared))}"
+        problems.add("identities in two groups", text)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def printable(text: str) -> str:
+    """Names come from the disk and from downloads: none may move a terminal's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
