@@ -441,6 +441,8 @@ def test_pairs_that_repeat_are_found_in_either_order(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- known counts
 
+FOUR = {"p": [1, 2, 3], "a": [4, 5, 6], "b": [7, 8, 9], "c": [10, 11, 12]}
+
 
 def test_counts_are_those_of_the_packs_where_a_data_set_is_expected(tmp_path: Path) -> None:
     trained = opened(train(tmp_path, "Asian", CLEAN))
@@ -456,26 +458,35 @@ def test_counts_are_those_of_the_packs_where_a_data_set_is_expected(tmp_path: Pa
 
 @pytest.mark.parametrize(
     "left_out",
-    [{"exclude": "verification"}, {"heldout": {"share": 0.5, "folds": 2}}, {}],
-    ids=["excluded identities", "held-out identities", "bad images"],
+    [{"exclude": "verification"}, {"heldout": {"share": 0.5, "folds": 2}}],
+    ids=["excluded identities", "held-out identities"],
 )
 def test_what_is_left_out_on_purpose_is_no_cut_off_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left_out: dict[str, object]
 ) -> None:
-    faces = {"p": [1, 2, 3], "a": [4, 5, 6], "b": [7, 8, 9], "c": [10, 11, 12]}
-    published = Known("Small", {"all": {"A": Count(13, 4)}})
+    published = Known("Small", {"all": {"A": Count(12, 4)}})
     monkeypatch.setattr(known, "KNOWN", {"bupt-rfw": {"train": published}})
     tested = [verification(tmp_path, "A")]  # it has p too
-    train(tmp_path, "A", faces, bad=["a/x.png"])
+    train(tmp_path, "A", FOUR)
     if "exclude" in left_out:
         left_out = {"exclude": tmp_path / "verification"}
     given = settings_of(tmp_path / "train", "A").model_dump() | left_out
     output = tmp_path / "some.h5"
     pack_train(PackSettings.model_validate(given), output=output)
-    assert len(open_pack(output).images) < 13
+    assert len(open_pack(output).images) < 12
     findings = checks.known_counts("bupt-rfw", opened(output), opened(*tested))
     assert [one.severity for one in findings] == ["note"]
-    assert "13 images of 4 identities, exactly" in findings[0].message
+    assert "12 images of 4 identities, exactly" in findings[0].message
+
+
+def test_bad_images_are_missing_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken download has its files, but they are bad."""
+    published = Known("Small", {"all": {"A": Count(13, 4)}})
+    monkeypatch.setattr(known, "KNOWN", {"bupt-rfw": {"train": published}})
+    trained = opened(train(tmp_path, "A", FOUR, bad=["a/x.png"]))
+    findings = checks.known_counts("bupt-rfw", trained, opened(verification(tmp_path, "A")))
+    assert [one.severity for one in findings] == ["fatal"]
+    assert "12 images of 4 identities" in findings[0].message
 
 
 def test_of_bin_files_images_alone_are_compared(

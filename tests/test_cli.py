@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from networks import teacher_settings
+from PIL import Image
 
 MSTKD = Path(sys.executable).with_name("mstkd")
 
@@ -95,3 +96,29 @@ def test_a_teacher_set_that_is_none(tmp_path, packs):
     told = mstkd(*arguments, "--output", tmp_path / "model.safetensors")
     assert told.returncode == 2
     assert "--set: found 'specialised'; expected specialized or baseline or single" in told.stderr
+
+
+def test_inspect_says_what_lies_there_and_exits_by_the_problems(tmp_path):
+    for group in ("north", "south"):
+        for identity in ("p1", "p2"):
+            folder = tmp_path / "faces" / group / identity
+            folder.mkdir(parents=True)
+            for number in range(2):
+                Image.new("RGB", (16, 16), (9 * number, 0, 0)).save(folder / f"{number}.png")
+    told = mstkd("inspect", tmp_path / "faces")
+    assert told.returncode == 0, told.stderr
+    assert "training folder" in told.stdout
+    assert "north" in told.stdout
+    (tmp_path / "faces/south/south p2/1.png").write_bytes(b"")
+    told = mstkd("inspect", tmp_path / "faces")
+    assert told.returncode == 1
+    assert "south/south p2/1.png" in told.stdout
+    told = mstkd("inspect", tmp_path / "none")
+    assert told.returncode == 2
+    assert told.stderr.count("\n") == 1
+
+
+def test_detect_landmarks_says_which_plug_ins_there_are(tmp_path):
+    told = mstkd("detect-landmarks", tmp_path, "--detector", "x", "--output", tmp_path / "x.csv")
+    assert told.returncode == 2
+    assert "detector 'x': found no such plug-in" in told.stderr

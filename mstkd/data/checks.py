@@ -161,7 +161,9 @@ def known_counts(expected: Literal["bupt-rfw"] | None, train: Packs, test: Packs
 
 
 def _found(pack: Pack) -> Count:
-    return Count(pack.found.images, pack.found.identities if _has_names(pack) else None)
+    """What was there and whole: a broken download has its files, but they are bad."""
+    images = pack.found.images - len(_left_out(pack))
+    return Count(images, pack.found.identities if _has_names(pack) else None)
 
 
 def left_out_images(packs: Packs) -> list[Finding]:
