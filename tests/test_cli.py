@@ -101,7 +101,7 @@ def test_a_teacher_set_that_is_none(tmp_path, packs):
 def test_inspect_says_what_lies_there_and_exits_by_the_problems(tmp_path):
     for group in ("north", "south"):
         for identity in ("p1", "p2"):
-            folder = tmp_path / "faces" / group / identity
+            folder = tmp_path / "faces" / group / f"{group} {identity}"
             folder.mkdir(parents=True)
             for number in range(2):
                 Image.new("RGB", (16, 16), (9 * number, 0, 0)).save(folder / f"{number}.png")

@@ -109,7 +109,7 @@ def test_no_face_at_all_leaves_the_old_csv(tmp_path: Path) -> None:
 
 
 def test_an_unknown_detector_is_told_before_any_image_is_read(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found no such plug-in; .* installed: ours"):
+    with pytest.raises(InputError, match=r"found no such plug-in; .* installed: ours"):
         detect_landmarks(tmp_path / "gone", detector="theirs", output=tmp_path / "landmarks.csv")
 
 
