@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from mstkd import __version__
 from mstkd.errors import InputError
+from mstkd.training.interruption import Interrupted
 
 TEACHER_SETS = ("specialized", "baseline", "single")
 
@@ -45,7 +46,10 @@ def _is_list(param: Any) -> bool:
 
 
 class Steps(TyperGroup):
-    """Tells a user's fault in one line, on the terminal and in the log, and exits with 2."""
+    """Tells a user's fault in one line, on the terminal and in the log, and exits with 2.
+
+    A run that a signal ended says so too, and exits as a shell would: 143 for SIGTERM.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         with _logging_to(ctx.params.get("log")) as tell:
@@ -53,6 +57,9 @@ class Steps(TyperGroup):
                 return super().invoke(ctx)
             except InputError as error:
                 message = str(error)
+            except Interrupted as interrupted:
+                tell(f"mstkd: {interrupted}")
+                raise SystemExit(interrupted.exit_code) from None
             except OSError as error:
                 message = str(error)
                 if error.filename is None and error.errno is None:

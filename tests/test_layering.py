@@ -29,6 +29,7 @@ RANKS = {
     "evaluation": 3,
     "training.schedule": 2,
     "training.checkpoint": 2,
+    "training.interruption": 2,
     "training.loop": 3,
     "training.teacher": 4,
     "training.adaptor": 4,

@@ -89,3 +89,12 @@ def test_faults(packs):
         batches_of(packs, split={"A": ["A9"]})
     with pytest.raises(InputError, match=r"batch_size: found 64 for 32 images"):
         batches_of(packs, batch_size=64)
+
+
+def test_the_rest_of_an_epoch_is_that_of_the_whole(packs):
+    whole = list(batches_of(packs).epoch(3))
+    rest = list(batches_of(packs).epoch(3, 2))
+    assert len(rest) == len(whole) - 2
+    for expected, batch in zip(whole[2:], rest, strict=True):
+        for name, tensor in expected.items():
+            assert torch.equal(batch[name], tensor)

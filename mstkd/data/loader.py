@@ -84,12 +84,12 @@ class FaceBatches:
                 expected="at least one full batch",
             )
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from the batch `first` on."""
         order = epoch_order(len(self._row_of), self._seed, number)
         random = np.random.default_rng(seed_from("flip", self._seed, number))
         flips = random.random(len(order)) < 0.5
-        for step in range(self.steps):
+        for step in range(first, self.steps):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
             chosen = order[part]
             images = self._gather(chosen)

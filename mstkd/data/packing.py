@@ -250,7 +250,7 @@ class _Packing:
             )
         else:
             expected = "whole images with landmarks"
-        if self._kind == "verification":
+        if self._kind == "verification" and not self._held_out:
             expected += (
                 "; on_bad_image: skip is for training images, "
                 "verification needs both images of every pair"
@@ -259,6 +259,10 @@ class _Packing:
             expected += ", or data.on_bad_image: skip to leave some out"
         found = f"{_count(bad)} of {len(images):,}\n{''.join(lines)}"
         return InputError(self._root(), found=found, expected=expected)
+
+    @property
+    def _held_out(self) -> bool:
+        return isinstance(self._settings, PackSettings) and self._settings.heldout is not None
 
     def _root(self) -> Path:
         assert isinstance(self._settings, PackSettings | PackUnlabelledSettings)

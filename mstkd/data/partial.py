@@ -52,6 +52,15 @@ class _Chunk(NamedTuple):
     alignment: AlignmentSettings | None
 
 
+class _InMemory(NamedTuple):
+    """A `Source` that has been read, so that its file is read once."""
+
+    data: bytes
+
+    def read_bytes(self) -> bytes:
+        return self.data
+
+
 class _Done(NamedTuple):
     """A line of the journal. Rows of `bad` count from the chunk's first image."""
 
@@ -291,10 +300,13 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
     bad = []
     for row, image in enumerate(chunk.images):
         try:
+            if chunk.storage == "encoded":
+                data = _bytes(image)
+                image = image._replace(source=_InMemory(data))
             pixels[row] = face_pixels(image, side, chunk.alignment)
             if chunk.storage == "encoded":
                 aligned = chunk.alignment is not None
-                kept.append(to_jpeg_or_png(_bytes(image), pixels[row], aligned=aligned))
+                kept.append(to_jpeg_or_png(data, pixels[row], aligned=aligned))
         except BadImage as error:
             bad.append((row, error.reason))
             if chunk.storage == "encoded":

@@ -76,9 +76,9 @@ def train_adaptor(
             expected="at least one full batch",
         )
 
-    def epoch_batches(epoch: int) -> Iterator[Batch]:
+    def epoch_batches(epoch: int, first: int) -> Iterator[Batch]:
         order = epoch_order(len(labels), seed, epoch)
-        for part in np.split(order[: steps * size], steps):
+        for part in np.split(order[: steps * size], steps)[first:]:
             rows = torch.from_numpy(part).to(where)
             yield {"embeddings": embeddings[rows].float(), "labels": labels[rows]}
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 
 from mstkd.atomic import replacing
 
-FORMAT = "mstkd-checkpoint 1"
+FORMAT = "mstkd-checkpoint 2"
 
 
 def fingerprint(*parts: object) -> str:
@@ -31,12 +32,19 @@ class Checkpoint:
     Args:
         output: the step's main output; the checkpoint lies beside it.
         run: the run's fingerprint.
+        minutes: how long a run may go on without saving; a kill loses no more than that.
     """
 
-    def __init__(self, output: Path, run: str) -> None:
+    def __init__(self, output: Path, run: str, *, minutes: float = 10) -> None:
         self.path = output.with_name("checkpoint.pt")
         self._previous = output.with_name("checkpoint.previous.pt")
         self._run = run
+        self._seconds = 60 * minutes
+        self._saved = time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether the last state saved is older than it may be."""
+        return time.monotonic() - self._saved >= self._seconds
 
     def save(self, state: dict[str, Any]) -> None:
         """Write tensors, numbers, strings and containers of them; keep the state before."""
@@ -44,6 +52,7 @@ class Checkpoint:
             torch.save({"format": FORMAT, "run": self._run, "state": state}, part)
             if self.path.exists():
                 self.path.replace(self._previous)
+        self._saved = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
         """The newest usable state, or None; says on stderr why a file was not used."""

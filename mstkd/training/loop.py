@@ -7,6 +7,7 @@ the parts of an epoch into a number by which the best epoch is kept.
 from __future__ import annotations
 
 import copy
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from mstkd.data.loader import Batch
 from mstkd.errors import InputError
 from mstkd.progress import progress
 from mstkd.training.checkpoint import Checkpoint
+from mstkd.training.interruption import Interrupted, asked_to_end
 from mstkd.training.schedule import learning_rate
 
 # How many steps run between two looks at whether the loss is still finite: each look waits for
@@ -44,7 +46,7 @@ def fit(
     trained: nn.Module,
     objective: Objective,
     *,
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Callable[[int, int], Iterator[Batch]],
     steps: int,
     kept: nn.Module,
     score: Callable[[int, Mapping[str, float]], float | None],
@@ -59,7 +61,8 @@ def fit(
     Args:
         trained: everything with parameters to train.
         objective: a batch to its parts, 0-d tensors; `loss` is minimised.
-        batches: an epoch's number, from 0, to its batches.
+        batches: an epoch's number and the number of batches to pass over, both from 0, to the
+            rest of the epoch's batches.
         steps: batches in an epoch.
         kept: the part of `trained` whose gradient is clipped and whose best state is returned.
         score: an epoch's number, from 0, and the means of its parts to a score, higher is
@@ -67,11 +70,13 @@ def fit(
         score_name: the score's column in the history, if it has one.
         settings: optimiser and schedule.
         generators: random streams that the objective draws from, to save with the state.
-        checkpoint: where the state is saved after each epoch and resumed from.
+        checkpoint: where the state is saved, after each epoch and every so many minutes, and
+            resumed from.
         label: names the run in progress lines and failures.
 
     Raises:
         InputError: the loss is no longer finite.
+        Interrupted: a signal asked the process to end; the state is saved.
     """
     generators = tuple(generators)
     optimiser = torch.optim.SGD(
@@ -84,22 +89,42 @@ def fit(
     clipped = [parameter for parameter in kept.parameters() if parameter.requires_grad]
     history: History = []
     best: dict[str, Any] = {"epoch": 0, "score": -float("inf"), "state": {}}
+    # What an epoch has so far: batches taken, sums of the parts, seconds.
+    taken, sums, seconds = 0, dict[str, Tensor](), 0.0
     state = checkpoint.load()
     if state is not None:
         trained.load_state_dict(state["trained"])
         optimiser.load_state_dict(state["optimiser"])
         _restore_random(state["random"], generators)
         history, best = state["history"], state["best"]
-        print(f"{label}: resumed after epoch {len(history)} from {checkpoint.path}", flush=True)
+        device = next(trained.parameters()).device
+        taken, seconds = state["taken"], state["seconds"]
+        sums = {name: total.to(device) for name, total in state["sums"].items()}
+        place = f"epoch {len(history)}" + (f" and {taken} steps" if taken else "")
+        print(f"{label}: resumed after {place} from {checkpoint.path}", flush=True)
 
-    images = steps * settings.batch_size  # in an epoch
-    with progress(label, settings.epochs * images, "images", len(history) * images) as told:
+    def save() -> None:
+        checkpoint.save(
+            {
+                "trained": trained.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "random": _random_state(generators),
+                "history": history,
+                "best": best,
+                "taken": taken,
+                "sums": sums,
+                "seconds": seconds,
+            }
+        )
+
+    done = (len(history) * steps + taken) * settings.batch_size  # images
+    total = settings.epochs * steps * settings.batch_size
+    with progress(label, total, "images", done) as told, asked_to_end() as signalled:
         for epoch in range(len(history), settings.epochs):
-            begin = time.monotonic()
+            begin = time.monotonic() - seconds
             trained.train()
-            sums: dict[str, Tensor] = {}
             bad_step: Tensor | None = None
-            for step, batch in enumerate(batches(epoch), start=epoch * steps):
+            for step, batch in enumerate(batches(epoch, taken), start=epoch * steps + taken):
                 rate = learning_rate(settings, step, steps)
                 for group in optimiser.param_groups:
                     group["lr"] = rate
@@ -112,9 +137,14 @@ def fit(
                 for name, part in parts.items():
                     sums[name] = sums.get(name, torch.zeros_like(part)) + part.detach()
                 bad_step = _first_bad(bad_step, loss.detach(), step)
-                if (step + 1) % STEPS_BETWEEN_CHECKS == 0 or step + 1 == (epoch + 1) * steps:
+                taken, seconds = step + 1 - epoch * steps, time.monotonic() - begin
+                save_now = taken < steps and (signalled() > 0 or checkpoint.is_due())
+                if save_now or taken == steps or (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                     _stop_if_not_finite(bad_step, settings, steps, checkpoint, label)
                 told(settings.batch_size)
+                if save_now:
+                    save()
+                    _end_if(signalled(), label, checkpoint)
             means = {name: float(total) / steps for name, total in sums.items()}
             value = score(epoch, means)
             row: dict[str, float | int | None] = {"epoch": epoch + 1, "learning_rate": rate}
@@ -122,19 +152,20 @@ def fit(
             if score_name is not None:
                 row[score_name] = value
             row["seconds"] = round(time.monotonic() - begin, 3)
+            taken, sums, seconds = 0, {}, 0.0
             history.append(row)
             if value is not None and value > best["score"]:
                 best = {"epoch": epoch + 1, "score": value, "state": _on_cpu(kept.state_dict())}
-            checkpoint.save(
-                {
-                    "trained": trained.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "random": _random_state(generators),
-                    "history": history,
-                    "best": best,
-                }
-            )
+            save()
+            if epoch + 1 < settings.epochs:
+                _end_if(signalled(), label, checkpoint)
     return Fit(history, best["epoch"], best["score"], best["state"])
+
+
+def _end_if(number: int, label: str, checkpoint: Checkpoint) -> None:
+    if number > 0:
+        name = signal.Signals(number).name
+        raise Interrupted(number, f"{label}: {name} received, state saved in {checkpoint.path}")
 
 
 def _first_bad(bad_step: Tensor | None, loss: Tensor, step: int) -> Tensor:
