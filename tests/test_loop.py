@@ -107,8 +107,6 @@ def test_a_run_asked_to_end_saves_its_state_and_loses_nothing(tmp_path, end_at):
     before = signal.getsignal(signal.SIGTERM)
     told = r"SIGTERM received, state saved in .*checkpoint\.pt"
     with pytest.raises(Interrupted, match=told) as e:
-        Interrupted, match=r"SIGTERM received, state saved in .*checkpoint\.pt"
-    ) as e:
         run(tmp_path, end_at=end_at, name="ended")
     assert e.value.exit_code == 128 + 15
     assert signal.getsignal(signal.SIGTERM) == before
