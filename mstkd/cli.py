@@ -116,7 +116,7 @@ TeacherSet = Annotated[str, typer.Option("--set", help="specialized, baseline, s
 Name = Annotated[str, typer.Option("--name", help="Name of the teacher or adaptor.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:1 say.")]
 
 
 def _show_version(wanted: bool) -> None:

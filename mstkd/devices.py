@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import nn
 
 from mstkd.errors import InputError
+from mstkd.leases import Gpu, Lease, assigned_by_scheduler, jobs_per_gpu, lock_directory, take
 
 Network = TypeVar("Network", bound=nn.Module)
+
+# The leases of this process. They last until it ends, so that no other job gets the GPU while
+# tensors lie there; a second `prepare` finds the first one's here and does not wait for itself.
+_LEASES: list[Lease] = []
 
 
 def place(network: Network, device: torch.device) -> Network:
@@ -20,19 +29,79 @@ def place(network: Network, device: torch.device) -> Network:
 def prepare(device: str, threads: int) -> torch.device:
     """Set torch's thread count and give the device.
 
+    A GPU is this process's own until it ends: the call waits for one that no other job holds.
+    Under SLURM the first of the assigned GPUs is taken as it is.
+
     Args:
-        device: "auto" (a GPU where there is one), "cpu" or "cuda".
+        device: "auto" (a GPU where there is one), "cpu", "cuda" (any GPU) or "cuda:1" (that
+            one, as CUDA_VISIBLE_DEVICES counts).
         threads: CPU threads of this process; parallel jobs must not share cores.
 
     Raises:
-        InputError: a GPU is asked for and there is none.
+        InputError: a GPU is asked for and there is none, or its locks are not safe.
     """
     torch.set_num_threads(threads)
-    available = torch.cuda.is_available()
-    if device == "auto":
-        return torch.device("cuda" if available else "cpu")
-    if device == "cuda" and not available:
+    gpus = [] if device == "cpu" else visible_gpus()
+    wanted = candidates(device, gpus)
+    if not wanted:
+        return torch.device("cpu")
+    gpu = own(wanted, _LEASES, directory=lock_directory(), environment=os.environ)
+    torch.cuda.set_device(gpu.index)
+    return torch.device("cuda", gpu.index)
+
+
+def visible_gpus() -> list[Gpu]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves; named by UUID, which it does not renumber."""
+    if not torch.cuda.is_available():
+        return []
+    return [
+        Gpu(index, str(torch.cuda.get_device_properties(index).uuid))
+        for index in range(torch.cuda.device_count())
+    ]
+
+
+def candidates(device: str, gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Which of the GPUs a `device` of `prepare` allows; none stands for the CPU.
+
+    Raises:
+        InputError: a GPU is asked for and there is none, or none of that number.
+    """
+    match = re.fullmatch(r"auto|cpu|cuda(?::(0|[1-9][0-9]{0,3}))?", device)
+    if not match:
+        raise InputError(
+            "--device", found=repr(device), expected="auto, cpu, cuda or cuda:<number>"
+        )
+    if device == "cpu":
+        return []
+    if device != "auto" and not gpus:
         raise InputError("--device", found="no GPU", expected="a GPU that torch can use")
-    if device not in ("cpu", "cuda"):
-        raise InputError("--device", found=repr(device), expected="auto, cpu or cuda")
-    return torch.device(device)
+    if match[1] is None:
+        return list(gpus)
+    chosen = [gpu for gpu in gpus if gpu.index == int(match[1])]
+    if not chosen:
+        raise InputError("--device", found=device, expected=f"cuda:0 to cuda:{len(gpus) - 1}")
+    return chosen
+
+
+def own(
+    wanted: Sequence[Gpu],
+    leases: list[Lease],
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+) -> Gpu:
+    """One of the GPUs that are wanted, leased unless a scheduler has assigned them.
+
+    Args:
+        wanted: at least one.
+        leases: what this process holds; a new lease is added.
+        directory: where the locks lie.
+        environment: the variables of the process.
+    """
+    if assigned_by_scheduler(environment):
+        return wanted[0]
+    for lease in leases:
+        if lease.gpu in wanted:
+            return lease.gpu
+    leases.append(take(wanted, directory=directory, jobs=jobs_per_gpu(environment)))
+    return leases[-1].gpu

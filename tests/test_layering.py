@@ -18,6 +18,7 @@ RANKS = {
     "progress": 0,
     "records": 0,
     "findings": 0,
+    "leases": 1,
     "data": 1,
     "models": 1,
     "heads": 1,

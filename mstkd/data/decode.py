@@ -57,8 +57,8 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I"):  # 16-bit grey
-        high = (np.asarray(turned).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 16-bit grey
+        high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(high[:, :, None], 3, axis=2)  # (H, W, 3)
-    return np.array(turned.convert("RGB"), np.uint8)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.uint8)

@@ -66,7 +66,7 @@ class _Done(NamedTuple):
 
     number: int
     digests: str  # hexadecimal, of each image's pixels, end to end
-    sizes: list[int]  # of each encoded image, in bytes; empty where pixels are kept
+    sizes: list[int]  # of each encoded image, in bytes; 0 where pixels are kept
     bad: list[Bad]
 
 
@@ -153,13 +153,14 @@ class PartialPack:
             self._journal.open("a", encoding="utf-8") as journal,
             progress(label, total, "images", finished) as advance,
         ):
-            for done in _run(map(self._chunk, todo), min(workers, len(todo))):
+            for some in _run(map(self._chunk, todo), min(workers, len(todo))):
+                self._sync(some)  # first: a line of the journal says that its chunk is on disk
                 with _naming(self._journal):
-                    journal.write(json.dumps(done) + "\n")
+                    journal.writelines(json.dumps(done) + "\n" for done in some)
                     journal.flush()
                     os.fsync(journal.fileno())
-                self._done[done.number] = done
-                advance(len(self._rows(done.number)))
+                self._done |= {done.number: done for done in some}
+                advance(sum(len(self._rows(done.number)) for done in some))
         return [
             (number * CHUNK + row, reason)
             for number in numbers
@@ -199,6 +200,14 @@ class PartialPack:
         if self.path.is_dir():
             shutil.rmtree(self.path)
         self.path.unlink(missing_ok=True)
+
+    def _sync(self, chunks: Sequence[_Done]) -> None:
+        """Wait for the disk; here, so that the workers go on meanwhile."""
+        encoded = self._storage == "encoded"
+        files = [self._chunk_file(done.number) for done in chunks] if encoded else [self.path]
+        for path in files:
+            with _naming(path), path.open("rb") as file:
+                os.fsync(file.fileno())
 
     def _is_whole(self, offset: int) -> bool:
         if self._storage == "encoded":
@@ -248,10 +257,10 @@ def _key(images: Sequence[FaceImage], settings: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[_Done]:
-    """Decode chunks, here or in processes of our own, and give each when it is on disk."""
+def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[list[_Done]]:
+    """Decode chunks, here or in processes of our own, and give each when it is written."""
     if workers <= 1:
-        yield from map(_decode_chunk, chunks)
+        yield from ([_decode_chunk(chunk)] for chunk in chunks)
         return
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
@@ -262,10 +271,10 @@ def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[_Done]:
             waiting.add(pool.submit(_decode_chunk, chunk))
             if len(waiting) >= CHUNKS_WAITING * workers:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield [future.result() for future in done]
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            yield [future.result() for future in done]
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -295,33 +304,36 @@ def _end_with_parent() -> None:
 
 def _decode_chunk(chunk: _Chunk) -> _Done:
     side = chunk.image_size
-    pixels = np.zeros((len(chunk.images), side, side, 3), np.uint8)
-    kept: list[bytes] = []
-    bad = []
-    for row, image in enumerate(chunk.images):
-        try:
-            if chunk.storage == "encoded":
-                data = _bytes(image)
-                image = image._replace(source=_InMemory(data))
-            pixels[row] = face_pixels(image, side, chunk.alignment)
-            if chunk.storage == "encoded":
-                aligned = chunk.alignment is not None
-                kept.append(to_jpeg_or_png(data, pixels[row], aligned=aligned))
-        except BadImage as error:
-            bad.append((row, error.reason))
-            if chunk.storage == "encoded":
-                kept.append(b"")
-    # Written, not mapped: on a full disk this raises, where a map would end in a bus error.
+    black = np.zeros((side, side, 3), np.uint8)
+    digests, sizes, bad = [], [], []
+    # Written image by image, from the processor's cache. Not mapped: on a full disk a write
+    # raises, where a map would end in a bus error.
     with (
         _naming(chunk.target),
         chunk.target.open("r+b" if chunk.storage == "pixels" else "wb") as target,
     ):
         target.seek(chunk.offset)
-        target.write(pixels.data if chunk.storage == "pixels" else b"".join(kept))
-        target.flush()
-        os.fsync(target.fileno())
-    digests = "".join(pixel_digest(image).hex() for image in pixels)
-    return _Done(chunk.number, digests, [len(data) for data in kept], bad)
+        for row, image in enumerate(chunk.images):
+            try:
+                pixels, encoded = _face(image, chunk)
+                pixels = np.ascontiguousarray(pixels)
+            except BadImage as error:
+                pixels, encoded = black, b""
+                bad.append((row, error.reason))
+            target.write(pixels.data if chunk.storage == "pixels" else encoded)
+            digests.append(pixel_digest(pixels).hex())
+            sizes.append(len(encoded))
+    return _Done(chunk.number, "".join(digests), sizes, bad)
+
+
+def _face(image: FaceImage, chunk: _Chunk) -> tuple[NDArray[np.uint8], bytes]:
+    """Pixels of the face, and its encoded form where that is kept."""
+    if chunk.storage == "pixels":
+        return face_pixels(image, chunk.image_size, chunk.alignment), b""
+    data = _bytes(image)
+    image = image._replace(source=_InMemory(data))
+    pixels = face_pixels(image, chunk.image_size, chunk.alignment)
+    return pixels, to_jpeg_or_png(data, pixels, aligned=chunk.alignment is not None)
 
 
 def face_pixels(
@@ -343,8 +355,8 @@ def face_pixels(
 
 
 def pixel_digest(pixels: NDArray[np.uint8]) -> bytes:
-    """BLAKE2b of an image's pixels, 16 bytes: equal for copies, however they are stored."""
-    return hashlib.blake2b(pixels.data, digest_size=DIGEST_BYTES).digest()
+    """The first 16 bytes of SHA-256 of an image's pixels: equal for copies, however stored."""
+    return hashlib.sha256(pixels.data).digest()[:DIGEST_BYTES]
 
 
 def _bytes(image: FaceImage) -> bytes:

@@ -202,14 +202,15 @@ def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _random_state(generators: tuple[torch.Generator, ...]) -> dict[str, Any]:
     return {
         "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this process's GPU alone: a run may go on with another one.
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
         "generators": [generator.get_state() for generator in generators],
     }
 
 
 def _restore_random(state: dict[str, Any], generators: tuple[torch.Generator, ...]) -> None:
     torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if torch.cuda.is_available() and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"])
     for generator, saved in zip(generators, state["generators"], strict=True):
         generator.set_state(saved)
