@@ -24,8 +24,8 @@ CHILD = """
 import json, sys, time
 from pathlib import Path
 begin = time.perf_counter()
-from mstkd.data.inspection import inspect
-from mstkd.data.inspection_report import report_lines
+from mstkd.data.inspection.inspect import inspect
+from mstkd.data.inspection.text import report_lines
 found = inspect(Path(sys.argv[1]))
 report_lines(found)
 seconds = time.perf_counter() - begin

@@ -191,7 +191,7 @@ def check_data(
 ) -> None:
     """Look for what spoils a result: overlap, copies, lost images, uneven groups and folds."""
     from mstkd.config import CheckSettings, read_settings
-    from mstkd.data.checks import check_data
+    from mstkd.data.checks.check_data import check_data
 
     check_data(
         read_settings(CheckSettings, settings),
@@ -442,8 +442,8 @@ def inspect(
 
     Exits with 1 if there are problems.
     """
-    from mstkd.data.inspection import inspect
-    from mstkd.data.inspection_report import report_lines
+    from mstkd.data.inspection.inspect import inspect
+    from mstkd.data.inspection.text import report_lines
 
     found = inspect(path, groups=groups)
     for line in report_lines(found):

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mstkd.data import bins
-from mstkd.data.bins import LAYOUT, BinImage, read_bin
 from mstkd.data.decode import decode
-from mstkd.data.layouts import VerificationList
+from mstkd.data.formats import bins
+from mstkd.data.formats.bins import LAYOUT, BinImage, read_bin
+from mstkd.data.formats.layouts import VerificationList
+from mstkd.data.formats.unpickling import PLAIN
 from mstkd.data.sources import FaceImage, file_of
-from mstkd.data.unpickling import PLAIN
 from mstkd.errors import InputError
 
 PROTOCOLS = range(6)

@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 
 from mstkd.config import CheckSettings, PackSettings
-from mstkd.data import checks, evidence, known
-from mstkd.data.checks import check_data, find
-from mstkd.data.known import Count, Known
+from mstkd.data.checks import check_data as checks
+from mstkd.data.checks import evidence, known
+from mstkd.data.checks.check_data import check_data, find
+from mstkd.data.checks.known import Count, Known
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_train, pack_verification
 from mstkd.errors import InputError

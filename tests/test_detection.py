@@ -11,7 +11,7 @@ from PIL import Image
 
 from mstkd.data.align import align
 from mstkd.data.detection import detect_landmarks
-from mstkd.data.landmarks import read_landmarks_csv
+from mstkd.data.formats.landmarks import read_landmarks_csv
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train
 from mstkd.data.sources import Points
@@ -39,7 +39,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
         [EntryPoint("ours", f"{__name__}:make_detector", "mstkd.detectors")],
     )
     monkeypatch.setattr(
-        "mstkd.data.landmarks.entry_points", lambda **wanted: points.select(**wanted)
+        "mstkd.data.formats.landmarks.entry_points", lambda **wanted: points.select(**wanted)
     )
 
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mstkd.data import inspected, inspection, inspection_rfw
-from mstkd.data.inspected import GroupFound, Inspection
-from mstkd.data.inspection import inspect
-from mstkd.data.inspection_report import report_lines
-from mstkd.data.layouts import read_training_folder
+from mstkd.data.formats.layouts import read_training_folder
+from mstkd.data.inspection import found as inspected
+from mstkd.data.inspection import inspect as inspection
+from mstkd.data.inspection import rfw as inspection_rfw
+from mstkd.data.inspection.found import GroupFound, Inspection
+from mstkd.data.inspection.inspect import inspect
+from mstkd.data.inspection.text import report_lines
 from mstkd.errors import InputError
 
 

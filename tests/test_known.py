@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from mstkd.data.known import BUPT, RFW, Count, compare_with_known
+from mstkd.data.checks.known import BUPT, RFW, Count, compare_with_known
 
 LST = dict(BUPT.variants["the .lst and .rec"])
 ALIGNED = dict(BUPT.variants["MST-KD's aligned images"])

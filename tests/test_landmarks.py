@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mstkd.data.landmarks import (
+from mstkd.data.formats.landmarks import (
     load_detector,
     read_landmarks_csv,
     read_rfw_landmarks,
@@ -356,7 +356,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
     def select(**wanted: str) -> EntryPoints:
         return EntryPoints(points).select(**wanted)
 
-    monkeypatch.setattr("mstkd.data.landmarks.entry_points", select)
+    monkeypatch.setattr("mstkd.data.formats.landmarks.entry_points", select)
     return points
 
 

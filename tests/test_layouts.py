@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstkd.data.layouts import (
+from mstkd.data.formats.layouts import (
     TRAINING_LAYOUT,
     VERIFICATION_LAYOUT,
     parse_pairs,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mstkd.data.listing import (
+from mstkd.data.formats.listing import (
     UNKNOWN,
     listing_rows,
     read_listing,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recordfiles import IMAGES, im2rec, insightface, write
 
-from mstkd.data.record_groups import CSV, read_record_groups, read_record_training
-from mstkd.data.recordio import Record, RecordFile, open_records
+from mstkd.data.formats.record_groups import CSV, read_record_groups, read_record_training
+from mstkd.data.formats.recordio import Record, RecordFile, open_records
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 

@@ -15,7 +15,7 @@ from PIL import Image
 from recordfiles import IMAGES, WORD, frame, im2rec, insightface, part, several, single, write
 
 from mstkd.data.decode import BadImage, decode
-from mstkd.data.recordio import Record, RecordFile, open_records
+from mstkd.data.formats.recordio import Record, RecordFile, open_records
 from mstkd.errors import InputError
 
 

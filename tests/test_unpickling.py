@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstkd.data import unpickling
-from mstkd.data.unpickling import DEPTH, PLAIN, load_plain
+from mstkd.data.formats import unpickling
+from mstkd.data.formats.unpickling import DEPTH, PLAIN, load_plain
 from mstkd.errors import InputError
 
 WHERE = Path("faces.bin")

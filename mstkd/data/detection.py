@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mstkd.data.decode import BadImage, decode
-from mstkd.data.landmarks import load_detector, write_landmarks_csv
-from mstkd.data.listing import read_unlabelled
+from mstkd.data.formats.landmarks import load_detector, write_landmarks_csv
+from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.sources import Points
 from mstkd.progress import progress
 

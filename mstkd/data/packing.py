@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mstkd.atomic import replacing, write_text
 from mstkd.config import ImageSettings, PackSettings, PackUnlabelledSettings
+from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
-from mstkd.data.listing import read_unlabelled
 from mstkd.data.pack import Content, Found, Kind, bad_file, create_pack, seal_pack
 from mstkd.data.partial import Bad, PartialPack
 from mstkd.data.readers import (

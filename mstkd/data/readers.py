@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from mstkd.config import AlignmentSettings, HeldOutSettings, PackSettings
-from mstkd.data.bins import read_bin
-from mstkd.data.heldout import hold_out
-from mstkd.data.landmarks import read_landmarks_csv, read_rfw_landmarks
-from mstkd.data.layouts import (
+from mstkd.data.formats.bins import read_bin
+from mstkd.data.formats.landmarks import read_landmarks_csv, read_rfw_landmarks
+from mstkd.data.formats.layouts import (
     VerificationList,
     read_training_folder,
     read_verification,
     verification_folder,
     verification_identities,
 )
-from mstkd.data.listing import read_listing
-from mstkd.data.record_groups import read_record_training
+from mstkd.data.formats.listing import read_listing
+from mstkd.data.formats.record_groups import read_record_training
+from mstkd.data.heldout import hold_out
 from mstkd.data.sources import FaceImage, Points
 from mstkd.errors import InputError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mstkd.data.evidence import Packs, Place, counted, finding_of, image_names
+from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names
 from mstkd.findings import EXAMPLES, Finding, Severity
 
 

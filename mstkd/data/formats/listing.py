@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mstkd.data.layouts import ENDINGS, is_utf8, leads_to_folder
+from mstkd.data.formats.layouts import ENDINGS, is_utf8, leads_to_folder
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 

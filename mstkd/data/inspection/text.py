@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mstkd.data.inspected import SAMPLED, Inspection, printable
+from mstkd.data.inspection.found import SAMPLED, Inspection, printable
 
 NOT_TOLD = "-"
 

@@ -19,8 +19,8 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.layouts import is_utf8
-from mstkd.data.recordio import Record, RecordFile, open_records
+from mstkd.data.formats.layouts import is_utf8
+from mstkd.data.formats.recordio import Record, RecordFile, open_records
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 

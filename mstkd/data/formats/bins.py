@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.layouts import VerificationList
+from mstkd.data.formats.layouts import VerificationList
+from mstkd.data.formats.unpickling import load_plain
 from mstkd.data.sources import FaceImage
-from mstkd.data.unpickling import load_plain
 from mstkd.errors import InputError
 
 LAYOUT = "a pickle of (images, flags), two images a flag"

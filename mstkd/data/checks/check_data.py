@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.config import CheckSettings
-from mstkd.data.copies import copied_images, copies_across, copies_in_training
-from mstkd.data.evidence import Packs, Place, counted, finding_of, image_names, record_of
-from mstkd.data.known import Count, Kind, compare_with_known
+from mstkd.data.checks.copies import copied_images, copies_across, copies_in_training
+from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names, record_of
+from mstkd.data.checks.known import Count, Kind, compare_with_known
 from mstkd.data.pack import Pack, bad_file, open_pack
 from mstkd.errors import InputError
 from mstkd.findings import EXAMPLES, PICTURES, SEVERITIES, Finding, Findings, PackCounts, Severity

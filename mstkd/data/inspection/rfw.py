@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mstkd.data.inspected import (
+from mstkd.data.formats.landmarks import read_rfw_landmarks
+from mstkd.data.formats.layouts import Pair, names_by_number, parse_pairs
+from mstkd.data.inspection.found import (
     GroupFound,
     Problems,
     describe,
@@ -17,8 +19,6 @@ from mstkd.data.inspected import (
     some,
     spread,
 )
-from mstkd.data.landmarks import read_rfw_landmarks
-from mstkd.data.layouts import Pair, names_by_number, parse_pairs
 from mstkd.errors import InputError
 
 BAD_LINES = 100  # in a pairs file, after which it is not read on

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mstkd.data.decode import FORMATS
-from mstkd.data.layouts import ENDINGS, is_utf8, leads_to_folder
+from mstkd.data.formats.layouts import ENDINGS, is_utf8, leads_to_folder
 from mstkd.data.sources import Source
 from mstkd.errors import InputError
 

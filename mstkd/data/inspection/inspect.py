@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mstkd.data.inspected import (
+from mstkd.data.formats.layouts import ENDINGS
+from mstkd.data.formats.listing import COLUMNS, listing_rows, walk_images
+from mstkd.data.inspection.found import (
     GroupFound,
     Inspection,
     Problems,
@@ -28,9 +30,7 @@ from mstkd.data.inspected import (
     printable,
     spread,
 )
-from mstkd.data.inspection_rfw import rfw_groups
-from mstkd.data.layouts import ENDINGS
-from mstkd.data.listing import COLUMNS, listing_rows, walk_images
+from mstkd.data.inspection.rfw import rfw_groups
 from mstkd.data.sources import Source
 from mstkd.errors import InputError
 
@@ -196,7 +196,7 @@ def _unlabelled(root: Path, problems: Problems) -> GroupFound:
 
 
 def _bins(files: Sequence[Path], problems: Problems) -> list[GroupFound]:
-    from mstkd.data.bins import read_bin
+    from mstkd.data.formats.bins import read_bin
 
     found = []
     for file in files:
@@ -212,8 +212,8 @@ def _bins(files: Sequence[Path], problems: Problems) -> list[GroupFound]:
 
 
 def _records(rec: Path, groups: Path | None, problems: Problems) -> tuple[str, list[GroupFound]]:
-    from mstkd.data.record_groups import read_record_groups
-    from mstkd.data.recordio import Record, open_records
+    from mstkd.data.formats.record_groups import read_record_groups
+    from mstkd.data.formats.recordio import Record, open_records
 
     try:
         records = open_records(rec)

@@ -1,0 +1,1 @@
+"""Checks of packed data that take minutes and save a week."""

@@ -1,0 +1,1 @@
+"""Readers, one a format: what lies on disk, as lists of images and pairs."""
