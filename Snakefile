@@ -1,6 +1,6 @@
 # MST-KD: images in groups -> packs -> teachers -> embedding caches -> adaptors -> students ->
 # verification -> tables, figures and a report. What lies where:
-#   results/packs/{train,verification}/<group>.h5
+#   results/packs/{train,verification}/<group>.h5  results/data-report.html
 #   results/splits/<set>/<teacher>.csv
 #   results/teachers/<backbone>/<set>/<teacher>/seed<seed>/
 #   results/embeddings/<backbone>/<set>/seed<seed>.h5
