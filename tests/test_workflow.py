@@ -328,6 +328,24 @@ def test_folders_of_your_own_and_a_group_added_later(tmp_path):
 
 
 @pytest.mark.slow
+def test_an_identity_trained_on_and_tested_on_stops_the_run(finished, tmp_path):
+    shutil.copytree(finished / "results/data", tmp_path / "faces")
+    tested = next((tmp_path / "faces/verification/data/A").iterdir())
+    shutil.copytree(tested, tmp_path / "faces/train/A" / tested.name)
+    data = {"image_size": 16, "train": "faces/train", "verification": "faces/verification"}
+    told = snakemake(tmp_path, edited(TINY, {"data": data}), check=False)
+    assert told.returncode != 0
+    assert "identity overlap" in told.stderr
+    assert "image overlap" in told.stderr
+    assert (tmp_path / "results/data-findings.failed.json").exists()
+    assert not (tmp_path / "results/students").exists()
+    assert not (tmp_path / "results/data-report.html").exists()
+    allowed = edited(TINY, {"data": {**data, "overlap": "warn"}})
+    snakemake(tmp_path, allowed, "results/data-report.md")
+    assert tested.name in (tmp_path / "results/data-report.md").read_text()
+
+
+@pytest.mark.slow
 def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_path):
     """No choice is made on the test pairs, and a student learns from images without labels."""
     shutil.copytree(finished / "results/data", tmp_path / "faces")

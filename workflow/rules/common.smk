@@ -26,9 +26,6 @@ UNLABELLED_PACK = "results/packs/unlabelled.h5"
 VERIFICATION_PACKS = expand(
     "results/packs/verification/{group}.h5", group=CONFIG.groups
 )
-# No network is trained on data that failed a check; but what the checks say of one group is no
-# reason to train the teacher of another one anew.
-CHECKED = ancient("results/data-findings.json")
 # The paper's tables by number, and each again with one threshold for all groups.
 TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
 ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]

@@ -85,6 +85,9 @@ if CONFIG.data.unlabelled is not None:
             " --threads {threads} --output {output.pack:q}"
 
 
+# Not an input of the training jobs, or what the checks say of one group would train the teachers
+# of all others anew; and behind an input marked ancient, Snakemake 9.27 overlooks changed params.
+# Instead it comes first, and where it fails, no further job is started.
 rule check_data:
     input:
         train=TRAIN_PACKS,
@@ -93,6 +96,7 @@ rule check_data:
         findings="results/data-findings.json",
     log:
         "results/logs/check_data.log",
+    priority: 100
     conda:
         "../../envs/mstkd.yaml"
     params:

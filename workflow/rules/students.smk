@@ -6,7 +6,6 @@ rule train_student:
         selection=student_selection,
         cache=student_cache,
         adaptor=student_adaptor,
-        checked=CHECKED,
     output:
         model="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
         record="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",

@@ -3,7 +3,6 @@ rule train_teacher:
         packs=teacher_packs,
         selection=teacher_selection,
         split="results/splits/{set}/{teacher}.csv",
-        checked=CHECKED,
     output:
         model="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
         record="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
