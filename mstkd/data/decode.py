@@ -13,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mstkd.data.sources import Source
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+JFIF = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi"}  # no word of an orientation
 
 
 class BadImage(Exception):  # noqa: N818, it is a finding, not a fault of ours
@@ -57,7 +58,8 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    ImageOps.exif_transpose(image, in_place=True)
+    if not image.info.keys() <= JFIF:
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16-bit grey
         high = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(high[:, :, None], 3, axis=2)  # (H, W, 3)
