@@ -12,6 +12,7 @@ import io
 import json
 import multiprocessing
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -227,9 +228,16 @@ def summary(runs: dict[str, list[Run]], storage: str, count: int) -> dict[str, A
         "whole_run": count / best_seconds(once),
         "whole_run_of_twice_as_many": 2 * count / best_seconds(twice),
     }
+    packing = runs[f"{storage} here"]
     shares = {
-        "decoding_from_memory": best_cpu_seconds(runs["memory here"]) / here,
-        "decoding_files": best_cpu_seconds(runs["files here"]) / here,
+        name: statistics.median(
+            alone.cpu_seconds / run.cpu_seconds
+            for alone, run in zip(runs[turn], packing, strict=True)
+        )
+        for name, turn in (
+            ("decoding_from_memory", "memory here"),
+            ("decoding_files", "files here"),
+        )
     }
     return {
         "images_a_second": {name: round(rate) for name, rate in rates.items()},
@@ -269,8 +277,8 @@ def main() -> None:
         "a pack synced to disk, all cores, against Pillow decoding the same files to arrays in "
         f"as many processes started before, in the same chunks; best of {REPEATS} runs in turns. "
         "whole_run counts the start of the workers, which a run of a million does not notice: "
-        "the target is judged by processor time in one process, in turns with decoding, which "
-        "other programs disturb less too. Memory is that of all processes together",
+        "the target is judged by processor time in one process, the median of turns with decoding, "
+        "which other programs disturb less too. Memory is that of all processes together",
         "images": count,
         "image_size": arguments.size,
         "mean_jpeg_bytes": round(measured["jpeg_bytes"]),

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # packs are opened in processes that have no torch
 # JPEG markers, ITU-T T.81 table B.1: of eight-bit Huffman frames, and of what may stand before.
 FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 BEFORE_THE_FRAME = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)
+APP1 = b"\xff\xe1"  # the segment of EXIF and XMP, where an orientation would stand
+SEVERAL = b"MPF\0"  # tells that a file holds several pictures
 TURNED = range(2, 9)  # EXIF orientations that move pixels
 
 Decoder = Callable[[bytes, int], NDArray[np.uint8]]
@@ -157,6 +159,8 @@ def _plain_jpeg(data: bytes, image_size: int) -> bool:
 
 
 def _upright(data: bytes) -> bool:
+    if APP1 not in data and SEVERAL not in data:
+        return True
     with Image.open(io.BytesIO(data)) as image:
         # Also looks where `decode` finds an orientation that stands in XMP alone.
         orientation = image.getexif().get(ExifTags.Base.Orientation)
