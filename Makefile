@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all --rerun-incomplete
-	$(BIN)/mstkd show-tables results/tables/*.csv
+	$(BIN)/mstkd show-tables results/tables/table?.csv
 	@echo "The report: $(CURDIR)/results/report.html"
 
 test: .venv/installed-test
