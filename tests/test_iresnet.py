@@ -5,7 +5,16 @@ import torch
 from torch import nn
 
 from mstkd.models import iresnet as module
-from mstkd.models.iresnet import BLOCKS, Block, IResNet, iresnet18, iresnet34, iresnet50, iresnet100
+from mstkd.models.iresnet import (
+    BLOCKS,
+    Block,
+    IResNet,
+    PReLU,
+    iresnet18,
+    iresnet34,
+    iresnet50,
+    iresnet100,
+)
 
 SIZES = {
     "iresnet18": 24_025_600,
@@ -159,3 +168,24 @@ def test_every_trained_parameter_gets_a_gradient():
     model(torch.randn(4, 3, 32, 32)).square().sum().backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_prelu_gives_what_pytorchs_own_gives():
+    """Forward and both gradients, zeros of either sign and channels last included."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 8, 8).to(memory_format=torch.channels_last)
+    x[0, :, 0, :2] = torch.tensor([0.0, -0.0])
+    grad = torch.randn_like(x)
+    slope = torch.tensor([0.25, -0.5, 1.5])
+    results = []
+    for prelu in (PReLU(3), nn.PReLU(3)):
+        with torch.no_grad():
+            prelu.weight.copy_(slope)
+        given = x.clone().requires_grad_()
+        y = prelu(given)
+        y.backward(grad)
+        results.append((y, given.grad, prelu.weight.grad))
+    (y, of_x, of_slope), (expected, expected_of_x, expected_of_slope) = results
+    assert torch.equal(y, expected)
+    assert torch.equal(of_x, expected_of_x)
+    torch.testing.assert_close(of_slope, expected_of_slope, rtol=1e-5, atol=1e-5)
