@@ -10,7 +10,7 @@
 # <backbone> is the teachers' backbone; <set> is specialized, baseline or a control.
 from snakemake.utils import min_version
 
-min_version("9.8")
+min_version("9.12")
 
 
 # A config file of yours stands alone: Snakemake would merge it into this one.

@@ -123,6 +123,8 @@ class DataSettings(Settings):
     verification: Path | dict[Name, Path] | None = None
     verification_alignment: AlignmentSettings | None = None
     unlabelled: Path | None = None  # a folder of images for losses that need no label
+    # Where packs lie, for experiments that share them; else with the experiment's results.
+    shared: Path | None = None
     exclude_verification_identities: bool = False  # from training, by name
     heldout: HeldOutSettings | None = None
     expected: Literal["bupt-rfw"] | None = None  # the counts that the data must have
@@ -424,7 +426,6 @@ class TableSettings(Step):
 
 # ---------------------------------------------------------------- the whole file
 
-SYNTHETIC_ROOT = Path("results/data")  # where the workflow has its drawn faces
 TeacherSet = Literal["specialized", "baseline", "single"]
 SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
 
@@ -432,6 +433,8 @@ SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
 class Config(Settings):
     """The whole config file. Its methods give each step its own settings."""
 
+    # Keeps runs apart: all results lie in results/<experiment>, else in results.
+    experiment: Name | None = None
     groups: Groups
     seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (0,)
     embedding_dim: Positive = 512
@@ -509,6 +512,20 @@ class Config(Settings):
             raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
         return self
 
+    # Where things lie ---------------------------------------------------------
+
+    def results(self) -> Path:
+        """The folder of all results."""
+        return Path("results", self.experiment or "")
+
+    def inputs(self) -> Path:
+        """The folder of packs and drawn faces."""
+        return self.data.shared or self.results()
+
+    def synthetic_folder(self) -> Path:
+        """Where the drawn faces are written."""
+        return self.inputs() / "data"
+
     # Who exists ---------------------------------------------------------------
 
     def sets(self) -> tuple[TeacherSet, ...]:
@@ -556,7 +573,7 @@ class Config(Settings):
         """Of `pack-train` and `pack-heldout` alike: each takes the identities the other leaves."""
         excluded = self.data.exclude_verification_identities
         return PackSettings(
-            root=self.data.train or SYNTHETIC_ROOT / "train",
+            root=self.data.train or self.synthetic_folder() / "train",
             group=group,
             groups=self.data.train_groups,
             image_size=self.data.image_size,
@@ -568,7 +585,7 @@ class Config(Settings):
         )
 
     def verification_pack_settings(self, group: str) -> PackSettings:
-        root = self.data.verification or SYNTHETIC_ROOT / "verification"
+        root = self.data.verification or self.synthetic_folder() / "verification"
         return PackSettings(
             root=root[group] if isinstance(root, dict) else root,
             group=group,

@@ -1,12 +1,12 @@
 rule train_adaptor:
     input:
-        cache="results/embeddings/{backbone}/{set}/seed{seed}.h5",
+        cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
     output:
-        model="results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors",
-        record="results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.json",
-        history="results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/history.csv",
+        model="<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors",
+        record="<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.json",
+        history="<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/history.csv",
     log:
-        "results/logs/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.log",
+        "<results>/logs/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.log",
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS

@@ -19,26 +19,32 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+
+pathvars:
+    results=str(CONFIG.results()),
+    inputs=str(CONFIG.inputs()),
+
+
 SYNTHETIC = CONFIG.data.synthetic is not None
-DATA_INDEX = ["results/data/index.csv"] if SYNTHETIC else []
-TRAIN_PACKS = expand("results/packs/train/{group}.h5", group=CONFIG.groups)
-UNLABELLED_PACK = "results/packs/unlabelled.h5"
+DATA_INDEX = ["<inputs>/data/index.csv"] if SYNTHETIC else []
+TRAIN_PACKS = expand("<inputs>/packs/train/{group}.h5", group=CONFIG.groups)
+UNLABELLED_PACK = "<inputs>/packs/unlabelled.h5"
 VERIFICATION_PACKS = expand(
-    "results/packs/verification/{group}.h5", group=CONFIG.groups
+    "<inputs>/packs/verification/{group}.h5", group=CONFIG.groups
 )
 # The paper's tables by number, and each again with one threshold for all groups.
 TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
 ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]
 FORMATS = ("csv", "md", "tex", "html")
 REPORT_FILES = [
-    *expand("results/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
-    *expand("results/figures/{table}.png", table=TABLES),
-    "results/figures/training.png",
-    "results/figures/samples-train.png",
-    "results/figures/samples-verification.png",
-    "results/report.html",
-    "results/data-report.html",
-    "results/data-report.md",
+    *expand("<results>/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
+    *expand("<results>/figures/{table}.png", table=TABLES),
+    "<results>/figures/training.png",
+    "<results>/figures/samples-train.png",
+    "<results>/figures/samples-verification.png",
+    "<results>/report.html",
+    "<results>/data-report.html",
+    "<results>/data-report.md",
 ]
 # As many threads each as leave no core idle and none shared: a pack of each group can be made at
 # once, and of training and verification; and eight teachers or more are ready together.
@@ -61,7 +67,7 @@ wildcard_constraints:
 
 def teacher_packs(wildcards):
     return expand(
-        "results/packs/train/{group}.h5",
+        "<inputs>/packs/train/{group}.h5",
         group=CONFIG.training_groups(wildcards.teacher),
     )
 
@@ -71,7 +77,7 @@ def selection_packs(selection, groups):
     if not selection.needs_pairs:
         return []
     part = "heldout" if selection.rule == "heldout" else "verification"
-    return expand("results/packs/{part}/{group}.h5", part=part, group=groups)
+    return expand("<inputs>/packs/{part}/{group}.h5", part=part, group=groups)
 
 
 def teacher_selection(wildcards):
@@ -93,7 +99,7 @@ def student_packs(wildcards):
 
 def set_teachers(wildcards):
     return expand(
-        "results/teachers/{{backbone}}/{{set}}/{teacher}/seed{{seed}}/model.safetensors",
+        "<results>/teachers/{{backbone}}/{{set}}/{teacher}/seed{{seed}}/model.safetensors",
         teacher=CONFIG.teachers_of(wildcards.set),
     )
 
@@ -102,14 +108,14 @@ def student_cache(wildcards):
     if wildcards.set == "none":
         return []
     if learns_unlabelled(wildcards.loss):
-        return "results/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5"
-    return "results/embeddings/{backbone}/{set}/seed{seed}.h5"
+        return "<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5"
+    return "<results>/embeddings/{backbone}/{set}/seed{seed}.h5"
 
 
 def student_adaptor(wildcards):
     if wildcards.adaptor not in CONFIG.adaptors.architectures:
         return []
-    return "results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
+    return "<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
 
 
 def table_models(table):
@@ -130,7 +136,7 @@ def table_models(table):
         if CONFIG.controls:
             models.append(f"students/{CONFIG.students.backbone}/none/none/none")
             models.append(f"students/{backbone}/single/direct/{loss}")
-    return expand("results/{model}/seed{seed}", model=models, seed=CONFIG.seeds)
+    return expand("<results>/{model}/seed{seed}", model=models, seed=CONFIG.seeds)
 
 
 def table_metrics(wildcards):

@@ -2,26 +2,27 @@ if SYNTHETIC:
 
     rule synthesize:
         output:
-            index="results/data/index.csv",
+            index="<inputs>/data/index.csv",
         log:
-            "results/logs/synthesize.log",
+            "<results>/logs/synthesize.log",
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
         params:
             settings=synthesize_settings,
+            folder=subpath(output.index, parent=True),
         shell:
             "mstkd --log {log:q} synthesize --settings {params.settings:q}"
-            " --threads {threads} --output results/data"
+            " --threads {threads} --output {params.folder:q}"
 
 
 rule pack_train:
     input:
         index=DATA_INDEX,
     output:
-        pack="results/packs/train/{group}.h5",
+        pack="<inputs>/packs/train/{group}.h5",
     log:
-        "results/logs/pack_train/{group}.log",
+        "<results>/logs/pack_train/{group}.log",
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
@@ -36,9 +37,9 @@ rule pack_verification:
     input:
         index=DATA_INDEX,
     output:
-        pack="results/packs/verification/{group}.h5",
+        pack="<inputs>/packs/verification/{group}.h5",
     log:
-        "results/logs/pack_verification/{group}.log",
+        "<results>/logs/pack_verification/{group}.log",
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
@@ -55,9 +56,9 @@ if CONFIG.data.heldout is not None:
         input:
             index=DATA_INDEX,
         output:
-            pack="results/packs/heldout/{group}.h5",
+            pack="<inputs>/packs/heldout/{group}.h5",
         log:
-            "results/logs/pack_heldout/{group}.log",
+            "<results>/logs/pack_heldout/{group}.log",
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
@@ -74,7 +75,7 @@ if CONFIG.data.unlabelled is not None:
         output:
             pack=UNLABELLED_PACK,
         log:
-            "results/logs/pack_unlabelled.log",
+            "<results>/logs/pack_unlabelled.log",
         conda:
             "../../envs/mstkd.yaml"
         threads: PACKING_THREADS
@@ -93,9 +94,9 @@ rule check_data:
         train=TRAIN_PACKS,
         verification=VERIFICATION_PACKS,
     output:
-        findings="results/data-findings.json",
+        findings="<results>/data-findings.json",
     log:
-        "results/logs/check_data.log",
+        "<results>/logs/check_data.log",
     priority: 100
     conda:
         "../../envs/mstkd.yaml"
@@ -110,11 +111,11 @@ rule check_data:
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
 rule split_specialized:
     input:
-        packs="results/packs/train/{group}.h5",
+        packs="<inputs>/packs/train/{group}.h5",
     output:
-        splits="results/splits/specialized/T-{group}.csv",
+        splits="<results>/splits/specialized/T-{group}.csv",
     log:
-        "results/logs/split_specialized/{group}.log",
+        "<results>/logs/split_specialized/{group}.log",
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -129,11 +130,11 @@ rule split_baseline:
         packs=TRAIN_PACKS,
     output:
         splits=expand(
-            "results/splits/baseline/{teacher}.csv",
+            "<results>/splits/baseline/{teacher}.csv",
             teacher=CONFIG.teachers_of("baseline"),
         ),
     log:
-        "results/logs/split_baseline.log",
+        "<results>/logs/split_baseline.log",
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -147,9 +148,9 @@ rule split_single:
     input:
         packs=TRAIN_PACKS,
     output:
-        splits="results/splits/single/T-all.csv",
+        splits="<results>/splits/single/T-all.csv",
     log:
-        "results/logs/split_single.log",
+        "<results>/logs/split_single.log",
     conda:
         "../../envs/mstkd.yaml"
     params:

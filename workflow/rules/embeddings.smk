@@ -3,9 +3,9 @@ rule cache_embeddings:
         teachers=set_teachers,
         packs=TRAIN_PACKS,
     output:
-        cache="results/embeddings/{backbone}/{set}/seed{seed}.h5",
+        cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
     log:
-        "results/logs/cache_embeddings/{backbone}-{set}-seed{seed}.log",
+        "<results>/logs/cache_embeddings/{backbone}-{set}-seed{seed}.log",
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
@@ -26,6 +26,6 @@ if CONFIG.data.unlabelled is not None:
             teachers=set_teachers,
             packs=UNLABELLED_PACK,
         output:
-            cache="results/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
+            cache="<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
         log:
-            "results/logs/cache_unlabelled/{backbone}-{set}-seed{seed}.log",
+            "<results>/logs/cache_unlabelled/{backbone}-{set}-seed{seed}.log",

@@ -1,13 +1,13 @@
 rule evaluate:
     input:
-        model="results/{model}/model.safetensors",
-        record="results/{model}/model.json",
+        model="<results>/{model}/model.safetensors",
+        record="<results>/{model}/model.json",
         packs=VERIFICATION_PACKS,
     output:
-        scores="results/{model}/scores.h5",
-        metrics="results/{model}/metrics.json",
+        scores="<results>/{model}/scores.h5",
+        metrics="<results>/{model}/metrics.json",
     log:
-        "results/logs/evaluate/{model}.log",
+        "<results>/logs/evaluate/{model}.log",
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS

@@ -2,9 +2,9 @@ rule render_table:
     input:
         metrics=table_metrics,
     output:
-        tables=expand("results/tables/{{table}}.{format}", format=FORMATS),
+        tables=expand("<results>/tables/{{table}}.{format}", format=FORMATS),
     log:
-        "results/logs/render_table/{table}.log",
+        "<results>/logs/render_table/{table}.log",
     conda:
         "../../envs/report.yaml"
     params:
@@ -18,9 +18,9 @@ rule render_accuracies:
     input:
         metrics=table_metrics,
     output:
-        figure="results/figures/{table}.png",
+        figure="<results>/figures/{table}.png",
     log:
-        "results/logs/render_accuracies/{table}.log",
+        "<results>/logs/render_accuracies/{table}.log",
     conda:
         "../../envs/report.yaml"
     params:
@@ -35,9 +35,9 @@ rule render_curves:
         models=every_model("model.json"),
         histories=every_model("history.csv"),
     output:
-        figure="results/figures/training.png",
+        figure="<results>/figures/training.png",
     log:
-        "results/logs/render_curves.log",
+        "<results>/logs/render_curves.log",
     conda:
         "../../envs/report.yaml"
     shell:
@@ -47,11 +47,11 @@ rule render_curves:
 
 rule render_samples:
     input:
-        packs=expand("results/packs/{{part}}/{group}.h5", group=CONFIG.groups),
+        packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
     output:
-        figure="results/figures/samples-{part}.png",
+        figure="<results>/figures/samples-{part}.png",
     log:
-        "results/logs/render_samples/{part}.log",
+        "<results>/logs/render_samples/{part}.log",
     conda:
         "../../envs/report.yaml"
     shell:
@@ -61,11 +61,11 @@ rule render_samples:
 
 rule render_data_report:
     input:
-        findings="results/data-findings.json",
+        findings="<results>/data-findings.json",
     output:
-        reports=expand("results/data-report.{format}", format=["html", "md"]),
+        reports=expand("<results>/data-report.{format}", format=["html", "md"]),
     log:
-        "results/logs/render_data_report.log",
+        "<results>/logs/render_data_report.log",
     conda:
         "../../envs/report.yaml"
     shell:
@@ -77,9 +77,9 @@ rule compute_claims:
     input:
         metrics=every_model("metrics.json"),
     output:
-        claims="results/claims.json",
+        claims="<results>/claims.json",
     log:
-        "results/logs/compute_claims.log",
+        "<results>/logs/compute_claims.log",
     conda:
         "../../envs/report.yaml"
     shell:
@@ -89,18 +89,18 @@ rule compute_claims:
 
 rule render_page:
     input:
-        tables=expand("results/tables/{table}.html", table=ALL_TABLES),
+        tables=expand("<results>/tables/{table}.html", table=ALL_TABLES),
         figures=[
-            "results/figures/samples-train.png",
-            "results/figures/samples-verification.png",
-            *expand("results/figures/{table}.png", table=TABLES),
-            "results/figures/training.png",
+            "<results>/figures/samples-train.png",
+            "<results>/figures/samples-verification.png",
+            *expand("<results>/figures/{table}.png", table=TABLES),
+            "<results>/figures/training.png",
         ],
-        claims="results/claims.json",
+        claims="<results>/claims.json",
     output:
-        page="results/report.html",
+        page="<results>/report.html",
     log:
-        "results/logs/render_page.log",
+        "<results>/logs/render_page.log",
     conda:
         "../../envs/report.yaml"
     params:

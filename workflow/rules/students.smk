@@ -7,11 +7,11 @@ rule train_student:
         cache=student_cache,
         adaptor=student_adaptor,
     output:
-        model="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
-        record="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",
-        history="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/history.csv",
+        model="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
+        record="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",
+        history="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/history.csv",
     log:
-        "results/logs/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.log",
+        "<results>/logs/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.log",
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS

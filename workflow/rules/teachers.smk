@@ -2,13 +2,13 @@ rule train_teacher:
     input:
         packs=teacher_packs,
         selection=teacher_selection,
-        split="results/splits/{set}/{teacher}.csv",
+        split="<results>/splits/{set}/{teacher}.csv",
     output:
-        model="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
-        record="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
-        history="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
+        model="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
+        record="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
+        history="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
     log:
-        "results/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
+        "<results>/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
     wildcard_constraints:
         set="specialized|baseline",
     conda:
