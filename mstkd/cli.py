@@ -485,8 +485,10 @@ def schema() -> None:
     import json
 
     from mstkd.config import Config
+    from mstkd.grids import allow_lists
 
-    typer.echo(json.dumps(Config.model_json_schema(), indent=2))
+    schema = allow_lists(Config.model_json_schema(), sections=["Teachers", "Students"])
+    typer.echo(json.dumps(schema, indent=2))
 
 
 def _subject(

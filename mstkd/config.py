@@ -12,6 +12,7 @@ import difflib
 import json
 import types
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -27,6 +28,7 @@ from pydantic import (
 )
 
 from mstkd.errors import InputError
+from mstkd.grids import GridSection, Key, split_variant, value_text
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Positive = Annotated[int, Field(ge=1)]
@@ -284,8 +286,8 @@ class SelectionSettings(Settings):
         return self.rule != "last"
 
 
-class Teachers(Settings):
-    """Section `teachers` of the config."""
+class Teachers(GridSection, Settings):
+    """Section `teachers` of the config; a list of numbers makes variants of each backbone."""
 
     backbones: Names
     optimiser: TeacherOptimiser = TeacherOptimiser()
@@ -366,8 +368,8 @@ PAPER_LOSSES = {
 NO_DISTILLATION = LossSettings(classification=True, kd_weight=0.0)
 
 
-class Students(Settings):
-    """Section `students` of the config."""
+class Students(GridSection, Settings):
+    """Section `students` of the config; a list of numbers or names makes variants of each loss."""
 
     backbone: Name
     losses: Annotated[dict[Name, LossSettings], Field(min_length=1)] = PAPER_LOSSES
@@ -408,6 +410,7 @@ class PageSettings(Step):
 
     title: str
     procedural: bool  # the faces are drawings, and the page must say so
+    grids: tuple[str, ...] | None = None  # keys with a list in the config, and their values
 
 
 # A threshold for each group, as in the paper, or one for all of them.
@@ -489,7 +492,7 @@ class Config(Settings):
     def _names_exist(self) -> Config:
         for key, used in (
             ("teachers.backbones", self.teachers.backbones),
-            ("students.backbone", (self.students.backbone,)),
+            ("students.backbone", self.students.values("backbone")),
         ):
             for name in used:
                 if name not in self.backbones:
@@ -550,6 +553,46 @@ class Config(Settings):
         if teacher.startswith("BT-"):
             return (self.groups[int(teacher.removeprefix("BT-")) - 1],)
         return self.training_groups(teacher)
+
+    @cached_property
+    def _teachers(self) -> dict[str, dict[str, Teachers]]:
+        """Backbone -> its variants -> the section with the values of each."""
+        return {
+            backbone: self.teachers.variants(backbone, lambda key: True)
+            for backbone in self.teachers.backbones
+        }
+
+    @cached_property
+    def _students(self) -> dict[str, dict[str, Students]]:
+        """Loss -> its variants -> the section with the values of each; "none" is one of them."""
+        losses = {**self.students.losses, "none": NO_DISTILLATION}
+
+        def variants(name: str, loss: LossSettings) -> dict[str, Students]:
+            def matters(key: Key) -> bool:
+                if key[0] == "losses":
+                    return key[1] == name
+                return key[0] != "head" or loss.classification
+
+            return self.students.variants(name, matters)
+
+        return {name: variants(name, loss) for name, loss in losses.items()}
+
+    def teacher_variants(self, backbone: str) -> tuple[str, ...]:
+        """The names under which teachers of a backbone are trained: one for each value."""
+        return tuple(self._teachers[backbone])
+
+    def loss_variants(self, loss: str) -> tuple[str, ...]:
+        """The names under which students of a loss are trained: one for each value."""
+        return tuple(self._students[loss])
+
+    def student_backbone(self, loss: str) -> str:
+        """The backbone of the students of a loss, or of its variant."""
+        return self._students[split_variant(loss).base][loss].backbone
+
+    def student_loss(self, loss: str) -> LossSettings:
+        """What the students of a loss, or of its variant, learn from."""
+        base = split_variant(loss).base
+        return NO_DISTILLATION if base == "none" else self._students[base][loss].losses[base]
 
     def tables(self) -> tuple[tuple[str, str | None], ...]:
         """Backbone and loss of each table, None for teachers: the order of the paper's tables."""
@@ -615,12 +658,15 @@ class Config(Settings):
         return self.splits if set_ == "baseline" else SplitSettings()
 
     def teacher_settings(self, backbone: str) -> TeacherSettings:
+        """Of teachers of a backbone, or of its variant."""
+        base = split_variant(backbone).base
+        teachers = self._teachers[base][backbone]
         return TeacherSettings(
             embedding_dim=self.embedding_dim,
-            backbone=self.backbones[backbone],
-            optimiser=self.teachers.optimiser,
-            head=self.teachers.head,
-            selection=self.teachers.selection,
+            backbone=self.backbones[base],
+            optimiser=teachers.optimiser,
+            head=teachers.head,
+            selection=teachers.selection,
         )
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
@@ -632,14 +678,16 @@ class Config(Settings):
         )
 
     def student_settings(self, loss: str) -> StudentSettings:
-        loss_settings = NO_DISTILLATION if loss == "none" else self.students.losses[loss]
+        """Of students of a loss, or of its variant."""
+        students = self._students[split_variant(loss).base][loss]
+        loss_settings = self.student_loss(loss)
         return StudentSettings(
             embedding_dim=self.embedding_dim,
-            backbone=self.backbones[self.students.backbone],
+            backbone=self.backbones[students.backbone],
             loss=loss_settings,
-            optimiser=self.students.optimiser,
-            head=self.students.head if loss_settings.classification else None,
-            selection=self.students.selection,
+            optimiser=students.optimiser,
+            head=students.head if loss_settings.classification else None,
+            selection=students.selection,
         )
 
     def table_settings(
@@ -657,7 +705,16 @@ class Config(Settings):
         )
 
     def page_settings(self) -> PageSettings:
-        return PageSettings(title=self.report.title, procedural=self.data.synthetic is not None)
+        grids = tuple(
+            f"{'.'.join((name, *key))} ({', '.join(map(value_text, values))})"
+            for name, section in (("teachers", self.teachers), ("students", self.students))
+            for key, values in section.grid().items()
+        )
+        return PageSettings(
+            title=self.report.title,
+            procedural=self.data.synthetic is not None,
+            grids=grids or None,
+        )
 
 
 # ---------------------------------------------------------------- reading

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "mstkd"
 RANKS = {
     "errors": 0,
     "seeds": 0,
+    "grids": 0,
     "atomic": 0,
     "config": 0,
     "progress": 0,
@@ -39,12 +40,21 @@ RANKS = {
     "cli": 6,
 }
 WITHIN_A_RANK = {
-    "config": {"errors"},
+    "config": {"errors", "grids"},
     "records": {"atomic", "errors"},
     "findings": {"records"},
     "embeddings": {"devices"},
 }
-REPORT_MAY_IMPORT = {"errors", "atomic", "config", "records", "findings", "progress", "seeds"}
+REPORT_MAY_IMPORT = {
+    "errors",
+    "atomic",
+    "config",
+    "grids",
+    "records",
+    "findings",
+    "progress",
+    "seeds",
+}
 
 
 def modules():

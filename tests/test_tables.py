@@ -298,7 +298,7 @@ def test_reading_refuses_what_is_no_table(tmp_path: Path) -> None:
 
 def test_name_that_pandas_reads_as_missing_stays_a_name() -> None:
     frame = pd.DataFrame({"set": ["none"], "name": ["none"], "A": [1.0], "seeds": [1]})
-    assert shown_table(frame, 1).sections[0][1][0][0] == "no distillation"
+    assert shown_table(frame, 1).sections[0][1][0][0] == ("no distillation",)
 
 
 def test_report_runs_without_torch() -> None:

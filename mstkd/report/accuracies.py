@@ -57,7 +57,7 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
     axes = figure.add_subplot()
     accuracies = np.array([row.scores(groups).mean(axis=0)[: len(groups)] for row in rows])
     shares = Normalize(accuracies.min(), accuracies.max())
-    margin = 14 + 6 * max(len(row.label) for row in rows)  # points, left of which sections stand
+    margin = 14 + 6 * max(len(row.title) for row in rows)  # points, left of which sections stand
     ticks: list[float] = []
     top = 0.0
     for section, members in sections:
@@ -77,7 +77,7 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
             top += 1
         top += SECTION_GAP
     _map_axes(axes, groups, height=top - SECTION_GAP)
-    axes.set_yticks(ticks, [row.label for _, members in sections for row in members])
+    axes.set_yticks(ticks, [row.title for _, members in sections for row in members])
     axes.set_title(settings.caption, loc="left", pad=26, weight="bold")
     framed = any(row.subject.name == f"T-{group}" for row in rows for group in groups)
     note = " Framed: the teacher's own group." if framed else ""
@@ -145,7 +145,7 @@ def draw_dots(rows: Sequence[Row], settings: TableSettings) -> Figure:
         y += 1
     for offset, word in zip(NUMBER_OFFSETS, ("Global", "STD"), strict=True):
         _beside_dots(axes, word, y=0, offset=offset, weight="bold")
-    axes.set_yticks(ticks, [row.label for _, members in sections for row in members])
+    axes.set_yticks(ticks, [row.title for _, members in sections for row in members])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(y - 0.4, -0.6)
     axes.grid(axis="x")

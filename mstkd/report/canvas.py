@@ -16,6 +16,7 @@ from mstkd.atomic import replacing
 from mstkd.errors import InputError
 
 DPI = 150
+MOST_PIXELS = 60_000  # of a side; Matplotlib refuses more than 65,535
 FORMATS = (".png", ".svg")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mstkd",  # else the ids in an SVG are random
@@ -46,8 +47,9 @@ def check_format(output: Path) -> None:
 
 def save(figure: Figure, output: Path, *, title: str) -> None:
     """Write the figure whole, with its title and no date: the same figure gives the same bytes."""
+    dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
     dateless = {"Date": None} if output.suffix == ".svg" else {"Software": None}
     with replacing(output) as (part,):
         figure.savefig(
-            part, format=output.suffix[1:], dpi=DPI, metadata={"Title": title, **dateless}
+            part, format=output.suffix[1:], dpi=dpi, metadata={"Title": title, **dateless}
         )

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mstkd.errors import InputError
+from mstkd.grids import split_variant
 from mstkd.records import Record
 from mstkd.report.bootstrap import Array, interval, resampled_summaries
 from mstkd.report.rows import SUMMARIES, Measure, Row
@@ -64,7 +65,10 @@ def sample_of(row: Row, groups: Sequence[str], weights: Array) -> Sample:
 
 
 def pairs(students: Sequence[Sample]) -> Iterator[tuple[Topic, Sample, Sample]]:
-    """Who is compared with whom: sets of teachers, then each distilled student and a control."""
+    """Who is compared with whom: sets of teachers, then each distilled student and a control.
+
+    Where the config has lists, like is compared with like: the values of both are the same.
+    """
 
     def of(*sets: str) -> list[Sample]:
         return [student for student in students if student.row.subject.set in sets]
@@ -73,11 +77,17 @@ def pairs(students: Sequence[Sample]) -> Iterator[tuple[Topic, Sample, Sample]]:
         one, other = first.row.subject, second.row.subject
         return all(getattr(one, key) == getattr(other, key) for key in keys)
 
+    def agree(first: Sample, second: Sample) -> bool:
+        """Of the values of lists, a control without distillation has the student's alone."""
+        one, other = (split_variant(x.row.subject.loss or "").values for x in (first, second))
+        return all(one[key] == other[key] for key in one.keys() & other.keys())
+
     for first, second in itertools.product(of("specialized"), of("baseline")):
         if alike(first, second, "backbone", "name", "loss"):
             yield "specialized or baseline", first, second
     for first, second in itertools.product(of("specialized", "baseline", "single"), of("none")):
-        yield "distillation", first, second
+        if agree(first, second):
+            yield "distillation", first, second
     for first, second in itertools.product(of("specialized", "baseline"), of("single")):
         if alike(first, second, "backbone", "loss"):
             yield "single teacher", first, second
@@ -87,11 +97,12 @@ def describe(sample: Sample, *, with_backbone: bool) -> str:
     """What a sentence calls a student."""
     subject = sample.row.subject
     if subject.set == "none":
-        return sample.row.label
-    parts = [f"{subject.set} {subject.name}", subject.loss]
+        return sample.row.title
+    parts = [f"{subject.set} {subject.name}", str(split_variant(subject.loss or ""))]
     if subject.set == "single":
         parts[0] = sample.row.label
-    return ", ".join(part for part in (*parts, subject.backbone if with_backbone else None) if part)
+    backbone = str(split_variant(subject.backbone)) if with_backbone else ""
+    return ", ".join(part for part in (*parts, backbone) if part)
 
 
 def compare(

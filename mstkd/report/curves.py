@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.errors import InputError
+from mstkd.grids import split_variant, told
 from mstkd.records import ModelRecord, read_record
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.rows import SECTIONS, row_label
@@ -29,6 +30,8 @@ Run = tuple[ModelRecord, pd.DataFrame]
 
 def render_curves(*, models: Sequence[Path], output: Path) -> None:
     """Draw the history of models: a row of panels for teachers, adaptors and each student loss.
+
+    Where the config has lists, a row for each value.
 
     Args:
         models: model.json files, each with its history.csv beside it: `epoch`, `loss` and
@@ -72,9 +75,12 @@ def read_history(model: Path) -> pd.DataFrame:
 
 def _panel(record: ModelRecord) -> str:
     subject = record.subject
+    loss = split_variant(subject.loss or "")
     if subject.set == "none":
-        return "Student without distillation"
-    return f"{NOUNS[subject.kind]}, {subject.loss}" if subject.loss else NOUNS[subject.kind]
+        return str(loss._replace(base="Student without distillation"))
+    teachers = told(split_variant(subject.backbone).values)
+    parts = [NOUNS[subject.kind], str(loss), f"teachers {teachers}" if teachers else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def draw_curves(panels: dict[str, list[Run]]) -> Figure:

@@ -32,7 +32,8 @@ class Shown:
     """A table as it is shown: sections of labelled rows of cells."""
 
     columns: tuple[str, ...]
-    sections: tuple[tuple[str, tuple[tuple[str, tuple[Cell, ...]], ...]], ...]
+    sections: tuple[tuple[str, tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]], ...]
+    labels: int  # of a row: its name, and the values of its variant where there are some
 
 
 def rounded(value: float, decimals: int) -> str:
@@ -49,18 +50,20 @@ def shown_table(frame: pd.DataFrame, decimals: int) -> Shown:
     A section of one row has no best.
     """
     names = list(frame.columns)
-    columns = tuple(names[names.index("name") + 1 : names.index("seeds")])
+    varied = "variant" in names
+    columns = tuple(names[names.index("name") + 1 + varied : names.index("seeds")])
     labels = frame["set"].map(SECTIONS)
     sections = []
+    heads: list[tuple[str, ...]]
     for label in labels.unique():
         part = frame[labels == label]
         cells = [_column(part, column, decimals) for column in columns]
-        heads = [
-            row_label(str(set_), str(name))
-            for set_, name in zip(part["set"], part["name"], strict=True)
-        ]
+        heads = [(row_label(row["set"], row["name"]),) for _, row in part.iterrows()]
+        if varied:
+            heads = [(*head, text) for head, text in zip(heads, part["variant"], strict=True)]
         sections.append((str(label), tuple(zip(heads, zip(*cells, strict=True), strict=True))))
-    return Shown(tuple(HEADINGS.get(column, column) for column in columns), tuple(sections))
+    headings = tuple(HEADINGS.get(column, column) for column in columns)
+    return Shown(headings, tuple(sections), labels=1 + varied)
 
 
 def _column(part: pd.DataFrame, column: str, decimals: int) -> list[Cell]:
@@ -102,11 +105,12 @@ def _markdown_escape(text: str) -> str:
 
 def _markdown(frame: pd.DataFrame, settings: TableSettings) -> str:
     table = shown_table(frame, settings.decimals)
-    lines = [["", "", *(_markdown_escape(column) for column in table.columns)]]
-    lines.append(["---", "---", *("---:" for _ in table.columns)])
+    labels = 1 + table.labels
+    lines = [[""] * labels + [_markdown_escape(column) for column in table.columns]]
+    lines.append(["---"] * labels + ["---:"] * len(table.columns))
     for section, rows in table.sections:
-        for number, (label, cells) in enumerate(rows):
-            head = [section if number == 0 else "", _markdown_escape(label)]
+        for number, (names, cells) in enumerate(rows):
+            head = [section if number == 0 else "", *map(_markdown_escape, names)]
             lines.append([*head, *(cell_text(cell, bold="**{}**") for cell in cells)])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{_markdown_escape(settings.caption)}\n\n{body}\n"
@@ -137,14 +141,14 @@ def _latex(frame: pd.DataFrame, settings: TableSettings) -> str:
         r"\begin{table}",
         r"\centering",
         f"\\caption{{{_latex_escape(settings.caption)}}}",
-        f"\\begin{{tabular}}{{ll{'r' * len(table.columns)}}}",
+        f"\\begin{{tabular}}{{l{'l' * table.labels}{'r' * len(table.columns)}}}",
         r"\toprule",
-        " & ".join(["", "", *map(_latex_escape, table.columns)]).strip() + r" \\",
+        " & ".join(["", *[""] * table.labels, *map(_latex_escape, table.columns)]).strip() + r" \\",
     ]
     for section, rows in table.sections:
         lines.append(r"\midrule")
-        for number, (label, cells) in enumerate(rows):
-            head = [section if number == 0 else "", _latex_escape(label)]
+        for number, (names, cells) in enumerate(rows):
+            head = [section if number == 0 else "", *map(_latex_escape, names)]
             texts = (
                 cell_text(cell, bold=r"\textbf{{{}}}", plus_minus=r" $\pm$ ") for cell in cells
             )
@@ -160,11 +164,11 @@ def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
     lines = [
         '<table class="mstkd-table">',
         f"<caption>{html.escape(settings.caption)}</caption>",
-        f"<thead><tr><td></td><td></td>{heads}</tr></thead>",
+        f"<thead><tr><td></td>{'<td></td>' * table.labels}{heads}</tr></thead>",
     ]
     for section, rows in table.sections:
         lines.append(f'<tbody class="{section.lower()}">')
-        for number, (label, cells) in enumerate(rows):
+        for number, (names, cells) in enumerate(rows):
             rowspan = f'<th scope="rowgroup" rowspan="{len(rows)}">{section}</th>'
             texts = "".join(
                 '<td class="{}">{}</td>'.format(
@@ -173,7 +177,8 @@ def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
                 for cell in cells
             )
             first = rowspan if number == 0 else ""
-            lines.append(f'<tr>{first}<th scope="row">{html.escape(label)}</th>{texts}</tr>')
+            label = "".join(f'<th scope="row">{html.escape(name)}</th>' for name in names)
+            lines.append(f"<tr>{first}{label}{texts}</tr>")
         lines.append("</tbody>")
     return "\n".join([*lines, "</table>", ""])
 

@@ -65,6 +65,7 @@ def render_page(
     page = environment.from_string(source).render(
         title=settings.title,
         data_note=PROCEDURAL if settings.procedural else "",
+        grids=settings.grids or (),
         tables=[_fragment(path) for path in tables],
         figures=[_figure(path) for path in figures],
         claims=record,

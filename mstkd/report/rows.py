@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mstkd.config import Threshold
 from mstkd.errors import InputError
+from mstkd.grids import split_variant, told
 from mstkd.records import Metrics, Subject, read_record
 
 Array = npt.NDArray[np.float64]
@@ -51,6 +52,22 @@ class Row:
     @property
     def label(self) -> str:
         return row_label(self.subject.set, self.subject.name)
+
+    @property
+    def variant(self) -> str:
+        """The values that set the row apart where the config has lists, the teachers' first."""
+        values = told(split_variant(self.subject.loss or "").values)
+        if self.subject.set == "none":
+            return values
+        of_teachers = told(split_variant(self.subject.backbone).values)
+        if self.subject.kind != "teacher" and of_teachers:
+            of_teachers = f"teachers {of_teachers}"
+        return "; ".join(part for part in (of_teachers, values) if part)
+
+    @property
+    def title(self) -> str:
+        """Label and variant."""
+        return f"{self.label} ({self.variant})" if self.variant else self.label
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -116,7 +133,8 @@ def read_rows(metrics: Sequence[Path], groups: Sequence[str] | None = None) -> l
 def check_comparable(rows: Sequence[Row]) -> None:
     """Refuse rows that do not belong in one table.
 
-    The control without distillation has no teachers, so its loss and backbone are its own.
+    The variants that a list in the config makes do. The control without distillation has no
+    teachers, so its loss and backbone are its own.
 
     Raises:
         InputError: the rows mix kinds of models, backbones of teachers, or losses.
@@ -127,6 +145,8 @@ def check_comparable(rows: Sequence[Row]) -> None:
             if row.subject.set in exempt:
                 continue
             value = getattr(row.subject, key)
+            if value is not None:
+                value = split_variant(value).base
             first = value if first is None else first
             if value != first:
                 raise InputError(

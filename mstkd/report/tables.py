@@ -29,6 +29,8 @@ from mstkd.report.rows import (
     read_rows,
 )
 
+LABELS = ("set", "name", "variant")  # the columns of a frame that hold no numbers
+
 
 def render_table(
     settings: TableSettings, *, metrics: Sequence[Path], outputs: Sequence[Path]
@@ -59,22 +61,27 @@ def table_frame(
 ) -> pd.DataFrame:
     """One row a model: `set`, `name`, each group, `global_accuracy`, `std`, `ser`, `seeds`.
 
+    Where the config has lists, `variant` behind `name` holds the values of each row.
+
     Accuracies in percent, `std` in percentage points, all averaged over seeds (the mean of the
     seeds' STD and SER, not STD and SER of their mean accuracies); `seeds` counts them. Where a
     row has several seeds there is a `<column>_seed_std` too, their sample standard deviation.
     """
-    reserved = {"set", "name", "seeds", *SUMMARIES} & set(groups)
+    reserved = {"set", "name", "variant", "seeds", *SUMMARIES} & set(groups)
     if reserved:
         raise InputError("groups", found=min(reserved), expected="a name that no column has")
     rows = read_rows(metrics, groups)
     check_comparable(rows)
     columns = (*groups, *SUMMARIES)
     several = any(len(row.runs) > 1 for row in rows)
+    varied = any(row.variant for row in rows)
     lines: list[dict[str, object]] = []
     for _, section in by_section(rows):
         for row in section:
             scores = row.scores(groups, threshold)  # (S, G + 3)
             line: dict[str, object] = {"set": row.subject.set, "name": row.subject.name}
+            if varied:
+                line["variant"] = row.variant
             line.update(zip(columns, scores.mean(axis=0), strict=True))
             line["seeds"] = len(row.runs)
             if several:
@@ -94,7 +101,7 @@ def read_table(path: Path) -> pd.DataFrame:
         InputError: the file is missing or is not such a table.
     """
     try:
-        frame = pd.read_csv(path, dtype={"set": str, "name": str}, keep_default_na=False)
+        frame = pd.read_csv(path, dtype=dict.fromkeys(LABELS, str), keep_default_na=False)
     except OSError as error:
         raise InputError(path, found=error.strerror, expected="a table") from None
     except ValueError as error:  # pandas' parser errors are of this kind
@@ -103,7 +110,7 @@ def read_table(path: Path) -> pd.DataFrame:
     if missing or not frame["set"].isin(list(SECTIONS)).all():
         found = f"no column {missing[0]!r}" if missing else "an unknown set of teachers"
         raise InputError(path, found=found, expected="a table of mstkd")
-    numbers = frame.columns.difference(["set", "name"], sort=False)
+    numbers = frame.columns.difference([*LABELS], sort=False)
     frame[numbers] = frame[numbers].apply(pd.to_numeric, errors="coerce")
     return frame
 
@@ -142,17 +149,18 @@ def show_tables(
         terminal = TerminalTable(
             title=Text(path.stem), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
         )
-        terminal.add_column(no_wrap=True)
+        for _ in range(table.labels):
+            terminal.add_column(no_wrap=True)
         for column in table.columns:
             terminal.add_column(Text(column), justify="right", no_wrap=True)
         for section, rows in table.sections:
             terminal.add_row(Text(section, style="italic"))
-            for label, cells in rows:
+            for (label, *variant), cells in rows:
                 texts = [
                     Text(cell_text(cell, bold="{}"), style="bold" if cell.best else "")
                     for cell in cells
                 ]
-                terminal.add_row(Text(f" {label}"), *texts)
+                terminal.add_row(Text(f" {label}"), *map(Text, variant), *texts)
             terminal.add_section()
         console.print(terminal)
 

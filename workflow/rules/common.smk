@@ -1,5 +1,7 @@
 import os
+import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -46,6 +48,20 @@ REPORT_FILES = [
     "<results>/data-report.html",
     "<results>/data-report.md",
 ]
+# The names in paths: one for each value of a list in the config.
+BACKBONES = [
+    *CONFIG.backbones,
+    *(
+        name
+        for one in CONFIG.teachers.backbones
+        for name in CONFIG.teacher_variants(one)
+    ),
+]
+LOSSES = [
+    name
+    for loss in (*CONFIG.students.losses, "none")
+    for name in CONFIG.loss_variants(loss)
+]
 # As many threads each as leave no core idle and none shared: a pack of each group can be made at
 # once, and of training and verification; and eight teachers or more are ready together.
 PACKING_THREADS = max(1, (workflow.cores or 1) // (2 * len(CONFIG.groups)))
@@ -57,11 +73,11 @@ wildcard_constraints:
     model="(teachers|students)/.+",
     group="|".join(CONFIG.groups),
     part="train|verification",
-    backbone="|".join(CONFIG.backbones),
+    backbone="|".join(map(re.escape, BACKBONES)),
     set="specialized|baseline|single|none",
     teacher=r"[^/]+",
     adaptor=r"[^/]+",
-    loss=r"[^/]+",
+    loss="|".join(map(re.escape, LOSSES)),
     seed=r"-?\d+",
 
 
@@ -72,12 +88,13 @@ def teacher_packs(wildcards):
     )
 
 
+@cache
 def selection_packs(selection, groups):
     """The packs whose pairs choose an epoch."""
     if not selection.needs_pairs:
         return []
     part = "heldout" if selection.rule == "heldout" else "verification"
-    return expand("<inputs>/packs/{part}/{group}.h5", part=part, group=groups)
+    return [f"<inputs>/packs/{part}/{group}.h5" for group in groups]
 
 
 def teacher_selection(wildcards):
@@ -90,7 +107,7 @@ def student_selection(wildcards):
 
 
 def learns_unlabelled(loss):
-    return loss != "none" and CONFIG.students.losses[loss].images == "unlabelled"
+    return CONFIG.student_loss(loss).images == "unlabelled"
 
 
 def student_packs(wildcards):
@@ -118,25 +135,40 @@ def student_adaptor(wildcards):
     return "<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
 
 
+@cache
 def table_models(table):
     """The folders of a table's models, in the order of its rows."""
     backbone, loss = TABLES[table]
+    variants = CONFIG.teacher_variants(backbone)
     if loss is None:
         models = [
-            f"teachers/{backbone}/{set_}/{teacher}"
+            f"teachers/{variant}/{set_}/{teacher}"
             for set_ in CONFIG.sets()
             for teacher in CONFIG.teachers_of(set_)
+            for variant in variants
         ]
     else:
-        models = expand(
-            f"students/{backbone}/{{set}}/{{adaptor}}/{loss}",
-            set=SETS,
-            adaptor=CONFIG.adaptors.architectures,
-        )
+        losses = CONFIG.loss_variants(loss)
+        models = [
+            f"students/{variant}/{set_}/{adaptor}/{one}"
+            for set_ in SETS
+            for adaptor in CONFIG.adaptors.architectures
+            for variant in variants
+            for one in losses
+        ]
         if CONFIG.controls:
-            models.append(f"students/{CONFIG.students.backbone}/none/none/none")
-            models.append(f"students/{backbone}/single/direct/{loss}")
-    return expand("<results>/{model}/seed{seed}", model=models, seed=CONFIG.seeds)
+            models += [
+                f"students/{CONFIG.student_backbone(control)}/none/none/{control}"
+                for control in CONFIG.loss_variants("none")
+            ]
+            models += [
+                f"students/{variant}/single/direct/{one}"
+                for variant in variants
+                for one in losses
+            ]
+    return [
+        f"<results>/{model}/seed{seed}" for model in models for seed in CONFIG.seeds
+    ]
 
 
 def table_metrics(wildcards):
@@ -150,16 +182,22 @@ def every_model(file):
     return [f"{model}/{file}" for model in dict.fromkeys(models)]
 
 
+@cache
+def text(settings, *names):
+    """The settings of a step as the text that Snakemake compares, made once for all its jobs."""
+    return settings(*names).dump()
+
+
 def synthesize_settings(wildcards):
     return CONFIG.synthesize_settings().dump()
 
 
 def train_pack_settings(wildcards):
-    return CONFIG.train_pack_settings(wildcards.group).dump()
+    return text(CONFIG.train_pack_settings, wildcards.group)
 
 
 def verification_pack_settings(wildcards):
-    return CONFIG.verification_pack_settings(wildcards.group).dump()
+    return text(CONFIG.verification_pack_settings, wildcards.group)
 
 
 def unlabelled_pack_settings(wildcards):
@@ -179,7 +217,7 @@ def undivided_split_settings(wildcards):
 
 
 def teacher_settings(wildcards):
-    return CONFIG.teacher_settings(wildcards.backbone).dump()
+    return text(CONFIG.teacher_settings, wildcards.backbone)
 
 
 def cache_settings(wildcards):
@@ -187,11 +225,11 @@ def cache_settings(wildcards):
 
 
 def adaptor_settings(wildcards):
-    return CONFIG.adaptor_settings(wildcards.adaptor).dump()
+    return text(CONFIG.adaptor_settings, wildcards.adaptor)
 
 
 def student_settings(wildcards):
-    return CONFIG.student_settings(wildcards.loss).dump()
+    return text(CONFIG.student_settings, wildcards.loss)
 
 
 def evaluation_settings(wildcards):

@@ -1,0 +1,164 @@
+"""Lists in the config: which runs they make, and what those are called.
+
+A list where a section has one number or name makes a run for each value. Its name is the one it
+would have without, and the values: `a-KD+kd_weight=1000`. A name in the config has no plus, so
+that names can be taken apart again and cannot collide. (A comma would do for files, but Snakemake
+9 hands wildcards to cluster jobs as text that it splits at commas.)
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, Self, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ModelWrapValidatorHandler, PrivateAttr, ValidationError
+from pydantic import model_validator as validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+Key = tuple[str, ...]  # of a value in its section: ("head", "margin")
+Value = int | float | str
+Place = TypeVar("Place")
+
+
+class Variant(NamedTuple):
+    """A name taken apart."""
+
+    base: str  # as it stands in the config
+    values: dict[str, str]  # by the last part of their keys
+
+    def __str__(self) -> str:
+        """For people: a-KD (kd_weight=1000)."""
+        return f"{self.base} ({told(self.values)})" if self.values else self.base
+
+
+def variant_name(base: str, values: Mapping[str, Value]) -> str:
+    """The name of a run: `base`, and its value of each list."""
+    return "+".join([base, *(f"{key}={value_text(value)}" for key, value in values.items())])
+
+
+def split_variant(name: str) -> Variant:
+    """Take apart what `variant_name` made."""
+    base, *parts = name.split("+")
+    return Variant(base, {key: value for key, _, value in (p.partition("=") for p in parts)})
+
+
+def told(values: Mapping[str, str]) -> str:
+    """Values on one line: kd_weight=1000, margin=0.3."""
+    return ", ".join(f"{key}={value}" for key, value in values.items())
+
+
+def value_text(value: Value) -> str:
+    """The shortest text that reads as the value: 10000.0 is 10000, and 1e+22 is 1e22."""
+    return str(value).removesuffix(".0").replace("e+", "e")
+
+
+class GridSection(BaseModel):
+    """A section of the config in which a list may stand for one number or name.
+
+    Its fields hold the first value of each list.
+    """
+
+    _grid: dict[Key, tuple[Value, ...]] = PrivateAttr(default_factory=dict)
+
+    @validator(mode="wrap")
+    @classmethod
+    def _take_lists(cls, section: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        lists = dict(_lists(cls, section))
+        first = section
+        for key, values in lists.items():
+            if not values:
+                _refuse(cls, key, values, "a value or more")
+            first = _replaced(first, key, values[0])
+        made = handler(first)
+        for key, values in lists.items():
+            # Each value makes a section of its own, so that it is held to the type and range.
+            numbers = [_at(handler(_replaced(first, key, value)), key) for value in values]
+            if len(set(numbers)) < len(numbers):
+                _refuse(cls, key, values, "each value once")
+            made._grid[key] = tuple(numbers)
+        return made
+
+    def grid(self) -> dict[Key, tuple[Value, ...]]:
+        """The lists, in the order of the fields."""
+        return dict(self._grid)
+
+    def values(self, *key: str) -> tuple[Value, ...]:
+        """The values that the config gives for a key, one or several."""
+        return self._grid.get(key, (_at(self, key),))
+
+    def variants(self, base: str, matters: Callable[[Key], bool]) -> dict[str, Self]:
+        """By the name of each run, the section with its values.
+
+        Args:
+            base: the name of the run where there is no list.
+            matters: whether a key's value is one of the run's settings.
+        """
+        lists = {key: values for key, values in self._grid.items() if matters(key)}
+        sections = {}
+        for values in itertools.product(*lists.values()):
+            section = self
+            for key, value in zip(lists, values, strict=True):
+                section = _replaced(section, key, value)
+            named = {key[-1]: value for key, value in zip(lists, values, strict=True)}
+            sections[variant_name(base, named)] = section
+        return sections
+
+
+def _lists(model: type[BaseModel], section: Any, above: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Keys with a list where `model` has one number or name, in the order of its fields."""
+    if not isinstance(section, Mapping):
+        return
+    for name, field in model.model_fields.items():
+        entry, kind, key = section.get(name), field.annotation, (*above, name)
+        if kind in (int, float, str):
+            if isinstance(entry, list | tuple):
+                yield key, entry
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _lists(kind, entry, key)
+        elif get_origin(kind) is dict and isinstance(entry, Mapping):
+            for inner, value in entry.items():
+                yield from _lists(get_args(kind)[1], value, (*key, inner))
+
+
+def _at(place: Any, key: Sequence[str]) -> Any:
+    for name in key:
+        place = place[name] if isinstance(place, Mapping) else getattr(place, name)
+    return place
+
+
+def _replaced(place: Place, key: Sequence[str], value: Any) -> Place:
+    """A copy of nested mappings or models with another value at `key`."""
+    name, *inner = key
+    new = {name: _replaced(_at(place, [name]), inner, value) if inner else value}
+    if isinstance(place, BaseModel):
+        return place.model_copy(update=new)
+    assert isinstance(place, Mapping)
+    return {**place, **new}  # type: ignore[return-value]
+
+
+def _refuse(model: type[BaseModel], key: Key, found: Any, expected: str) -> NoReturn:
+    error = PydanticCustomError("grid", "{expected}", {"expected": expected})
+    details = InitErrorDetails(type=error, loc=key, input=list(found))
+    raise ValidationError.from_exception_data(model.__name__, [details])
+
+
+def allow_lists(schema: dict[str, Any], sections: Sequence[str]) -> dict[str, Any]:
+    """A JSON schema in which numbers and names below the models `sections` may be lists."""
+    definitions = schema["$defs"]
+    waiting, seen = list(sections), set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        properties = definitions[name]["properties"]
+        waiting += re.findall(r"#/\$defs/(\w+)", json.dumps(properties))
+        for key, entry in properties.items():
+            if entry.get("type") in ("integer", "number", "string") and "enum" not in entry:
+                about = {k: entry.pop(k) for k in ("title", "default") if k in entry}
+                several = {"type": "array", "items": entry, "minItems": 1, "uniqueItems": True}
+                properties[key] = {**about, "anyOf": [entry, several]}
+    return schema
