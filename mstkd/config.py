@@ -398,6 +398,13 @@ class EvaluationSettings(Step):
     folds: Annotated[int, Field(ge=2)] = 10
 
 
+class Evaluation(EvaluationSettings):
+    """Section `evaluation` of the config."""
+
+    # `heldout` for choices between settings: no table is made of the test pairs then.
+    pairs: Literal["verification", "heldout"] = "verification"
+
+
 class ReportSettings(Settings):
     """Section `report` of the config."""
 
@@ -450,7 +457,7 @@ class Config(Settings):
     students: Students
     # A student with no distillation, and students of one teacher trained on all groups (D39).
     controls: bool = True
-    evaluation: EvaluationSettings = EvaluationSettings()
+    evaluation: Evaluation = Evaluation()
     report: ReportSettings = ReportSettings()
 
     @model_validator(mode="before")
@@ -505,9 +512,9 @@ class Config(Settings):
             missing = set(self.groups) - set(self.data.verification)
             if missing:
                 raise ValueError(f"data.verification: no file for group {sorted(missing)[0]!r}")
-        selections = (self.teachers.selection, self.students.selection)
-        if self.data.heldout is None and any(one.rule == "heldout" for one in selections):
-            raise ValueError("data.heldout where a selection has the rule heldout: {} will do")
+        rules = (self.teachers.selection.rule, self.students.selection.rule, self.evaluation.pairs)
+        if self.data.heldout is None and "heldout" in rules:
+            raise ValueError("data.heldout where held-out pairs are asked for: {} will do")
         unlabelled = [
             name for name, loss in self.students.losses.items() if loss.images == "unlabelled"
         ]
@@ -690,6 +697,9 @@ class Config(Settings):
             selection=students.selection,
         )
 
+    def evaluation_settings(self) -> EvaluationSettings:
+        return EvaluationSettings(**self.evaluation.model_dump(exclude={"pairs"}))
+
     def table_settings(
         self, backbone: str, loss: str | None, threshold: Threshold
     ) -> TableSettings:
@@ -697,10 +707,11 @@ class Config(Settings):
             f"{backbone} teachers" if loss is None else f"{loss} students of {backbone} teachers"
         )
         rest = "" if threshold == "own" else ", one threshold for all groups"
+        where = "" if self.evaluation.pairs == "verification" else " on held-out pairs"
         return TableSettings(
             threshold=threshold,
             decimals=self.report.decimals,
-            caption=f"Verification accuracy (%) of the {models}{rest}.",
+            caption=f"Verification accuracy (%){where} of the {models}{rest}.",
             groups=self.groups,
         )
 

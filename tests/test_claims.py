@@ -207,6 +207,46 @@ def experiment(folder: Path, gain: float) -> list[Path]:
     return metrics
 
 
+def test_like_is_compared_with_like(tmp_path: Path) -> None:
+    """Two margins of the teachers, two of the students, two backbones of these."""
+    metrics = []
+    for teachers, margin, backbone in itertools.product((1, 2), (0.3, 0.5), ("s", "w")):
+        values = f"backbone={backbone}+margin={margin}"
+        for set_, name in (("specialized", "SL"), ("baseline", "SL"), ("single", "direct")):
+            for loss in (f"EAF-KD+{values}", f"a-KD+backbone={backbone}"):
+                if loss.startswith("a-KD") and margin == 0.3:
+                    continue
+                metrics.append(
+                    write_metrics(
+                        tmp_path,
+                        accuracies(90, 91, 92, 93),
+                        set_=set_,
+                        name=name,
+                        loss=loss,
+                        backbone=f"t+margin={teachers}",
+                    )
+                )
+        if teachers == 1:
+            control = {"set_": "none", "name": "none", "loss": f"none+{values}"}
+            accuracy = accuracies(90, 90, 90, 90)
+            metrics.append(write_metrics(tmp_path, accuracy, backbone=backbone, **control))
+    claims = claims_of(metrics)
+    pairs = [(c.topic, c.first, c.second) for c in claims.comparisons if c.measure == "std"]
+    counts = {topic: sum(pair[0] == topic for pair in pairs) for topic, _, _ in pairs}
+    # EAF-KD: 2 x 2 x 2 variants. a-KD has no head: 2 x 2, and both margins of its control.
+    assert counts == {
+        "specialized or baseline": 8 + 4,
+        "distillation": 3 * (8 + 4 * 2),
+        "single teacher": 2 * (8 + 4),
+    }
+    assert (
+        "distillation",
+        "specialized SL, EAF-KD (backbone=w, margin=0.3), t (margin=2)",
+        "no distillation (backbone=w, margin=0.3)",
+    ) in pairs
+    assert len(set(pairs)) == len(pairs)
+
+
 @pytest.mark.parametrize(("gain", "holds"), [(0.5, 4), (-0.5, 0)])
 def test_statements_follow_the_numbers(tmp_path: Path, gain: float, holds: int) -> None:
     claims = claims_of(experiment(tmp_path, gain))

@@ -53,10 +53,18 @@ def test_every_step_settings_survive_the_command_line(path):
         config.check_settings(),
         config.splits,
         config.cache,
-        config.evaluation,
-        *(config.teacher_settings(name) for name in config.teachers.backbones),
+        config.evaluation_settings(),
+        *(
+            config.teacher_settings(name)
+            for backbone in config.teachers.backbones
+            for name in config.teacher_variants(backbone)
+        ),
         *(config.adaptor_settings(name) for name in config.adaptors.architectures),
-        *(config.student_settings(name) for name in (*config.students.losses, "none")),
+        *(
+            config.student_settings(name)
+            for loss in (*config.students.losses, "none")
+            for name in config.loss_variants(loss)
+        ),
     ]
     if config.data.synthetic is not None:
         steps.append(config.synthesize_settings())
@@ -129,6 +137,7 @@ def test_only_none_defaults_may_be_none():
         ({"adaptors": {"architectures": {"XL": {}}}}, "found 'XL'"),
         ({"teachers__optimiser": {"lr": "fast"}}, "teachers.optimiser.lr: found 'fast'"),
         ({"data__synthetic": {"difficulty": {"Z": 1}}}, "no group 'Z'"),
+        ({"evaluation": {"pairs": "heldout"}}, "expected data.heldout where held-out pairs"),
     ],
 )
 def test_faults_name_key_found_and_expected(edits, message):

@@ -15,6 +15,7 @@ from mstkd.config import TableSettings
 from mstkd.errors import InputError
 from mstkd.records import ModelRecord, read_record
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
+from mstkd.report.canvas import new_figure, save
 from mstkd.report.curves import draw_curves, line_styles, read_history
 from mstkd.report.figures import render_accuracies, render_curves, render_samples
 from mstkd.report.rows import Row, read_rows
@@ -209,6 +210,32 @@ def test_curves_have_a_row_for_each_kind_and_loss(tmp_path: Path) -> None:
         assert image.size == (1350, 75 + 4 * 315)  # teachers, adaptors, students, control
     render_curves(models=paths, output=tmp_path / "curves.svg")
     assert "Student without distillation: loss" in (tmp_path / "curves.svg").read_text()
+
+
+def test_values_of_a_grid_stand_beside_dots_and_above_curves(tmp_path: Path) -> None:
+    losses = ("a-KD+kd_weight=1", "a-KD+kd_weight=10")
+    metrics = [
+        write_metrics(tmp_path, accuracies(90, 91, 93, 94), loss=loss, backbone="t+margin=0.3")
+        for loss in losses
+    ]
+    figure = draw_dots(rows_of(metrics), settings("Students"))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == [
+        "SL (teachers margin=0.3; kd_weight=1)",
+        "SL (teachers margin=0.3; kd_weight=10)",
+    ]
+    paths = [write_model(tmp_path, accuracies=[70.0, 71.0], loss=loss) for loss in losses]
+    render_curves(models=paths, output=tmp_path / "curves.svg")
+    text = (tmp_path / "curves.svg").read_text()
+    for weight in (1, 10):
+        assert f"Students, a-KD (kd_weight={weight}): loss" in text
+
+
+def test_a_figure_of_any_length_can_be_saved(tmp_path: Path) -> None:
+    """Matplotlib refuses a side of more than 65,535 pixels: a grid is drawn less finely instead."""
+    save(new_figure(1, 500), tmp_path / "long.png", title="Long")
+    with Image.open(tmp_path / "long.png") as image:
+        assert image.size == (120, 60_000)
 
 
 def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:

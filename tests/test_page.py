@@ -129,6 +129,15 @@ def test_page_tells_tables_claims_figures_and_protocol(
     assert page.tags.count("h2") == 4
 
 
+def test_page_says_which_values_the_config_gives(parts: dict[str, Path], tmp_path: Path) -> None:
+    assert "several values" not in Page(render(parts, tmp_path / "plain.html")).text
+    grids = ("teachers.head.margin (0.3, 0.5)", "students.losses.<a>.kd_weight (1, 2)")
+    settings = PageSettings(title="A title", procedural=False, grids=grids)
+    render_page(settings, tables=[], figures=[], claims=parts["claims"], output=tmp_path / "p.html")
+    page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
+    assert f"values of {grids[0]}; of {grids[1]}. Each makes models" in page.text
+
+
 def test_title_is_escaped(parts: dict[str, Path], tmp_path: Path) -> None:
     attack = "<script>alert(1)</script> & co"
     text = render(parts, tmp_path / "page.html", title=attack)

@@ -176,6 +176,82 @@ def test_controls_have_names_and_no_best_where_alone(tmp_path: Path) -> None:
     assert two[-1].startswith("|  | no distillation | 80.00 | **81.00** |")
 
 
+def write_variants(folder: Path) -> list[Path]:
+    """Two lambdas, two margins of the teachers, and both controls; lambda 10 is the better."""
+    metrics = [
+        write_metrics(
+            folder,
+            accuracies(80 + weight, 81, 82, 83 + margin),
+            set_=set_,
+            name=name,
+            backbone=f"small+margin={margin}",
+            loss=f"a-KD+backbone=wide+kd_weight={weight}",
+        )
+        for set_, name in (("specialized", "SL"), ("single", "direct"))
+        for margin in (0.3, 0.5)
+        for weight in (1, 10)
+    ]
+    none = {"set_": "none", "name": "none", "loss": "none+backbone=wide", "backbone": "wide"}
+    return [*metrics, write_metrics(folder, accuracies(80, 80, 80, 80), **none)]
+
+
+def test_variants_are_rows_with_their_values_in_a_column(tmp_path: Path) -> None:
+    metrics = write_variants(tmp_path)
+    lines = render(metrics, tmp_path / "table.md").splitlines()
+    assert lines[2].startswith("|  |  |  | A | B |")
+    assert lines[3].startswith("| --- | --- | --- | ---: |")
+    values = r"teachers margin={}; backbone=wide, kd\_weight={}"
+    cells = [[cell.strip() for cell in line.split("|")[1:5]] for line in lines[4:]]
+    assert [row[:3] for row in cells] == [
+        ["Specialized", "SL", values.format(0.3, 1)],
+        ["", "SL", values.format(0.3, 10)],
+        ["", "SL", values.format(0.5, 1)],
+        ["", "SL", values.format(0.5, 10)],
+        ["Controls", "single teacher", values.format(0.3, 1)],
+        ["", "single teacher", values.format(0.3, 10)],
+        ["", "single teacher", values.format(0.5, 1)],
+        ["", "single teacher", values.format(0.5, 10)],
+        ["", "no distillation", "backbone=wide"],
+    ]
+    assert [row[3] for row in cells[:4]] == ["81.00", "**90.00**", "81.00", "**90.00**"]
+    latex = render(metrics, tmp_path / "table.tex").splitlines()
+    assert r"\begin{tabular}{lllrrrrrrr}" in latex
+    assert {line.count("&") for line in latex if line.endswith(r"\\")} == {9}
+    page = render(metrics, tmp_path / "table.html")
+    assert page.count('<th scope="row">') == 18
+    assert "<thead><tr><td></td><td></td><td></td><th" in page
+
+
+def test_variants_are_read_again_from_their_table(tmp_path: Path) -> None:
+    render(write_variants(tmp_path), tmp_path / "table.csv")
+    frame = read_table(tmp_path / "table.csv")
+    assert list(frame.columns)[:4] == ["set", "name", "variant", "A"]
+    assert frame["A"].tolist() == [81, 90, 81, 90, 81, 90, 81, 90, 80]
+    for width in (80, 140):
+        console = Console(file=io.StringIO(), width=width)
+        show_tables([tmp_path / "table.csv"], console=console)
+        output = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "…" not in output, "a narrow terminal breaks lines and cuts nothing off"
+    assert re.search(r"SL +teachers margin=0\.3; backbone=wide, kd_weight=10 +90\.00", output)
+    render([write_metrics(tmp_path, accuracies(1, 2, 3, 4))], tmp_path / "plain.csv")
+    assert "variant" not in read_table(tmp_path / "plain.csv")
+
+
+def test_a_group_may_not_have_the_name_of_a_column(tmp_path: Path) -> None:
+    path = write_metrics(tmp_path, accuracies(1, 2, 3, 4))
+    with pytest.raises(InputError, match="groups: found variant"):
+        render([path], tmp_path / "table.csv", groups=("A", "variant"))
+
+
+def test_variants_of_another_loss_or_backbone_are_no_rows_of_a_table(tmp_path: Path) -> None:
+    good, *_ = write_variants(tmp_path)
+    loss = write_metrics(tmp_path, accuracies(1, 2, 3, 4), loss="EAF-KD", backbone="small")
+    backbone = write_metrics(tmp_path, accuracies(1, 2, 3, 4), backbone="wide+margin=0.3")
+    for fault, found in ((loss, "loss EAF-KD"), (backbone, "backbone wide; expected small")):
+        with pytest.raises(InputError, match=found):
+            render([good, fault], tmp_path / "table.md")
+
+
 def test_undefined_ser_is_a_dash_and_never_best(tmp_path: Path) -> None:
     metrics = [
         write_metrics(tmp_path, accuracies(100, 81, 82, 83), name="SL"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mstkd.config import SynthesizeSettings
+from mstkd.config import SynthesizeSettings, read_config
 from mstkd.data.pack import open_pack
 from mstkd.data.synthetic import synthesize
 
@@ -436,12 +436,71 @@ def kill_when_there_is_a_checkpoint(model, running):
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configs_plan(path, tmp_path):
     jobs = planned(tmp_path, path)
-    backbones = len(yaml.safe_load(path.read_text())["teachers"]["backbones"])
+    config = read_config(path)
+    backbones, losses = len(config.teachers.backbones), len(config.students.losses)
+    adaptors = 2 * len(config.adaptors.architectures)
+    students = sum(len(config.loss_variants(loss)) for loss in config.students.losses)
     assert jobs["train_teacher"] == 8 * backbones
-    assert jobs["train_single_teacher"] == backbones
-    assert jobs["train_adaptor"] == 6 * backbones
-    assert jobs["train_student"] == 14 * backbones + 1
-    assert jobs["render_table"] == 6 * backbones
+    assert jobs.get("train_single_teacher", 0) == backbones * config.controls
+    assert jobs["train_adaptor"] == adaptors * backbones
+    assert jobs["train_student"] == students * adaptors * backbones + config.controls * (
+        students * backbones + 1
+    )
+    assert jobs["render_table"] == 2 * (1 + losses) * backbones
+
+
+def test_the_papers_configs_make_as_many_models_as_they_say(tmp_path):
+    paper = planned(tmp_path, ROOT / "config/paper.yaml")
+    assert (paper["train_teacher"], paper["train_adaptor"]) == (16, 12)
+    assert paper["train_student"] == 24 + 5  # with the controls
+    search = planned(tmp_path, ROOT / "config/lambda-search.yaml")
+    assert (search["train_teacher"], search["train_adaptor"], search["train_student"]) == (8, 2, 10)
+    assert search["pack_heldout"] == 4
+
+
+GRID = {
+    "backbones": {**TINY["backbones"], "wide": {"blocks": [1, 1, 1, 1], "widths": [8, 8, 8, 8]}},
+    "teachers.head": {"margin": [0.3, 0.5]},
+    "adaptors.architectures": {"SL": {}},
+    "students.backbone": ["tiny", "wide"],
+    "students.head": {"margin": [0.1, 0.2]},
+    "students.losses": {"a-KD": {"kd_weight": [1, 2, 3]}, "EAF-KD": {}},
+}
+
+
+def test_lists_in_the_config_make_jobs(tmp_path):
+    jobs = planned(tmp_path, edited(TINY, GRID))
+    assert jobs["train_teacher"] == 2 * 4
+    assert jobs["train_adaptor"] == 2 * 2
+    # Of the teachers' margins, students of two sets and of the single teacher: a-KD with two
+    # backbones and three lambdas, EAF-KD with two backbones and two margins; and four controls.
+    assert jobs["train_student"] == 2 * 3 * (2 * 3 + 2 * 2) + 4
+    assert jobs["evaluate"] == jobs["train_student"] + jobs["train_teacher"] + 2
+    assert jobs["render_table"] == 6
+    told = snakemake(tmp_path, edited(TINY, GRID), "-n", "-p", "results/tables/table3.csv").stdout
+    command = next(line for line in told.splitlines() if "render-table --settings" in line)
+    metrics = re.findall(r"results/(students/\S+)/seed0/metrics\.json", command)
+    assert metrics[:3] == [
+        "students/tiny+margin=0.3/specialized/SL/EAF-KD+backbone=tiny+margin=0.1",
+        "students/tiny+margin=0.3/specialized/SL/EAF-KD+backbone=tiny+margin=0.2",
+        "students/tiny+margin=0.3/specialized/SL/EAF-KD+backbone=wide+margin=0.1",
+    ]
+    assert "students/wide/none/none/none+backbone=wide+margin=0.1" in metrics
+    assert len(metrics) == 2 * 3 * 4 + 4
+
+
+@pytest.mark.slow
+def test_a_list_of_lambdas_trains_its_students_alone(finished):
+    """From a number to a list: its teachers, adaptors and other losses stay as they are."""
+    losses = {"a-KD": {"kd_weight": [1, 2]}, "EAF-KD": {}}
+    assert planned(finished, edited(TINY, {"students.losses": losses})) == {
+        "train_student": 14,
+        "evaluate": 14,
+        "render_table": 2,
+        "render_accuracies": 1,
+        "render_curves": 1,
+        **SUMMARY,
+    }
 
 
 def test_a_wrong_key_stops_with_one_line(tmp_path):

@@ -149,8 +149,8 @@ def show_tables(
         terminal = TerminalTable(
             title=Text(path.stem), title_justify="left", box=SIMPLE_HEAD, pad_edge=False
         )
-        for _ in range(table.labels):
-            terminal.add_column(no_wrap=True)
+        for number in range(table.labels):
+            terminal.add_column(no_wrap=number == 0)  # the values of a variant may be long
         for column in table.columns:
             terminal.add_column(Text(column), justify="right", no_wrap=True)
         for section, rows in table.sections:

@@ -34,6 +34,11 @@ UNLABELLED_PACK = "<inputs>/packs/unlabelled.h5"
 VERIFICATION_PACKS = expand(
     "<inputs>/packs/verification/{group}.h5", group=CONFIG.groups
 )
+EVALUATION_PACKS = expand(
+    "<inputs>/packs/{part}/{group}.h5",
+    part=CONFIG.evaluation.pairs,
+    group=CONFIG.groups,
+)
 # The paper's tables by number, and each again with one threshold for all groups.
 TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
 ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]
@@ -233,7 +238,7 @@ def student_settings(wildcards):
 
 
 def evaluation_settings(wildcards):
-    return CONFIG.evaluation.dump()
+    return CONFIG.evaluation_settings().dump()
 
 
 def table_settings(wildcards):

@@ -2,7 +2,7 @@ rule evaluate:
     input:
         model="<results>/{model}/model.safetensors",
         record="<results>/{model}/model.json",
-        packs=VERIFICATION_PACKS,
+        packs=EVALUATION_PACKS,
     output:
         scores="<results>/{model}/scores.h5",
         metrics="<results>/{model}/metrics.json",
