@@ -352,35 +352,55 @@ def evaluate(
 
 
 Metrics = Annotated[list[Path], typer.Option("--metrics", help="metrics.json files, in order.")]
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seeds", help="For each, read the paths with {seed} replaced by it."),
+]
+
+
+def _of_seeds(paths: list[Path], seeds: list[int] | None) -> list[Path]:
+    """All paths of one model, then those of the next."""
+    if not seeds:
+        return paths
+    return [Path(str(path).replace("{seed}", str(seed))) for path in paths for seed in seeds]
 
 
 @step("render-table")
-def render_table(settings: Settings, metrics: Metrics, outputs: Outputs) -> None:
+def render_table(
+    settings: Settings, metrics: Metrics, outputs: Outputs, seeds: Seeds = None
+) -> None:
     """Write one table as .csv, .md, .tex or .html, by the suffix of each output."""
     from mstkd.config import TableSettings, read_settings
     from mstkd.report.tables import render_table
 
-    render_table(read_settings(TableSettings, settings), metrics=metrics, outputs=outputs)
+    render_table(
+        read_settings(TableSettings, settings), metrics=_of_seeds(metrics, seeds), outputs=outputs
+    )
 
 
 @step("render-accuracies")
-def render_accuracies(settings: Settings, metrics: Metrics, output: Output) -> None:
+def render_accuracies(
+    settings: Settings, metrics: Metrics, output: Output, seeds: Seeds = None
+) -> None:
     """Draw the accuracies of one table."""
     from mstkd.config import TableSettings, read_settings
     from mstkd.report.figures import render_accuracies
 
-    render_accuracies(read_settings(TableSettings, settings), metrics=metrics, output=output)
+    render_accuracies(
+        read_settings(TableSettings, settings), metrics=_of_seeds(metrics, seeds), output=output
+    )
 
 
 @step("render-curves")
 def render_curves(
     models: Annotated[list[Path], typer.Option("--models", help="model.json files.")],
     output: Output,
+    seeds: Seeds = None,
 ) -> None:
     """Draw loss and accuracy over the epochs, from the history.csv beside each model.json."""
     from mstkd.report.figures import render_curves
 
-    render_curves(models=models, output=output)
+    render_curves(models=_of_seeds(models, seeds), output=output)
 
 
 @step("render-samples")
@@ -403,11 +423,11 @@ def render_data_report(
 
 
 @step("compute-claims")
-def compute_claims(metrics: Metrics, output: Output) -> None:
+def compute_claims(metrics: Metrics, output: Output, seeds: Seeds = None) -> None:
     """Compare specialized, baseline and control models, with bootstrap intervals."""
     from mstkd.report.claims import compute_claims
 
-    compute_claims(metrics, output)
+    compute_claims(_of_seeds(metrics, seeds), output)
 
 
 @step("render-page")

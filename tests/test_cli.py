@@ -1,12 +1,15 @@
 """The command line: one line for a user's fault, list options, the log, and no torch for help."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from networks import teacher_settings
 from PIL import Image
+from reporting import write_metrics
 
 MSTKD = Path(sys.executable).with_name("mstkd")
 
@@ -122,3 +125,30 @@ def test_detect_landmarks_says_which_plug_ins_there_are(tmp_path):
     told = mstkd("detect-landmarks", tmp_path, "--detector", "x", "--output", tmp_path / "x.csv")
     assert told.returncode == 2
     assert "detector 'x': found no such plug-in" in told.stderr
+
+
+def test_seeds_are_put_into_paths_models_first(tmp_path):
+    """A command that names every file of ten thousand jobs is longer than Linux takes."""
+    paths = [f"{name} {{seed}}.json" for name in ("first", "second")]
+    for number, name in enumerate(("first", "second")):
+        for seed in (-1, 20):
+            folds = {"A": np.full(3, 90.0 + number), "B": np.full(3, 80.0 + seed / 20)}
+            written = write_metrics(tmp_path, {}, name=name, seed=seed, folds=folds)
+            written.rename(tmp_path / f"{name} {seed}.json")
+    settings = '{"caption": "A", "groups": ["A", "B"]}'
+    told = mstkd(
+        *("render-table", "--settings", settings, "--metrics", *paths),
+        *("--seeds", -1, 20, "--outputs", "table.csv"),
+        cwd=tmp_path,
+    )
+    assert told.returncode == 0, told.stderr
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert [line.split(",")[1:4] for line in lines[1:]] == [
+        ["first", "90.0", "80.475"],
+        ["second", "91.0", "80.475"],
+    ]
+    claims = ("compute-claims", "--metrics", *paths, "--seeds", -1, "--output", "claims.json")
+    assert mstkd(*claims, cwd=tmp_path).returncode == 0
+    assert json.loads((tmp_path / "claims.json").read_text())["seeds"] == [-1]
+    told = mstkd("compute-claims", "--metrics", paths[0], "--seeds", 3, "--output", "c.json")
+    assert "first 3.json: found No such file" in told.stderr

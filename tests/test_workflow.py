@@ -477,9 +477,11 @@ def test_lists_in_the_config_make_jobs(tmp_path):
     assert jobs["train_student"] == 2 * 3 * (2 * 3 + 2 * 2) + 4
     assert jobs["evaluate"] == jobs["train_student"] + jobs["train_teacher"] + 2
     assert jobs["render_table"] == 6
-    told = snakemake(tmp_path, edited(TINY, GRID), "-n", "-p", "results/tables/table3.csv").stdout
+    more = edited(TINY, {**GRID, "seeds": [0, 7]})
+    told = snakemake(tmp_path, more, "-n", "-p", "results/tables/table3.csv").stdout
     command = next(line for line in told.splitlines() if "render-table --settings" in line)
-    metrics = re.findall(r"results/(students/\S+)/seed0/metrics\.json", command)
+    assert " --seeds 0 7 " in command, "or ten thousand jobs make a command that is too long"
+    metrics = re.findall(r"'results/(students/\S+)/seed\{seed\}/metrics\.json'", command)
     assert metrics[:3] == [
         "students/tiny+margin=0.3/specialized/SL/EAF-KD+backbone=tiny+margin=0.1",
         "students/tiny+margin=0.3/specialized/SL/EAF-KD+backbone=tiny+margin=0.2",

@@ -142,7 +142,7 @@ def student_adaptor(wildcards):
 
 @cache
 def table_models(table):
-    """The folders of a table's models, in the order of its rows."""
+    """The models of a table, in the order of its rows."""
     backbone, loss = TABLES[table]
     variants = CONFIG.teacher_variants(backbone)
     if loss is None:
@@ -171,20 +171,47 @@ def table_models(table):
                 for variant in variants
                 for one in losses
             ]
+    return tuple(models)
+
+
+@cache
+def every_model():
+    """The models that some table shows, each once."""
+    models = [model for table in TABLES for model in table_models(table)]
+    return tuple(dict.fromkeys(models))
+
+
+def of_every_seed(models, file):
+    """A file of models, the seeds of each together."""
     return [
-        f"<results>/{model}/seed{seed}" for model in models for seed in CONFIG.seeds
+        f"<results>/{model}/seed{seed}/{file}"
+        for model in models
+        for seed in CONFIG.seeds
     ]
+
+
+def with_seed_open(models, file):
+    """The same, as a command gets it: with all names written out, those of some two thousand
+    models would be a longer command than Linux takes."""
+    return [f"{CONFIG.results()}/{model}/seed{{seed}}/{file}" for model in models]
 
 
 def table_metrics(wildcards):
     table = wildcards.table.removesuffix("-shared-threshold")
-    return [f"{model}/metrics.json" for model in table_models(table)]
+    return of_every_seed(table_models(table), "metrics.json")
 
 
-def every_model(file):
-    """A file of every model that some table shows, each once."""
-    models = [model for table in TABLES for model in table_models(table)]
-    return [f"{model}/{file}" for model in dict.fromkeys(models)]
+def table_patterns(wildcards):
+    table = wildcards.table.removesuffix("-shared-threshold")
+    return with_seed_open(table_models(table), "metrics.json")
+
+
+def metrics_patterns(wildcards):
+    return with_seed_open(every_model(), "metrics.json")
+
+
+def record_patterns(wildcards):
+    return with_seed_open(every_model(), "model.json")
 
 
 @cache

@@ -9,9 +9,11 @@ rule render_table:
         "../../envs/report.yaml"
     params:
         settings=table_settings,
+        metrics=table_patterns,
+        seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-table --settings {params.settings:q}"
-        " --metrics {input.metrics:q} --outputs {output.tables:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds} --outputs {output.tables:q}"
 
 
 rule render_accuracies:
@@ -25,24 +27,29 @@ rule render_accuracies:
         "../../envs/report.yaml"
     params:
         settings=table_settings,
+        metrics=table_patterns,
+        seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-accuracies --settings {params.settings:q}"
-        " --metrics {input.metrics:q} --output {output.figure:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds} --output {output.figure:q}"
 
 
 rule render_curves:
     input:
-        models=every_model("model.json"),
-        histories=every_model("history.csv"),
+        models=of_every_seed(every_model(), "model.json"),
+        histories=of_every_seed(every_model(), "history.csv"),
     output:
         figure="<results>/figures/training.png",
     log:
         "<results>/logs/render_curves.log",
     conda:
         "../../envs/report.yaml"
+    params:
+        models=record_patterns,
+        seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-curves"
-        " --models {input.models:q} --output {output.figure:q}"
+        " --models {params.models:q} --seeds {params.seeds} --output {output.figure:q}"
 
 
 rule render_samples:
@@ -75,16 +82,19 @@ rule render_data_report:
 
 rule compute_claims:
     input:
-        metrics=every_model("metrics.json"),
+        metrics=of_every_seed(every_model(), "metrics.json"),
     output:
         claims="<results>/claims.json",
     log:
         "<results>/logs/compute_claims.log",
     conda:
         "../../envs/report.yaml"
+    params:
+        metrics=metrics_patterns,
+        seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} compute-claims"
-        " --metrics {input.metrics:q} --output {output.claims:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds} --output {output.claims:q}"
 
 
 rule render_page:
