@@ -326,6 +326,53 @@ def train_student(
     )
 
 
+@step("train-students")
+def train_students(
+    settings: Settings,
+    packs: Packs,
+    cache: Annotated[Path, typer.Option("--cache", help="The embedding cache to distil from.")],
+    adaptors: Annotated[
+        list[Path], typer.Option("--adaptors", help="Of that cache, as the settings name them.")
+    ],
+    outputs: Outputs,
+    backbone: Backbone,
+    set_: TeacherSet,
+    seed: Seed,
+    selection: Selection = None,
+    threads: Threads = 1,
+    device: Device = "auto",
+) -> None:
+    """Distil several students from one stream of batches, each as it would be alone."""
+    from mstkd.config import StudentsSettings, read_settings
+    from mstkd.training.student import Student, train_students
+
+    wanted = read_settings(StudentsSettings, settings).students
+    names = list(dict.fromkeys(student.adaptor for student in wanted))
+    for option, files, count in (
+        ("--adaptors", adaptors, len(names)),
+        ("--outputs", outputs, len(wanted)),
+    ):
+        if len(files) != count:
+            raise InputError(option, found=f"{len(files)} files", expected=f"{count}")
+    adaptor_of = dict(zip(names, adaptors, strict=True))
+    train_students(
+        [
+            Student(
+                student.settings,
+                _subject("student", backbone, set_, student.adaptor, seed, student.loss),
+                adaptor_of[student.adaptor],
+                output,
+            )
+            for student, output in zip(wanted, outputs, strict=True)
+        ],
+        packs=packs,
+        selection=selection or [],
+        cache=cache,
+        threads=threads,
+        device=device,
+    )
+
+
 @step("evaluate")
 def evaluate(
     settings: Settings,

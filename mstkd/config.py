@@ -213,6 +213,19 @@ class BackboneSettings(Settings):
         return self
 
 
+# Of convolutions and matrix products; `auto` is bfloat16 on a GPU and float32 on a CPU.
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class EngineSettings(Settings):
+    """How training steps are computed, the same for teachers, adaptors and students."""
+
+    precision: Precision = "auto"
+    # Of the backbone, by torch.compile; "reduce-overhead" uses CUDA graphs.
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
+
+
 class HeadSettings(Settings):
     """Margin head on the unit hypersphere (equation 3)."""
 
@@ -237,6 +250,8 @@ class OptimiserSettings(Settings):
     momentum: Probability = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # on every parameter (D10)
     gradient_norm: Annotated[float, Field(gt=0)] = 5.0  # of the backbone, not the head (D10)
+    # Where a loss is not finite: stop, or go on from the last checkpoint at half the rate.
+    on_divergence: Literal["stop", "retry_lower_lr"] = "stop"
 
 
 class TeacherOptimiser(OptimiserSettings):
@@ -301,12 +316,14 @@ class TeacherSettings(Step):
     optimiser: TeacherOptimiser
     head: HeadSettings
     selection: SelectionSettings
+    engine: EngineSettings = EngineSettings()
 
 
 class CacheSettings(Step):
     """Settings of the step `cache-embeddings`."""
 
     dtype: Literal["float16", "float32"] = "float16"
+    precision: Precision = "auto"  # in which the teachers compute
 
 
 class AdaptorArchitecture(Settings):
@@ -340,6 +357,7 @@ class AdaptorSettings(Step):
     adaptor: AdaptorArchitecture
     optimiser: AdaptorOptimiser
     head: HeadSettings
+    engine: EngineSettings = EngineSettings()
 
 
 class LossSettings(Settings):
@@ -371,6 +389,8 @@ class Students(Settings):
 
     backbone: Name
     losses: Annotated[dict[Name, LossSettings], Field(min_length=1)] = PAPER_LOSSES
+    # All students of a set and seed in one job, from one stream of batches; each as alone.
+    together: bool = False
     optimiser: StudentOptimiser = StudentOptimiser()
     head: HeadSettings = HeadSettings()
     selection: SelectionSettings = SelectionSettings()
@@ -385,6 +405,21 @@ class StudentSettings(Step):
     optimiser: StudentOptimiser
     head: HeadSettings | None = None  # only where the loss has a classification term
     selection: SelectionSettings
+    engine: EngineSettings = EngineSettings()
+
+
+class NamedStudent(Settings):
+    """One of the students that are trained together."""
+
+    adaptor: Name
+    loss: Name
+    settings: StudentSettings
+
+
+class StudentsSettings(Step):
+    """Settings of the step `train-students`."""
+
+    students: Annotated[tuple[NamedStudent, ...], Field(min_length=1)]
 
 
 # ---------------------------------------------------------------- evaluation and report
@@ -447,6 +482,7 @@ class Config(Settings):
     students: Students
     # A student with no distillation, and students of one teacher trained on all groups (D39).
     controls: bool = True
+    engine: EngineSettings = EngineSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
 
@@ -621,6 +657,7 @@ class Config(Settings):
             optimiser=self.teachers.optimiser,
             head=self.teachers.head,
             selection=self.teachers.selection,
+            engine=self.engine,
         )
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
@@ -629,6 +666,7 @@ class Config(Settings):
             adaptor=self.adaptors.architectures[adaptor],
             optimiser=self.adaptors.optimiser,
             head=self.adaptors.head,
+            engine=self.engine,
         )
 
     def student_settings(self, loss: str) -> StudentSettings:
@@ -640,6 +678,26 @@ class Config(Settings):
             optimiser=self.students.optimiser,
             head=self.students.head if loss_settings.classification else None,
             selection=self.students.selection,
+            engine=self.engine,
+        )
+
+    def students_together(self) -> tuple[tuple[str, str], ...]:
+        """Adaptor and loss of the students of a set that one job trains, if it does."""
+        if not self.students.together:
+            return ()
+        return tuple(
+            (adaptor, name)
+            for adaptor in self.adaptors.architectures
+            for name, loss in self.students.losses.items()
+            if loss.images == "labelled"
+        )
+
+    def students_settings(self) -> StudentsSettings:
+        return StudentsSettings(
+            students=tuple(
+                NamedStudent(adaptor=adaptor, loss=loss, settings=self.student_settings(loss))
+                for adaptor, loss in self.students_together()
+            )
         )
 
     def table_settings(

@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from mstkd.config import Precision
 from mstkd.errors import InputError
 from mstkd.leases import Gpu, Lease, assigned_by_scheduler, jobs_per_gpu, lock_directory, take
 
@@ -24,6 +25,12 @@ _LEASES: list[Lease] = []
 def place(network: Network, device: torch.device) -> Network:
     """The network on the device, convolutions channels last: the faster layout on CPU and GPU."""
     return network.to(memory_format=torch.channels_last).to(device)
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which a network computes at that precision on that device."""
+    half = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 
 def prepare(device: str, threads: int) -> torch.device:

@@ -22,7 +22,7 @@ from mstkd.atomic import replacing
 from mstkd.config import CacheSettings
 from mstkd.data.loader import normalise, one_image_size, pack_hashes
 from mstkd.data.pack import Images, Pack, open_pack
-from mstkd.devices import place, prepare
+from mstkd.devices import autocast, place, prepare
 from mstkd.errors import InputError
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
@@ -123,7 +123,9 @@ def cache_embeddings(
                 for pack in opened:
                     for begin in range(0, len(pack.images), BATCH):
                         images = np.array(pack.images[begin : begin + BATCH])
-                        unit = nn.functional.normalize(embed_batch(model, images, where))
+                        with autocast(settings.precision, where):
+                            embeddings = embed_batch(model, images, where)
+                        unit = nn.functional.normalize(embeddings.float())
                         data[row : row + len(images), columns] = unit.cpu().numpy()
                         row += len(images)
                         told(len(images))

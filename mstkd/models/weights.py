@@ -45,6 +45,11 @@ def history_path(weights: Path) -> Path:
     return weights.with_name("history.csv")
 
 
+def events_folder(weights: Path) -> Path:
+    """The folder of TensorBoard's events beside the weights."""
+    return weights.with_name("events")
+
+
 def save_model(
     output: Path,
     *,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,10 +15,12 @@ from mstkd.embeddings import open_cache
 from mstkd.errors import InputError
 from mstkd.heads import build_head
 from mstkd.models.adaptors import build_adaptor
-from mstkd.models.weights import save_model
+from mstkd.models.weights import events_folder, save_model
 from mstkd.records import Subject
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import Checkpoint, fingerprint
+from mstkd.training.engine import configure, embedder
+from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 
 
@@ -45,6 +46,7 @@ def train_adaptor(
     Raises:
         InputError: a cache of another set, seed or dimension, or a loss that is not finite.
     """
+    configure(settings.engine)
     where = prepare(device, threads)
     cached = open_cache(cache)
     expected = {"backbone": subject.backbone, "set": subject.set, "seed": subject.seed}
@@ -77,29 +79,37 @@ def train_adaptor(
         )
 
     def epoch_batches(epoch: int, first: int) -> Iterator[Batch]:
-        order = epoch_order(len(labels), seed, epoch)
-        for part in np.split(order[: steps * size], steps)[first:]:
-            rows = torch.from_numpy(part).to(where)
-            yield {"embeddings": embeddings[rows].float(), "labels": labels[rows]}
+        order = torch.from_numpy(epoch_order(len(labels), seed, epoch)).to(where)
+        for rows in torch.split(order[first * size : steps * size], size):
+            yield {"embeddings": embeddings[rows].float(), "labels": labels[rows], "rows": rows}
+
+    fuse = embedder(adaptor, settings.engine, where)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        logits = head(adaptor(batch["embeddings"]), batch["labels"])  # (B, C)
+        logits = head(fuse(batch["embeddings"]), batch["labels"])  # (B, C)
         return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
 
     inputs = {"embeddings": cached.sha256, "teachers": fingerprint(*cached.weights)}
     checkpoint = Checkpoint(output, fingerprint(settings.dump(), subject, inputs))
-    fitted = fit(
+    label = f"train {subject.set} adaptor {subject.name}"
+    learner = Learner(
         trained,
         objective,
-        batches=epoch_batches,
-        steps=steps,
         kept=adaptor,
         score=lambda epoch, parts: -parts["loss"],
         score_name=None,
-        settings=settings.optimiser,
         generators=[margins],
+        label=label,
+        events=events_folder(output),
+    )
+    (fitted,) = fit(
+        [learner],
+        batches=epoch_batches,
+        steps=steps,
+        settings=settings.optimiser,
         checkpoint=checkpoint,
-        label=f"train {subject.set} adaptor {subject.name}",
+        label=label,
+        name_images=lambda batch: [f"row {row} of {cache}" for row in batch["rows"].tolist()],
     )
     save_model(
         output,

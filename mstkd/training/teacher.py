@@ -15,10 +15,12 @@ from mstkd.data.splits import read_split
 from mstkd.devices import place, prepare
 from mstkd.evaluation import group_accuracy
 from mstkd.heads import build_head
-from mstkd.models.weights import build_backbone, save_model
+from mstkd.models.weights import build_backbone, events_folder, save_model
 from mstkd.records import Subject, file_sha256
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import Checkpoint, fingerprint
+from mstkd.training.engine import configure, embedder
+from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 
 
@@ -49,6 +51,7 @@ def train_teacher(
     Raises:
         InputError: packs or split that do not fit, or a loss that is not finite.
     """
+    configure(settings.engine)
     where = prepare(device, threads)
     opened = [open_pack(path, "train") for path in packs]
     # Teachers of one seed differ in their initial weights, as independent runs do.
@@ -68,9 +71,10 @@ def train_teacher(
     head = build_head(settings.head, settings.embedding_dim, batches.num_classes, margins)
     trained = nn.ModuleDict({"backbone": backbone, "head": head})
     place(trained, where)
+    embed = embedder(backbone, settings.engine, where)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        logits = head(backbone(batch["images"]), batch["labels"])  # (B, C)
+        logits = head(embed(batch["images"]), batch["labels"])  # (B, C)
         return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
 
     inputs = pack_hashes(opened)
@@ -80,20 +84,27 @@ def train_teacher(
             settings.dump(), subject, inputs, file_sha256(split), *selection_hashes(selection)
         ),
     )
-    fitted = fit(
+    label = f"train {subject.set} {subject.name}"
+    learner = Learner(
         trained,
         objective,
-        batches=batches.epoch,
-        steps=batches.steps,
         kept=backbone,
         score=verification_score(
             settings.selection, backbone, selection, settings.optimiser.epochs, where
         ),
         score_name="accuracy",
-        settings=settings.optimiser,
         generators=[margins],
+        label=label,
+        events=events_folder(output),
+    )
+    (fitted,) = fit(
+        [learner],
+        batches=batches.epoch,
+        steps=batches.steps,
+        settings=settings.optimiser,
         checkpoint=checkpoint,
-        label=f"train {subject.set} {subject.name}",
+        label=label,
+        name_images=lambda batch: batches.paths(batch["rows"]),
     )
     save_model(
         output,

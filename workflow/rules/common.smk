@@ -118,6 +118,21 @@ def student_adaptor(wildcards):
     return "<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
 
 
+def together_adaptors(wildcards):
+    return expand(
+        "<results>/adaptors/{{backbone}}/{{set}}/{adaptor}/seed{{seed}}/model.safetensors",
+        adaptor=dict.fromkeys(adaptor for adaptor, _ in CONFIG.students_together()),
+    )
+
+
+def together_files(file):
+    """That file of every student that one job trains."""
+    return [
+        f"<results>/students/{{backbone}}/{{set}}/{adaptor}/{loss}/seed{{seed}}/{file}"
+        for adaptor, loss in CONFIG.students_together()
+    ]
+
+
 def table_models(table):
     """The folders of a table's models, in the order of its rows."""
     backbone, loss = TABLES[table]
@@ -192,6 +207,10 @@ def adaptor_settings(wildcards):
 
 def student_settings(wildcards):
     return CONFIG.student_settings(wildcards.loss).dump()
+
+
+def students_settings(wildcards):
+    return CONFIG.students_settings().dump()
 
 
 def evaluation_settings(wildcards):
