@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mstkd import __version__
-from mstkd.errors import InputError
+from mstkd.errors import InputError, RankError
 from mstkd.training.interruption import Interrupted
 
 TEACHER_SETS = ("specialized", "baseline", "single")
@@ -60,6 +60,9 @@ class Steps(TyperGroup):
             except Interrupted as interrupted:
                 tell(f"mstkd: {interrupted}")
                 raise SystemExit(interrupted.exit_code) from None
+            except RankError as error:
+                tell(f"mstkd: error: {error}")
+                raise SystemExit(1) from None
             except OSError as error:
                 message = str(error)
                 if error.filename is None and error.errno is None:
