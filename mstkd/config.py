@@ -226,6 +226,15 @@ class EngineSettings(Settings):
     deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
 
 
+class SamplingSettings(Settings):
+    """A head of very many identities looks at some of them in each step (Partial-FC)."""
+
+    # More identities than this. BUPT-Balancedface has 28,000, MS1MV3 93,000: both stay exact.
+    above: Annotated[int, Field(ge=0)] = 100_000
+    # Of all identities, drawn anew in each step, beside the batch's own (An et al., 2022: 0.1)
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
 class HeadSettings(Settings):
     """Margin head on the unit hypersphere (equation 3)."""
 
@@ -234,6 +243,14 @@ class HeadSettings(Settings):
     margin: Annotated[float, Field(ge=0)] = 0.5  # radians for ArcFace, cosine for CosFace
     margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; elastic heads only
     plus: bool = False  # the largest margins to the samples farthest from their centres
+    # The defaults of SamplingSettings unless given; not written out, since they leave the result
+    # of any experiment with fewer identities as it was.
+    sampling: SamplingSettings | None = None
+
+    def sampled_share(self, identities: int) -> float | None:
+        """The share of so many identities that a step looks at; None for all."""
+        sampling = self.sampling or SamplingSettings()
+        return sampling.share if identities > sampling.above else None
 
 
 class OptimiserSettings(Settings):

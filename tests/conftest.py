@@ -3,6 +3,7 @@
 import h5py
 import numpy as np
 import pytest
+from gloo import Team
 from PIL import Image
 
 from mstkd.config import PackSettings
@@ -66,3 +67,11 @@ def pixels():
             return file["images"][:]
 
     return read
+
+
+@pytest.fixture(scope="session", params=[2, 3], ids=["two ranks", "three ranks"])
+def team(request):
+    """Two processes, then three, that run functions together over gloo."""
+    started = Team(request.param)
+    yield started
+    started.end()

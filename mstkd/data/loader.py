@@ -52,6 +52,7 @@ class FaceBatches:
         batch_size: B; the last, smaller batch of an epoch is dropped (batch statistics).
         seed: of order and flips.
         device: where the batches go.
+        share: which samples of each batch to give, where ranks share it out; all if None.
         resident: keep all images in the device's memory; None decides by its free memory, and
             says so.
 
@@ -71,10 +72,13 @@ class FaceBatches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        share: slice | None = None,
         resident: bool | None = None,
     ) -> None:
         self._packs, self._seed, self._device = packs, seed, device
         self.batch_size = batch_size
+        self._share = share or slice(None)
+        self._size = len(range(batch_size)[self._share])  # of what is given
         self.image_size = one_image_size(packs)
         pack_of, row_of, label_of = [], [], []
         self.num_classes = 0
@@ -103,14 +107,16 @@ class FaceBatches:
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from the batch `first` on."""
-        size, device = self.batch_size, self._device
+        size, device = self._size, self._device
         order = epoch_order(len(self._row_of), self._seed, number)
         random = np.random.default_rng(seed_from("flip", self._seed, number))
         flips = random.random(len(order)) < 0.5
-        part = slice(first * size, self.steps * size)
-        chosen = order[part]
+        # Drawn for all, so that a sample is the same whoever has it.
+        whole = np.arange(first * self.batch_size, self.steps * self.batch_size)
+        own = whole.reshape(-1, self.batch_size)[:, self._share].reshape(-1)
+        chosen = order[own]
         # To the device once an epoch: a copy in every step would make it wait.
-        flip = torch.from_numpy(flips[part]).to(device)
+        flip = torch.from_numpy(flips[own]).to(device)
         labels = torch.from_numpy(self._label_of[chosen]).to(device)
         rows = torch.from_numpy(self._offsets[self._pack_of[chosen]] + self._row_of[chosen])
         for images, mirrored, label, row in zip(
@@ -133,12 +139,12 @@ class FaceBatches:
     def _images(self, chosen: NDArray[np.int64]) -> Iterator[Tensor]:
         """Batches uint8 (B, H, H, 3) on the device of so many times B chosen images."""
         if self._resident is not None:
-            for part in torch.split(torch.from_numpy(chosen).to(self._device), self.batch_size):
+            for part in torch.split(torch.from_numpy(chosen).to(self._device), self._size):
                 yield self._resident[part]
             return
         parts = (
-            self._gather(chosen[begin : begin + self.batch_size])
-            for begin in range(0, len(chosen), self.batch_size)
+            self._gather(chosen[begin : begin + self._size])
+            for begin in range(0, len(chosen), self._size)
         )
         if self._device.type == "cpu":
             yield from parts

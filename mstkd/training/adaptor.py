@@ -13,11 +13,13 @@ from mstkd.data.loader import Batch, epoch_order
 from mstkd.devices import prepare
 from mstkd.embeddings import open_cache
 from mstkd.errors import InputError
-from mstkd.heads import build_head
+from mstkd.head_loss import build_head_loss
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import events_folder, save_model
+from mstkd.ranks import ALONE, Ranks
 from mstkd.records import Subject
 from mstkd.seeds import seed_from
+from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.engine import configure, embedder
 from mstkd.training.learner import Learner
@@ -32,6 +34,7 @@ def train_adaptor(
     output: Path,
     threads: int = 1,
     device: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train an adaptor with a margin head and keep the epoch of the lowest training loss.
 
@@ -42,6 +45,7 @@ def train_adaptor(
         output: weights to write; model.json and history.csv appear beside it.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
+        ranks: who trains together; the first writes.
 
     Raises:
         InputError: a cache of another set, seed or dimension, or a loss that is not finite.
@@ -65,11 +69,13 @@ def train_adaptor(
     adaptor = build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
     margins = torch.Generator().manual_seed(seed_from("margin", seed))
     classes = int(cached.labels.max()) + 1
-    head = build_head(settings.head, settings.embedding_dim, classes, margins)
-    trained = nn.ModuleDict({"adaptor": adaptor, "head": head}).to(where)
+    head = build_head_loss(settings.head, settings.embedding_dim, classes, margins, ranks)
+    trained = nn.ModuleDict({"adaptor": adaptor, "head": head})
+    synchronised(trained, ranks, where).to(where)
     embeddings = torch.from_numpy(cached.embeddings).to(where)
     labels = torch.from_numpy(cached.labels).to(where)
     size = settings.optimiser.batch_size
+    share = ranks.share(size)
     steps = len(labels) // size
     if steps == 0:
         raise InputError(
@@ -81,13 +87,13 @@ def train_adaptor(
     def epoch_batches(epoch: int, first: int) -> Iterator[Batch]:
         order = torch.from_numpy(epoch_order(len(labels), seed, epoch)).to(where)
         for rows in torch.split(order[first * size : steps * size], size):
+            rows = rows[share]
             yield {"embeddings": embeddings[rows].float(), "labels": labels[rows], "rows": rows}
 
-    fuse = embedder(adaptor, settings.engine, where)
+    fuse = embedder(adaptor, settings.engine, where, ranks)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        logits = head(fuse(batch["embeddings"]), batch["labels"])  # (B, C)
-        return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
+        return {"loss": head(fuse(batch["embeddings"]), batch["labels"])}
 
     inputs = {"embeddings": cached.sha256, "teachers": fingerprint(*cached.weights)}
     checkpoint = Checkpoint(output, fingerprint(settings.dump(), subject, inputs))
@@ -108,9 +114,12 @@ def train_adaptor(
         steps=steps,
         settings=settings.optimiser,
         checkpoint=checkpoint,
+        ranks=ranks,
         label=label,
         name_images=lambda batch: [f"row {row} of {cache}" for row in batch["rows"].tolist()],
     )
+    if not ranks.is_first:
+        return
     save_model(
         output,
         state=fitted.state,

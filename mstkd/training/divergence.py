@@ -79,11 +79,14 @@ def first_cause(
     def look(found: Mapping[str, Tensor]) -> None:
         nonlocal parts, names
         parts = {name: f"{float(part.detach()):g}" for name, part in found.items()}
-        names = tuple(
-            name
+        gradients = {
+            name: parameter.grad
             for name, parameter in run.learner.trained.named_parameters()
-            if parameter.grad is not None and not bool(torch.isfinite(parameter.grad).all())
-        )
+            if parameter.grad is not None
+        }
+        bad = [not bool(torch.isfinite(gradient).all()) for gradient in gradients.values()]
+        on_any_rank = run.ranks.keep_largest(torch.tensor(bad, dtype=torch.uint8)).tolist()
+        names = tuple(name for name, is_bad in zip(gradients, on_any_rank, strict=True) if is_bad)
         if names or not bool(torch.isfinite(found["loss"])):
             raise _Found
 

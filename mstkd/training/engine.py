@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mstkd.config import EngineSettings
 from mstkd.devices import autocast
+from mstkd.ranks import ALONE, Ranks
 
 
 def configure(settings: EngineSettings) -> None:
@@ -22,15 +23,16 @@ def configure(settings: EngineSettings) -> None:
 
 
 def embedder(
-    backbone: nn.Module, settings: EngineSettings, device: torch.device
+    backbone: nn.Module, settings: EngineSettings, device: torch.device, ranks: Ranks = ALONE
 ) -> Callable[[Tensor], Tensor]:
     """Images (B, 3, H, H) to embeddings float32 (B, D), for training.
 
     Under autocast convolutions and matrix products are bfloat16, weights, batch statistics and
-    what comes after the embedding float32. A compiled backbone shares the weights of `backbone`.
+    what comes after the embedding float32. A compiled backbone shares the weights of `backbone`;
+    with several ranks there is none, since its layers talk to those of the others.
     """
     network: Callable[[Tensor], Tensor] = backbone
-    if settings.compile != "off":
+    if settings.compile != "off" and ranks.size == 1:
         network = torch.compile(backbone, mode=settings.compile)
 
     def embed(images: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from mstkd.config import OptimiserSettings
 from mstkd.data.loader import Batch
+from mstkd.ranks import ALONE, Ranks
+from mstkd.training.shards import own_state, sharded, whole_state
 
 Objective = Callable[[Batch], Mapping[str, Tensor]]
 History = list[dict[str, float | int | None]]
@@ -61,11 +63,24 @@ class Run:
     """A learner's optimiser, history and best epoch so far.
 
     Learners that share a stream of batches each have torch's random streams to themselves, so
-    that dropout draws what it would draw alone.
+    that dropout draws what it would draw alone. All ranks have the same gradients after each step,
+    but for the parameters of which each has some rows.
     """
 
-    def __init__(self, learner: Learner, settings: OptimiserSettings, *, alone: bool) -> None:
-        parameters = [p for p in learner.trained.parameters() if p.requires_grad]
+    def __init__(
+        self,
+        learner: Learner,
+        settings: OptimiserSettings,
+        *,
+        alone: bool,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        named = {n: p for n, p in learner.trained.named_parameters() if p.requires_grad}
+        parameters = list(named.values())
+        self.ranks = ranks
+        self._names = list(named)
+        self._rows = sharded(learner.trained)
+        self._shared = [p for name, p in named.items() if name not in self._rows]
         on_gpu = parameters[0].is_cuda
         self.learner = learner
         self.halvings = 0  # of the learning rate, after losses that were not finite
@@ -104,9 +119,10 @@ class Run:
         for group in self._optimiser.param_groups:
             group["lr"] = rate * self.factor()
         with self._own_random_streams():
-            parts = self.learner.objective(batch)
+            parts = dict(self.learner.objective(batch))
             self._optimiser.zero_grad(set_to_none=True)
             parts["loss"].backward()  # type: ignore[no-untyped-call]
+        parts = self._over_all_ranks(parts)
         if look is not None:
             look(parts)
         nn.utils.clip_grad_norm_(self._clipped, self._norm, foreach=True)
@@ -120,6 +136,15 @@ class Run:
             before = torch.full((), -1, device=loss.device)
         self._bad_step = torch.where((before < 0) & ~torch.isfinite(loss), number, before)
 
+    def _over_all_ranks(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The means of parts over the ranks; those of the gradients go the same way."""
+        if self.ranks.size == 1:
+            return parts
+        means = {name: part.detach().clone() for name, part in parts.items()}
+        gradients = [p.grad for p in self._shared if p.grad is not None]
+        self.ranks.average([*gradients, *means.values()])
+        return means
+
     def first_bad_step(self) -> int | None:
         """The epoch's first step with a loss that is not finite; waits for the device."""
         number = -1 if self._bad_step is None else int(self._bad_step)
@@ -129,7 +154,9 @@ class Run:
         """Write the epoch's row, from 0, and keep the weights if they score best so far."""
         means = {name: float(total) / steps for name, total in self._sums.items()}
         with self._own_random_streams():
-            value = self.learner.score(epoch, means)
+            # Of the first rank alone: two GPUs that round differently would keep two epochs.
+            value = self.learner.score(epoch, means) if self.ranks.is_first else None
+        value = self.ranks.first_says(value)
         row: dict[str, float | int | None] = {"epoch": epoch + 1}
         row["learning_rate"] = rate * self.factor()
         row |= means
@@ -148,9 +175,9 @@ class Run:
     # State ------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
-        """All that a run needs to go on; tensors are the live ones."""
+        """All that a run needs to go on, on any number of ranks; of use on the first."""
         return {
-            **self._exact(),
+            **whole_state(self._exact(), self._rows, self._names, self.ranks),
             "history": self.history,
             "best": self._best,
             "sums": self._sums,
@@ -158,7 +185,7 @@ class Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.restore_exact(state)
+        self.restore_exact(own_state(state, self._rows, self._names, self.ranks))
         self.history, self._best = state["history"], state["best"]
         device = next(self.learner.trained.parameters()).device
         self._sums = {name: total.to(device) for name, total in state["sums"].items()}

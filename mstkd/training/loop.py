@@ -8,6 +8,7 @@ one stream of batches; each ends as it would alone.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from mstkd.config import OptimiserSettings
 from mstkd.data.loader import Batch
 from mstkd.errors import InputError
 from mstkd.progress import progress
+from mstkd.ranks import ALONE, Ranks
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.divergence import Cause, first_cause
 from mstkd.training.events import Events
@@ -29,6 +31,7 @@ from mstkd.training.schedule import learning_rate
 # for the device.
 STEPS_BETWEEN_CHECKS = 50
 LOWER_LR_RETRIES = 3
+DUE = 1  # stands where a signal's number would, when it is time to save; no signal we listen to
 
 
 def fit(
@@ -40,6 +43,7 @@ def fit(
     checkpoint: Checkpoint,
     label: str,
     name_images: Callable[[Batch], Sequence[str]] | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Fit]:
     """Train by SGD and keep each learner's best epoch.
 
@@ -54,13 +58,14 @@ def fit(
         label: names the run in progress lines and failures.
         name_images: what a batch's images are called, for the diagnosis of a loss that is not
             finite.
+        ranks: who trains together; each has its share of the batches, and the first writes.
 
     Raises:
         InputError: a loss is no longer finite.
         Interrupted: a signal asked the process to end; the state is saved.
     """
-    runs = [Run(learner, settings, alone=len(learners) == 1) for learner in learners]
-    stream = _Stream(runs, batches, steps, settings, checkpoint, label)
+    runs = [Run(learner, settings, alone=len(learners) == 1, ranks=ranks) for learner in learners]
+    stream = _Stream(runs, batches, steps, settings, checkpoint, label, ranks)
     resumed = stream.resume()
     if not resumed and settings.on_divergence == "retry_lower_lr":
         stream.save()  # there must be a state to go back to
@@ -71,7 +76,11 @@ def fit(
         asked_to_end() as signalled,
         contextlib.ExitStack() as opened,
     ):
-        events = [opened.enter_context(Events(run.learner.events, run.history)) for run in runs]
+        folders = [run.learner.events if ranks.is_first else None for run in runs]
+        events = [
+            opened.enter_context(Events(folder, run.history))
+            for folder, run in zip(folders, runs, strict=True)
+        ]
         while stream.epoch < settings.epochs:
             cause = stream.run_epoch(lambda: told(settings.batch_size), signalled)
             if cause is None:
@@ -96,7 +105,9 @@ class _Stream:
         settings: OptimiserSettings,
         checkpoint: Checkpoint,
         label: str,
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         self.runs, self.batches, self.steps = runs, batches, steps
         self.settings, self.checkpoint, self.label = settings, checkpoint, label
         self.epoch = 0  # epochs finished
@@ -109,7 +120,7 @@ class _Stream:
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is a usable one."""
-        state = self.checkpoint.load()
+        state = self._load()
         if state is None:
             return False
         self.restore(state)
@@ -123,14 +134,14 @@ class _Stream:
             run.restore(its)
 
     def save(self) -> None:
-        self.checkpoint.save(
-            {
-                "epoch": self.epoch,
-                "taken": self.taken,
-                "seconds": self.seconds,
-                "runs": [run.state() for run in self.runs],
-            }
-        )
+        state = {
+            "epoch": self.epoch,
+            "taken": self.taken,
+            "seconds": self.seconds,
+            "runs": [run.state() for run in self.runs],
+        }
+        if self.ranks.is_first:
+            self.checkpoint.save(state)
 
     def run_epoch(self, told: Callable[[], None], signalled: Callable[[], int]) -> Cause | None:
         """The rest of the epoch under way; the cause where a loss is not finite."""
@@ -146,7 +157,8 @@ class _Stream:
             self.taken = step + 1 - self.epoch * self.steps
             self.seconds = time.monotonic() - begin
             last = self.taken == self.steps
-            save_now = not last and (signalled() > 0 or self.checkpoint.is_due())
+            asked = 0 if last else self._asked(signalled)
+            save_now = asked != 0
             if save_now or last or (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 cause = self._cause()
                 if cause is not None:
@@ -156,7 +168,7 @@ class _Stream:
             told()
             if save_now:
                 self.save()
-                self._end_if(signalled())
+                self._end_if(asked)
         for run in self.runs:
             run.end_epoch(self.epoch, self.steps, rate)
         seconds = round(time.monotonic() - begin, 3)
@@ -165,7 +177,7 @@ class _Stream:
         self.epoch, self.taken, self.seconds = self.epoch + 1, 0, 0.0
         self.save()
         if self.epoch < self.settings.epochs:
-            self._end_if(signalled())
+            self._end_if(self._asked(signalled))
         return None
 
     def go_back(self, cause: Cause) -> bool:
@@ -174,7 +186,7 @@ class _Stream:
         retries = run.halvings + 1
         if self.settings.on_divergence == "stop" or retries > LOWER_LR_RETRIES:
             return False
-        state = self.checkpoint.load()
+        state = self._load()
         if state is None:
             return False
         self.restore(state)
@@ -193,7 +205,10 @@ class _Stream:
     ) -> InputError:
         """What to tell; the images of the batch are listed beside the checkpoint."""
         report = self.checkpoint.path.with_name("divergence.json")
-        cause.write(report, name_images)
+        batch = {name: self.ranks.gather(part) for name, part in cause.batch.items()}
+        cause = dataclasses.replace(cause, batch=batch)
+        if self.ranks.is_first:
+            cause.write(report, name_images)
         rate = learning_rate(self.settings, cause.step, self.steps)
         rate *= self.runs[cause.run].factor()
         saved = self.checkpoint.path if self.checkpoint.path.exists() else "none yet"
@@ -203,6 +218,17 @@ class _Stream:
             expected="a finite loss; try a lower optimiser.lr, or on_divergence: retry_lower_lr; "
             f"the batch is in {report}, the last good checkpoint: {saved}",
         )
+
+    def _load(self) -> dict[str, Any] | None:
+        """The saved state, read by all ranks before the first may write the next."""
+        state = self.checkpoint.load()
+        self.ranks.wait_for_all()
+        return state
+
+    def _asked(self, signalled: Callable[[], int]) -> int:
+        """The number of a signal that any rank has heard, or DUE, or 0: the same on all ranks."""
+        due = self.ranks.is_first and self.checkpoint.is_due()
+        return self.ranks.largest(signalled() or (DUE if due else 0))
 
     def _remember(self) -> None:
         self.snapshot = (self.place(), [run.copied() for run in self.runs])
@@ -224,7 +250,8 @@ class _Stream:
         return None
 
     def _end_if(self, number: int) -> None:
-        if number > 0:
+        if number > DUE:
+            self.ranks.wait_for_all()  # the first may still be writing
             name = signal.Signals(number).name
             message = f"{self.label}: {name} received, state saved in {self.checkpoint.path}"
             raise Interrupted(number, message)

@@ -17,7 +17,7 @@ from mstkd.devices import place, prepare
 from mstkd.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.embeddings import Cache, open_cache
 from mstkd.errors import InputError
-from mstkd.heads import build_head
+from mstkd.head_loss import build_head_loss
 from mstkd.models.weights import (
     build_backbone,
     events_folder,
@@ -25,8 +25,10 @@ from mstkd.models.weights import (
     record_path,
     save_model,
 )
+from mstkd.ranks import ALONE, Ranks
 from mstkd.records import Subject
 from mstkd.seeds import seed_from
+from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.engine import configure, embedder
 from mstkd.training.learner import Learner
@@ -62,6 +64,7 @@ def train_student(
     output: Path,
     threads: int = 1,
     device: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train one student and keep its best epoch; see `Student` and `train_students`."""
     train_students(
@@ -71,6 +74,7 @@ def train_student(
         cache=cache,
         threads=threads,
         device=device,
+        ranks=ranks,
     )
 
 
@@ -82,6 +86,7 @@ def train_students(
     cache: Path | None,
     threads: int = 1,
     device: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train students of one set of teachers, from one stream of batches, each as it would alone.
 
@@ -94,6 +99,7 @@ def train_students(
         cache: the teachers' embeddings; None for a student with no distillation.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
+        ranks: who trains together; the first writes.
 
     Raises:
         InputError: students that cannot share a stream, cache, adaptor and packs that do not
@@ -112,6 +118,7 @@ def train_students(
         batch_size=first.settings.optimiser.batch_size,
         seed=seed,
         device=where,
+        share=ranks.share(first.settings.optimiser.batch_size),
     )
     hashes = pack_hashes(opened)
     fused: dict[Path | None, tuple[Target, dict[str, str]]] = {}
@@ -126,7 +133,7 @@ def train_students(
         made_from: dict[str, str] = {}
         if student.settings.loss.kd_weight > 0:
             target, made_from = fused[student.adaptor]
-        learners.append(_learner(student, batches, target, seed, selection, where))
+        learners.append(_learner(student, batches, target, seed, selection, where, ranks))
         inputs.append(hashes | made_from)
     checkpoint = Checkpoint(first.output, _fingerprint(students, inputs, selection))
     fitted = fit(
@@ -135,9 +142,12 @@ def train_students(
         steps=batches.steps,
         settings=first.settings.optimiser,
         checkpoint=checkpoint,
+        ranks=ranks,
         label=learners[0].label if len(students) == 1 else f"train {len(students)} students",
         name_images=lambda batch: batches.paths(batch["rows"]),
     )
+    if not ranks.is_first:
+        return
     for student, found, made_from in zip(students, fitted, inputs, strict=True):
         save_model(
             student.output,
@@ -160,6 +170,7 @@ def _learner(
     seed: int,
     selection: Sequence[Path],
     device: torch.device,
+    ranks: Ranks,
 ) -> Learner:
     """The student's network, freshly initialised, with its loss (equations 5 and 6)."""
     settings, subject = student.settings, student.subject
@@ -173,17 +184,18 @@ def _learner(
     if settings.loss.classification:
         if settings.head is None:
             raise InputError("--settings: head", found="nothing", expected="a margin head")
-        head = build_head(settings.head, settings.embedding_dim, batches.num_classes, margins)
+        head = build_head_loss(
+            settings.head, settings.embedding_dim, batches.num_classes, margins, ranks
+        )
         trained["head"] = head
-    place(trained, device)
-    embed = embedder(backbone, settings.engine, device)
+    place(synchronised(trained, ranks, device), device)
+    embed = embedder(backbone, settings.engine, device, ranks)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
         embeddings = embed(batch["images"])  # (B, D)
         parts: dict[str, Tensor] = {}
         if head is not None:
-            logits = head(embeddings, batch["labels"])  # (B, C)
-            parts["head"] = nn.functional.cross_entropy(logits, batch["labels"])
+            parts["head"] = head(embeddings, batch["labels"])
         if target is None:
             return {"loss": parts["head"], **parts}
         fused = target(batch["rows"])  # (B, D)

@@ -18,4 +18,4 @@ rule train_adaptor:
         "mstkd --log {log:q} train-adaptor --settings {params.settings:q}"
         " --cache {input.cache:q} --backbone {wildcards.backbone} --set {wildcards.set}"
         " --name {wildcards.adaptor} --seed {wildcards.seed}"
-        " --threads {threads} --output {output.model:q}"
+        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"

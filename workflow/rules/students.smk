@@ -25,7 +25,7 @@ rule train_student:
         " --cache {input.cache:q} --adaptor {input.adaptor:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.adaptor}"
         " --loss {wildcards.loss} --seed {wildcards.seed}"
-        " --threads {threads} --output {output.model:q}"
+        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
 
 
 if CONFIG.students.together:
@@ -58,4 +58,4 @@ if CONFIG.students.together:
             " --packs {input.packs:q} --selection {input.selection:q}"
             " --cache {input.cache:q} --adaptors {input.adaptors:q}"
             " --backbone {wildcards.backbone} --set {wildcards.set} --seed {wildcards.seed}"
-            " --threads {threads} --outputs {output.models:q}"
+            " --ranks {resources.gpu} --threads {threads} --outputs {output.models:q}"

@@ -22,7 +22,8 @@ rule train_teacher:
         "mstkd --log {log:q} train-teacher --settings {params.settings:q}"
         " --packs {input.packs:q} --selection {input.selection:q} --split {input.split:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.teacher}"
-        " --seed {wildcards.seed} --threads {threads} --output {output.model:q}"
+        " --seed {wildcards.seed}"
+        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
 
 
 # The control's one teacher sees what all the others see together: started first, it does not
