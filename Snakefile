@@ -33,3 +33,6 @@ rule all:
     default_target: True
     input:
         REPORT_FILES,
+
+
+refuse_gpus_asked_for_twice(workflow.rules)

@@ -12,6 +12,8 @@ rule train_adaptor:
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(24_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=adaptor_settings,
     shell:

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from mstkd.errors import InputError
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 )
+
+# A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
+# runs in it too, would die of it and take along the training that saves its state. Ignored here,
+# it is ignored by the shells below as well; the training listens to it all the same.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 try:
     CONFIG = validate(
@@ -50,6 +56,10 @@ REPORT_FILES = [
 # once, and of training and verification; and eight teachers or more are ready together.
 PACKING_THREADS = max(1, (workflow.cores or 1) // (2 * len(CONFIG.groups)))
 TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
+# Memory and time asked of a scheduler are for the paper's 1.25 million images of 112 x 112 and its
+# IResNet-34 and -50; on a workstation nobody looks at them.
+HOUR = 60
+LONGEST_JOB = 24 * HOUR  # a common limit of partitions, which refuse what asks for more
 
 
 wildcard_constraints:
@@ -63,6 +73,36 @@ wildcard_constraints:
     adaptor=r"[^/]+",
     loss=r"[^/]+",
     seed=r"-?\d+",
+
+
+def growing(megabytes):
+    """Memory for each attempt, half as much again: a job that was killed may have had too little."""
+
+    def resource(wildcards, attempt):
+        return megabytes * (attempt + 1) // 2
+
+    return resource
+
+
+def longer(minutes):
+    """Time for each attempt, up to LONGEST_JOB: training goes on from where it was anyway."""
+
+    def resource(wildcards, attempt):
+        return min(minutes * attempt, LONGEST_JOB)
+
+    return resource
+
+
+def refuse_gpus_asked_for_twice(steps):
+    """`gpu` becomes --gpus; what SLURM makes of --gres beside it depends on its version."""
+    for step in steps:
+        asked = {name: step.resources.get(name) for name in ("gpu", "gres")}
+        gpu, gres = (str(asked[name].raw) if asked[name] else "" for name in asked)
+        if gpu not in ("", "0") and "gpu" in gres:
+            raise WorkflowError(
+                f"resources.{step.name}: found gpu={gpu} and gres={gres}; "
+                "expected one of them: in set-resources, set gpu=0 beside gres"
+            )
 
 
 def teacher_packs(wildcards):

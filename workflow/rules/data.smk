@@ -8,6 +8,9 @@ if SYNTHETIC:
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(2 * HOUR),
         params:
             settings=synthesize_settings,
             folder=subpath(output.index, parent=True),
@@ -26,6 +29,9 @@ rule pack_train:
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=train_pack_settings,
     shell:
@@ -43,6 +49,9 @@ rule pack_verification:
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=verification_pack_settings,
     shell:
@@ -62,6 +71,9 @@ if CONFIG.data.heldout is not None:
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(4 * HOUR),
         params:
             settings=train_pack_settings,
         shell:
@@ -79,6 +91,9 @@ if CONFIG.data.unlabelled is not None:
         conda:
             "../../envs/mstkd.yaml"
         threads: PACKING_THREADS
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(4 * HOUR),
         params:
             settings=unlabelled_pack_settings,
         shell:
@@ -100,6 +115,9 @@ rule check_data:
     priority: 100
     conda:
         "../../envs/mstkd.yaml"
+    resources:
+        mem_mb=growing(8_000),
+        runtime=longer(HOUR),
     params:
         settings=check_settings,
     shell:
@@ -108,6 +126,7 @@ rule check_data:
         " --output {output.findings:q}"
 
 
+# The splits are read from lists in the packs and take seconds: not worth a job of a cluster's.
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
 rule split_specialized:
     input:
@@ -116,6 +135,7 @@ rule split_specialized:
         splits="<results>/splits/specialized/T-{group}.csv",
     log:
         "<results>/logs/split_specialized/{group}.log",
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -135,6 +155,7 @@ rule split_baseline:
         ),
     log:
         "<results>/logs/split_baseline.log",
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -151,6 +172,7 @@ rule split_single:
         splits="<results>/splits/single/T-all.csv",
     log:
         "<results>/logs/split_single.log",
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:

@@ -11,6 +11,8 @@ rule cache_embeddings:
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(16_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=cache_settings,
     shell:

@@ -1,3 +1,4 @@
+# Every rule here takes seconds: Snakemake runs them beside itself, not as jobs of a cluster's.
 rule render_table:
     input:
         metrics=table_metrics,
@@ -5,6 +6,7 @@ rule render_table:
         tables=expand("<results>/tables/{{table}}.{format}", format=FORMATS),
     log:
         "<results>/logs/render_table/{table}.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -21,6 +23,7 @@ rule render_accuracies:
         figure="<results>/figures/{table}.png",
     log:
         "<results>/logs/render_accuracies/{table}.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -38,6 +41,7 @@ rule render_curves:
         figure="<results>/figures/training.png",
     log:
         "<results>/logs/render_curves.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -52,6 +56,7 @@ rule render_samples:
         figure="<results>/figures/samples-{part}.png",
     log:
         "<results>/logs/render_samples/{part}.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -66,6 +71,7 @@ rule render_data_report:
         reports=expand("<results>/data-report.{format}", format=["html", "md"]),
     log:
         "<results>/logs/render_data_report.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -80,6 +86,7 @@ rule compute_claims:
         claims="<results>/claims.json",
     log:
         "<results>/logs/compute_claims.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -101,6 +108,7 @@ rule render_page:
         page="<results>/report.html",
     log:
         "<results>/logs/render_page.log",
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:

@@ -17,6 +17,8 @@ rule train_student:
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(24_000),
+        runtime=longer(12 * HOUR),
     params:
         settings=student_settings,
     shell:

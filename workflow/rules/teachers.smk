@@ -16,6 +16,8 @@ rule train_teacher:
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(16_000),
+        runtime=longer(12 * HOUR),
     params:
         settings=teacher_settings,
     shell:
