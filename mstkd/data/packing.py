@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.atomic import replacing, write_text
-from mstkd.config import ImageSettings, PackSettings, PackUnlabelledSettings
+from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
 from mstkd.data.pack import Content, Found, Kind, bad_file, create_pack, seal_pack
@@ -64,8 +64,8 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     Raises:
         InputError: a fault of the data, too few identities for the folds, or bad images.
     """
-    if settings.heldout is None:
-        raise InputError("--settings: heldout", found="nothing", expected="what to hold out")
+    if not isinstance(settings.heldout, HeldOutSettings):
+        raise InputError("--settings: heldout", found="no pairs", expected="what to hold out")
     images = trainable(read_training(settings), settings)
     held_out = held_out_identities(images, settings.heldout, settings.group)
     images = [image for image in images if image.identity in held_out]

@@ -158,6 +158,10 @@ def train_pack_settings(wildcards):
     return CONFIG.train_pack_settings(wildcards.group).dump()
 
 
+def heldout_pack_settings(wildcards):
+    return CONFIG.heldout_pack_settings(wildcards.group).dump()
+
+
 def verification_pack_settings(wildcards):
     return CONFIG.verification_pack_settings(wildcards.group).dump()
 

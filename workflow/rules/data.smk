@@ -63,7 +63,7 @@ if CONFIG.data.heldout is not None:
             "../../envs/mstkd.yaml"
         threads: 1
         params:
-            settings=train_pack_settings,
+            settings=heldout_pack_settings,
         shell:
             "mstkd --log {log:q} pack-heldout --settings {params.settings:q}"
             " --threads {threads} --output {output.pack:q}"
