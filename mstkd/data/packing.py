@@ -28,6 +28,7 @@ from mstkd.data.readers import (
 )
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
+from mstkd.provenance import provenance_of
 
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
@@ -217,6 +218,7 @@ class _Packing:
             found=self._found,
             pairs=None if pairs is None else pairs[0],
             same=None if pairs is None else pairs[1],
+            made=provenance_of(self._step, self._settings, {}, self._output),
         )
 
     def _tell_cropped(self, images: Sequence[FaceImage]) -> None:
@@ -259,6 +261,11 @@ class _Packing:
             expected += ", or data.on_bad_image: skip to leave some out"
         found = f"{_count(bad)} of {len(images):,}\n{''.join(lines)}"
         return InputError(self._root(), found=found, expected=expected)
+
+    @property
+    def _step(self) -> str:
+        paired = self._kind == "verification" and self._held_out
+        return "pack-heldout" if paired else f"pack-{self._kind}"
 
     @property
     def _held_out(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.config import StudentSettings
+from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
 from mstkd.devices import place, prepare
@@ -129,6 +130,9 @@ def train_student(
         inputs=inputs,
         chosen_epoch=fitted.epoch,
         chosen_by=chosen_by(settings.selection, selection, fitted.score),
+        sources=hashed_contents(
+            path for path in [*packs, *selection, cache, adaptor] if path is not None
+        ),
     )
     checkpoint.remove()
 
