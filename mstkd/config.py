@@ -308,10 +308,17 @@ class TeacherSettings(Step):
     selection: SelectionSettings
 
 
-class CacheSettings(Step):
-    """Settings of the step `cache-embeddings`."""
+class CacheType(Settings):
+    """Section `cache` of the config."""
 
     dtype: Literal["float16", "float32"] = "float16"
+
+
+class CacheSettings(CacheType, Step):
+    """Settings of the step `cache-embeddings`."""
+
+    # The order of teachers and packs, which Snakemake does not see: it compares inputs as a set.
+    groups: Groups | None = None
 
 
 class AdaptorArchitecture(Settings):
@@ -447,7 +454,7 @@ class Config(Settings):
     splits: SplitSettings = SplitSettings()
     backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
     teachers: Teachers
-    cache: CacheSettings = CacheSettings()
+    cache: CacheType = CacheType()
     adaptors: Adaptors = Adaptors()
     students: Students
     # A student with no distillation, and students of one teacher trained on all groups (D39).
@@ -637,6 +644,9 @@ class Config(Settings):
             head=self.teachers.head,
             selection=self.teachers.selection,
         )
+
+    def cache_settings(self) -> CacheSettings:
+        return CacheSettings(dtype=self.cache.dtype, groups=self.groups)
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
         return AdaptorSettings(

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import types
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -242,16 +242,22 @@ def with_value(config: Mapping[str, Any], path: str, value: Any) -> dict[str, An
     return changed
 
 
-def edits(config: Mapping[str, Any]) -> Iterator[Edit]:
-    """An edit or more of every key that means something in a config."""
+def edits(name: str, already: Container[str]) -> Iterator[Edit]:
+    """An edit or more of every key that means something in one of `CONFIGS`.
+
+    Of keys that another config had `already`, only those that say where the data come from.
+    """
+    config = CONFIGS[name]
     checked = Config.model_validate(config)
     for key, values in ADDED.items():
         for note, value in values.items():
-            changed = with_value(config, key, value)
-            with contextlib.suppress(ValidationError):
-                Config.model_validate(changed)
-                yield Edit(key, note, changed)
+            if key == "groups" and name != "records":
+                yield Edit(key, f"{note}, {name}", with_value(config, key, value))
+            elif key not in already:
+                yield Edit(key, note, with_value(config, key, value))
     for key, path, value in leaves(checked):
+        if key in already and not key.startswith("data."):
+            continue
         for other in other_values(value, checked, key):
             changed = with_value(config, path, other)
             with contextlib.suppress(ValidationError):
@@ -277,9 +283,10 @@ class Line(NamedTuple):
 def table_lines() -> list[Line]:
     """A line for each key and kind of edit, in the order of the config's sections."""
     found: dict[tuple[str, str], list[Effect]] = {}
-    for config in CONFIGS.values():
+    for name, config in CONFIGS.items():
         before = jobs_of(config)
-        for edit in edits(config):
+        already = {key for key, _ in found}
+        for edit in edits(name, already):
             key = (edit.key, edit.note)
             found.setdefault(key, []).append(effect(before, jobs_of(edit.config)))
     lines = [_line(*key, effects) for key, effects in found.items()]
@@ -292,8 +299,12 @@ def _line(key: str, note: str, effects: list[Effect]) -> Line:
     direct, below, stays = [], [], []
     for rule in sorted(rules, key=ORDER.index):
         there = [one for one in effects if rule in one.jobs]
-        reruns = [one.missing[rule] + one.direct[rule] + one.below[rule] for one in there]
-        whole = all(count == one.jobs[rule] for count, one in zip(reruns, there, strict=True))
+        counts = [one.missing[rule] + one.direct[rule] + one.below[rule] for one in there]
+        # Of a key that one entry of several has, the jobs of the other entries stay.
+        whole = all(
+            count == one.jobs[rule] or (count == 0 and ("<name>" not in key or one.jobs[rule] == 1))
+            for count, one in zip(counts, there, strict=True)
+        )
         words = f"`{rule}`" if whole else f"some `{rule}`"
         if any(one.direct[rule] for one in there):
             direct.append(words)

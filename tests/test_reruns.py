@@ -1,9 +1,12 @@
 """What an edit reruns, exactly, and what it leaves alone: `snakemake -n` on a finished run."""
 
+import re
 import shutil
+import subprocess
+import sys
 
 import pytest
-from runs import TINY, edited, planned
+from runs import ROOT, TINY, edited, planned, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -160,26 +163,123 @@ def test_an_edit_reruns_exactly_what_it_must(finished, name):
     assert planned(finished, edited(TINY, edits)) == expected
 
 
-@pytest.mark.parametrize("options", [["--set-threads", "train_teacher=2"], ["--cores", "1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cores", "1"],
+        [
+            *("--set-threads", "train_teacher=2", "pack_train=8"),
+            *("--set-resources", "train_student:gpu=2", "evaluate:mem_mb=9000"),
+            *("--resources", "gpu=1"),
+        ],
+    ],
+    ids=["cores", "threads, GPUs and memory"],
+)
 def test_machine_matters_rerun_nothing(finished, options):
     assert planned(finished, TINY, *options) == {}
 
 
+def backwards(value):
+    """The same settings, written in the opposite order."""
+    if isinstance(value, dict):
+        return {key: backwards(value[key]) for key in reversed(value)}
+    return value
+
+
 def test_the_order_of_keys_reruns_nothing(finished):
-    assert planned(finished, dict(reversed(TINY.items()))) == {}
+    turned = backwards(TINY)
+    assert list(turned["students"]["optimiser"]) != list(TINY["students"]["optimiser"])
+    assert planned(finished, turned) == {}
 
 
-def test_a_deleted_model_is_made_anew_with_what_it_needs(finished, tmp_path):
+def test_another_version_of_the_package_reruns_nothing(finished, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "mstkd", tmp_path / "mstkd")
+    init = tmp_path / "mstkd/__init__.py"
+    init.write_text(re.sub(r'__version__ = ".*"', '__version__ = "9.8.7"', init.read_text()))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code = "import mstkd; print(mstkd.__version__)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "9.8.7"
+    assert planned(finished, TINY) == {}
+
+
+@pytest.fixture(scope="module")
+def folders(finished, tmp_path_factory):
+    """A finished run on folders of images, and its config; the images are those of `finished`."""
+    folder = tmp_path_factory.mktemp("folders") / "copy"
+    shutil.copytree(finished, folder)
+    data = {
+        "image_size": 16,
+        "train": "results/data/train",
+        "verification": "results/data/verification",
+    }
+    config = edited(TINY, {"data": data})
+    snakemake(folder, config, "--touch")  # same images: what is there is taken as it is
+    assert planned(folder, config) == {}
+    return folder, config
+
+
+def test_a_new_group_leaves_the_specialized_teachers_of_the_others(folders):
+    folder, config = folders
+    assert planned(folder, edited(config, {"groups": ["A", "B", "C"]})) == {
+        "pack_train": 1,
+        "pack_verification": 1,
+        "split_specialized": 1,
+        "split_baseline": 1,
+        "split_single": 1,
+        "train_teacher": 1 + 3,  # T-C, and the baseline set
+        "train_single_teacher": 1,
+        "cache_embeddings": 3,
+        "train_adaptor": 6,
+        "train_student": 15,
+        "evaluate": 22,
+        "render_curves": 1,
+        "render_samples": 2,
+        **DATA_REPORT,
+        **TABLES,
+        **SUMMARY,
+    }
+
+
+def test_another_order_of_groups_makes_all_caches_anew(folders):
+    """Snakemake compares inputs as a set: without the order in the settings it would see none."""
+    folder, config = folders
+    assert planned(folder, edited(config, {"groups": ["B", "A"]})) == {
+        "train_teacher": 2,  # baseline teachers, whose epoch the group of the same number chooses
+        "cache_embeddings": 3,
+        "train_adaptor": 6,
+        "train_student": 14,
+        "evaluate": 16,
+        "render_curves": 1,
+        **TABLES,
+        **SUMMARY,
+    }
+
+
+def test_what_is_deleted_is_made_anew_with_what_it_needs_and_nothing_else(finished, tmp_path):
     """Snakemake misses a file that lies between finished ones only where it is asked for."""
     copied = tmp_path / "copy"
     shutil.copytree(finished, copied)  # keeps the times of the files
-    adaptor = copied / "results/adaptors/tiny/baseline/SL"
+    weights = "seed0/model.safetensors"
     students = [
-        f"results/students/tiny/baseline/SL/{loss}/seed0/model.safetensors"
-        for loss in ("a-KD", "EAF-KD")
+        f"results/students/tiny/baseline/SL/{loss}/{weights}" for loss in ("a-KD", "EAF-KD")
     ]
-    shutil.rmtree(adaptor)
-    for student in students:
-        (copied / student).unlink()
+    shutil.rmtree(copied / "results/adaptors/tiny/baseline/SL")
+    for deleted in (
+        "results/packs/train/A.h5",
+        "results/splits/specialized/T-A.csv",
+        "results/embeddings/tiny/specialized/seed0.h5",
+        f"results/adaptors/tiny/specialized/DuL/{weights}",
+        *students,
+    ):
+        (copied / deleted).unlink(missing_ok=True)
     assert planned(copied, TINY) == {}
-    assert planned(copied, TINY, *students) == {"train_adaptor": 1, "train_student": 2}
+    for asked, jobs in (
+        (students, {"train_adaptor": 1, "train_student": 2}),
+        (["results/splits/specialized/T-A.csv"], {"pack_train": 1, "split_specialized": 1}),
+        (
+            [f"results/adaptors/tiny/specialized/DuL/{weights}"],
+            {"pack_train": 1, "cache_embeddings": 1, "train_adaptor": 1},
+        ),
+    ):
+        assert planned(copied, TINY, *asked) == jobs

@@ -158,6 +158,13 @@ def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_p
     teacher = json.loads((results / "teachers/tiny/specialized/T-A/seed0/model.json").read_text())
     assert teacher["chosen_by"].startswith("best accuracy on the held-out pairs of A")
     assert planned(tmp_path, config, table) == {}
+    more = planned(
+        tmp_path,
+        edited(config, {"data": data | {"heldout": {**data["heldout"], "pairs": 6}}}),
+        table,
+    )
+    assert more["pack_heldout"] == 2
+    assert not more.keys() & {"pack_train", "pack_unlabelled", "split_baseline"}
 
 
 @pytest.mark.slow

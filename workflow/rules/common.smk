@@ -187,7 +187,7 @@ def teacher_settings(wildcards):
 
 
 def cache_settings(wildcards):
-    return CONFIG.cache.dump()
+    return CONFIG.cache_settings().dump()
 
 
 def adaptor_settings(wildcards):
