@@ -538,6 +538,20 @@ def detect_landmarks(
         typer.echo(f"  {name}")
 
 
+@step("provenance")
+def provenance(
+    path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All of it, every file of the chain.")
+    ] = False,
+) -> None:
+    """Say which version, settings, seed and data made a result, and if they are still there."""
+    from mstkd.lineage import lineage, lineage_lines
+
+    told = lineage(path)
+    typer.echo(told.model_dump_json(indent=2) if as_json else "\n".join(lineage_lines(told)))
+
+
 @step("show-tables")
 def show_tables(
     paths: Annotated[list[Path], typer.Argument(help="CSV tables, or folders of them.")],

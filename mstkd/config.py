@@ -99,11 +99,16 @@ class AlignmentSettings(Settings):
     without_landmarks: Literal["bad_image", "centre_crop"] = "bad_image"
 
 
-class HeldOutSettings(Settings):
-    """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
+class HeldOutIdentities(Settings):
+    """Which training identities are kept out: all that the training packs need to know."""
 
     seed: int = 0
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05  # of each group's identities
+
+
+class HeldOutSettings(HeldOutIdentities):
+    """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
+
     folds: Annotated[int, Field(ge=2)] = 10
     pairs: Annotated[int, Field(ge=4)] = 3000  # a group, half of them genuine; fewer if need be
 
@@ -172,7 +177,7 @@ class PackSettings(ImageSettings):
     group: Name
     groups: Path | None = None  # of a .rec
     exclude: Path | None = None  # RFW's folder, whose identities are left out
-    heldout: HeldOutSettings | None = None
+    heldout: HeldOutIdentities | HeldOutSettings | None = None
 
 
 class PackUnlabelledSettings(ImageSettings):
@@ -336,11 +341,18 @@ class TeacherSettings(Step):
     engine: EngineSettings = EngineSettings()
 
 
-class CacheSettings(Step):
-    """Settings of the step `cache-embeddings`."""
+class CacheType(Settings):
+    """Section `cache` of the config."""
 
     dtype: Literal["float16", "float32"] = "float16"
     precision: Precision = "auto"  # in which the teachers compute
+
+
+class CacheSettings(CacheType, Step):
+    """Settings of the step `cache-embeddings`."""
+
+    # The order of teachers and packs, which Snakemake does not see: it compares inputs as a set.
+    groups: Groups | None = None
 
 
 class AdaptorArchitecture(Settings):
@@ -494,7 +506,7 @@ class Config(Settings):
     splits: SplitSettings = SplitSettings()
     backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
     teachers: Teachers
-    cache: CacheSettings = CacheSettings()
+    cache: CacheType = CacheType()
     adaptors: Adaptors = Adaptors()
     students: Students
     # A student with no distillation, and students of one teacher trained on all groups (D39).
@@ -623,7 +635,17 @@ class Config(Settings):
         )
 
     def train_pack_settings(self, group: str) -> PackSettings:
-        """Of `pack-train` and `pack-heldout` alike: each takes the identities the other leaves."""
+        """Of `pack-train`: it leaves the identities that `pack-heldout` takes, not their pairs."""
+        heldout = self.data.heldout
+        return self._training_images(
+            group,
+            None if heldout is None else HeldOutIdentities(seed=heldout.seed, share=heldout.share),
+        )
+
+    def heldout_pack_settings(self, group: str) -> PackSettings:
+        return self._training_images(group, self.data.heldout)
+
+    def _training_images(self, group: str, heldout: HeldOutIdentities | None) -> PackSettings:
         excluded = self.data.exclude_verification_identities
         return PackSettings(
             root=self.data.train or self.synthetic_folder() / "train",
@@ -634,7 +656,7 @@ class Config(Settings):
             storage=self.data.storage,
             alignment=self.data.train_alignment,
             exclude=self.data.verification_folder() if excluded else None,
-            heldout=self.data.heldout,
+            heldout=heldout,
         )
 
     def verification_pack_settings(self, group: str) -> PackSettings:
@@ -676,6 +698,9 @@ class Config(Settings):
             selection=self.teachers.selection,
             engine=self.engine,
         )
+
+    def cache_settings(self) -> CacheSettings:
+        return CacheSettings(dtype=self.cache.dtype, groups=self.groups)
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
         return AdaptorSettings(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from gloo import Team
 from PIL import Image
+from runs import TINY, snakemake
 
 from mstkd.config import PackSettings
 from mstkd.data.packing import pack_train, pack_verification
@@ -56,6 +57,14 @@ def verification_packs(tmp_path_factory):
         made.append(folder / f"{group}.h5")
         pack_verification(settings, output=made[-1])
     return made
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the tiny configuration has run to the end. To be copied, not written."""
+    folder = tmp_path_factory.mktemp("tiny")
+    snakemake(folder, TINY)
+    return folder
 
 
 @pytest.fixture

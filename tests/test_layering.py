@@ -17,6 +17,9 @@ RANKS = {
     "config": 0,
     "progress": 0,
     "records": 0,
+    "provenance": 0,
+    "contents": 0,
+    "lineage": 1,
     "findings": 0,
     "leases": 1,
     "ranks": 1,
@@ -52,11 +55,23 @@ WITHIN_A_RANK = {
     "config": {"errors"},
     "records": {"atomic", "errors"},
     "findings": {"records"},
+    "provenance": {"errors", "records"},
+    "contents": {"provenance", "records"},
     "embeddings": {"devices"},
     "sharded_loss": {"heads", "ranks"},
     "training.learner": {"training.shards"},
 }
-REPORT_MAY_IMPORT = {"errors", "atomic", "config", "records", "findings", "progress", "seeds"}
+REPORT_MAY_IMPORT = {
+    "errors",
+    "atomic",
+    "config",
+    "records",
+    "provenance",
+    "contents",
+    "findings",
+    "progress",
+    "seeds",
+}
 
 
 def modules():

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mstkd.config import TableSettings
+from mstkd.provenance import hashed, provenance_of
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.formats import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows
@@ -47,7 +48,8 @@ def render_accuracies(settings: TableSettings, *, metrics: Sequence[Path], outpu
     check_comparable(rows)
     with mpl.rc_context(STYLE):
         draw = draw_map if rows[0].subject.kind == "teacher" else draw_dots
-        save(draw(rows, settings), output, title=settings.caption)
+        made = provenance_of("render-accuracies", settings, hashed(metrics), output)
+        save(draw(rows, settings), output, title=settings.caption, made=made)
 
 
 def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 
 from mstkd.atomic import replacing
 from mstkd.errors import InputError
+from mstkd.provenance import described
+from mstkd.records import Provenance
 
 DPI = 150
 FORMATS = (".png", ".svg")
@@ -44,10 +46,12 @@ def check_format(output: Path) -> None:
         raise InputError(output, found=output.suffix or "no suffix", expected=" or ".join(FORMATS))
 
 
-def save(figure: Figure, output: Path, *, title: str) -> None:
-    """Write the figure whole, with its title and no date: the same figure gives the same bytes."""
+def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
+    """Write the figure whole, with its title, what made it, and no date.
+
+    The same figure gives the same bytes.
+    """
     dateless = {"Date": None} if output.suffix == ".svg" else {"Software": None}
     with replacing(output) as (part,):
-        figure.savefig(
-            part, format=output.suffix[1:], dpi=DPI, metadata={"Title": title, **dateless}
-        )
+        told = {"Title": title, "Description": described(made), **dateless}
+        figure.savefig(part, format=output.suffix[1:], dpi=DPI, metadata=told)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.errors import InputError
+from mstkd.provenance import hashed, provenance_of
 from mstkd.records import ModelRecord, read_record
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.rows import SECTIONS, row_label
@@ -46,7 +47,14 @@ def render_curves(*, models: Sequence[Path], output: Path) -> None:
         record = read_record(ModelRecord, path)
         panels.setdefault(_panel(record), []).append((record, read_history(path)))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
-        save(draw_curves(panels), output, title=TITLE)
+        read = hashed(file for path in models for file in (path, history_path(path)))
+        made = provenance_of("render-curves", None, read, output)
+        save(draw_curves(panels), output, title=TITLE, made=made)
+
+
+def history_path(model: Path) -> Path:
+    """history.csv beside a model.json."""
+    return model.with_name("history.csv")
 
 
 def read_history(model: Path) -> pd.DataFrame:
@@ -55,7 +63,7 @@ def read_history(model: Path) -> pd.DataFrame:
     Raises:
         InputError: it is missing or lacks a column.
     """
-    path = model.with_name("history.csv")
+    path = history_path(model)
     try:
         history = pd.read_csv(path)
     except OSError as error:

@@ -19,6 +19,7 @@ from mstkd import __version__
 from mstkd.atomic import write_text
 from mstkd.config import PageSettings
 from mstkd.errors import InputError
+from mstkd.provenance import embedded, hashed, provenance_of
 from mstkd.records import read_record
 from mstkd.report.claims import Claims
 from mstkd.report.comparisons import Comparison, Topic
@@ -71,7 +72,9 @@ def render_page(
         comparisons=_by_question(record.comparisons),
         version=__version__,
     )
-    write_text(output, page + "\n")
+    read = hashed([*tables, *figures, claims])
+    made = provenance_of("render-page", settings, read, output)
+    write_text(output, embedded(page + "\n", made, ".html"))
 
 
 def signed(value: float) -> str:

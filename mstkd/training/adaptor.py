@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.config import AdaptorSettings
+from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, epoch_order
 from mstkd.devices import prepare
 from mstkd.embeddings import open_cache
@@ -130,5 +131,6 @@ def train_adaptor(
         inputs=inputs,
         chosen_epoch=fitted.epoch,
         chosen_by=f"lowest training loss: {-fitted.score:.4f}",
+        sources=hashed_contents([cache]),
     )
     checkpoint.remove()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.config import StudentSettings
+from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
 from mstkd.devices import place, prepare
@@ -159,6 +160,9 @@ def train_students(
             inputs=made_from,
             chosen_epoch=found.epoch,
             chosen_by=chosen_by(student.settings.selection, selection, found.score),
+            sources=hashed_contents(
+                path for path in [*packs, *selection, cache, student.adaptor] if path is not None
+            ),
         )
     checkpoint.remove()
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.config import SelectionSettings, TeacherSettings
+from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.splits import read_split
@@ -125,6 +126,7 @@ def train_teacher(
         inputs=inputs,
         chosen_epoch=fitted.epoch,
         chosen_by=chosen_by(settings.selection, selection, fitted.score),
+        sources=hashed_contents([*packs, *selection, split]),
     )
     checkpoint.remove()
 

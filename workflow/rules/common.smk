@@ -213,6 +213,10 @@ def train_pack_settings(wildcards):
     return CONFIG.train_pack_settings(wildcards.group).dump()
 
 
+def heldout_pack_settings(wildcards):
+    return CONFIG.heldout_pack_settings(wildcards.group).dump()
+
+
 def verification_pack_settings(wildcards):
     return CONFIG.verification_pack_settings(wildcards.group).dump()
 
@@ -238,7 +242,7 @@ def teacher_settings(wildcards):
 
 
 def cache_settings(wildcards):
-    return CONFIG.cache.dump()
+    return CONFIG.cache_settings().dump()
 
 
 def adaptor_settings(wildcards):

@@ -75,7 +75,7 @@ if CONFIG.data.heldout is not None:
             mem_mb=growing(4_000),
             runtime=longer(4 * HOUR),
         params:
-            settings=train_pack_settings,
+            settings=heldout_pack_settings,
         shell:
             "mstkd --log {log:q} pack-heldout --settings {params.settings:q}"
             " --threads {threads} --output {output.pack:q}"
