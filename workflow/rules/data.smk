@@ -5,6 +5,8 @@ if SYNTHETIC:
             index="<inputs>/data/index.csv",
         log:
             "<results>/logs/synthesize.log",
+        benchmark:
+            "<results>/benchmarks/synthesize.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
@@ -23,6 +25,8 @@ rule pack_train:
         pack="<inputs>/packs/train/{group}.h5",
     log:
         "<results>/logs/pack_train/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_train/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
@@ -40,6 +44,8 @@ rule pack_verification:
         pack="<inputs>/packs/verification/{group}.h5",
     log:
         "<results>/logs/pack_verification/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_verification/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
@@ -59,6 +65,8 @@ if CONFIG.data.heldout is not None:
             pack="<inputs>/packs/heldout/{group}.h5",
         log:
             "<results>/logs/pack_heldout/{group}.log",
+        benchmark:
+            "<results>/benchmarks/pack_heldout/{group}.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
@@ -76,6 +84,8 @@ if CONFIG.data.unlabelled is not None:
             pack=UNLABELLED_PACK,
         log:
             "<results>/logs/pack_unlabelled.log",
+        benchmark:
+            "<results>/benchmarks/pack_unlabelled.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: PACKING_THREADS
@@ -97,6 +107,8 @@ rule check_data:
         findings="<results>/data-findings.json",
     log:
         "<results>/logs/check_data.log",
+    benchmark:
+        "<results>/benchmarks/check_data.tsv"
     priority: 100
     conda:
         "../../envs/mstkd.yaml"
@@ -116,6 +128,8 @@ rule split_specialized:
         splits="<results>/splits/specialized/T-{group}.csv",
     log:
         "<results>/logs/split_specialized/{group}.log",
+    benchmark:
+        "<results>/benchmarks/split_specialized/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -135,6 +149,8 @@ rule split_baseline:
         ),
     log:
         "<results>/logs/split_baseline.log",
+    benchmark:
+        "<results>/benchmarks/split_baseline.tsv"
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -151,6 +167,8 @@ rule split_single:
         splits="<results>/splits/single/T-all.csv",
     log:
         "<results>/logs/split_single.log",
+    benchmark:
+        "<results>/benchmarks/split_single.tsv"
     conda:
         "../../envs/mstkd.yaml"
     params:

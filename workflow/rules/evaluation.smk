@@ -8,6 +8,8 @@ rule evaluate:
         metrics="<results>/{model}/metrics.json",
     log:
         "<results>/logs/evaluate/{model}.log",
+    benchmark:
+        "<results>/benchmarks/evaluate/{model}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
