@@ -375,12 +375,12 @@ def render_accuracies(settings: Settings, metrics: Metrics, output: Output) -> N
 @step("render-curves")
 def render_curves(
     models: Annotated[list[Path], typer.Option("--models", help="model.json files.")],
-    output: Output,
+    outputs: Outputs,
 ) -> None:
     """Draw loss and accuracy over the epochs, from the history.csv beside each model.json."""
     from mstkd.report.figures import render_curves
 
-    render_curves(models=models, output=output)
+    render_curves(models=models, outputs=outputs)
 
 
 @step("render-samples")

@@ -40,6 +40,7 @@ REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
     *expand("<results>/figures/{table}.png", table=TABLES),
     "<results>/figures/training.png",
+    "<results>/figures/training.html",
     "<results>/figures/samples-train.png",
     "<results>/figures/samples-verification.png",
     "<results>/report.html",
@@ -239,7 +240,7 @@ def table_labels(format):
         return {
             **figure_labels(wildcards),
             "format": format,
-            "threshold": "for all" if shared else "for each group",
+            "threshold": "one for all groups" if shared else "each group's own",
         }
 
     return labels
