@@ -13,6 +13,9 @@ from snakemake.utils import min_version
 min_version("9.12")
 
 
+report: "workflow/report/workflow.rst"
+
+
 # A config file of yours stands alone: Snakemake would merge it into this one.
 if not workflow.configfiles:
 

@@ -444,12 +444,12 @@ def render_accuracies(settings: Settings, metrics: Metrics, output: Output) -> N
 @step("render-curves")
 def render_curves(
     models: Annotated[list[Path], typer.Option("--models", help="model.json files.")],
-    output: Output,
+    outputs: Outputs,
 ) -> None:
     """Draw loss and accuracy over the epochs, from the history.csv beside each model.json."""
     from mstkd.report.figures import render_curves
 
-    render_curves(models=models, output=output)
+    render_curves(models=models, outputs=outputs)
 
 
 @step("render-samples")
@@ -482,7 +482,7 @@ def compute_claims(metrics: Metrics, output: Output) -> None:
 @step("render-page")
 def render_page(
     settings: Settings,
-    tables: Annotated[list[Path], typer.Option("--tables", help="HTML fragments, in order.")],
+    tables: Annotated[list[Path], typer.Option("--tables", help="Tables in HTML, in order.")],
     figures: Annotated[list[Path], typer.Option("--figures", help="PNG files, in order.")],
     claims: Annotated[Path, typer.Option("--claims", help="claims.json.")],
     output: Output,
@@ -498,6 +498,15 @@ def render_page(
         claims=claims,
         output=output,
     )
+
+
+@step("write-config")
+def write_config(settings: Settings, output: Output) -> None:
+    """Write the config with every default, as YAML that a run can take."""
+    from mstkd.atomic import write_text
+    from mstkd.config import Config, read_settings
+
+    write_text(output, read_settings(Config, settings).as_yaml())
 
 
 @step("inspect")

@@ -481,6 +481,8 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
+    recipe: int = 2  # tables in HTML are pages
+
     threshold: Threshold = "own"
 
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
@@ -576,6 +578,11 @@ class Config(Settings):
         if unlabelled and self.data.unlabelled is None:
             raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
         return self
+
+    def as_yaml(self) -> str:
+        """The file that says the same, with every default written out."""
+        value = self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
     # Where things lie ---------------------------------------------------------
 

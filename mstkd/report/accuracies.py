@@ -82,7 +82,7 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
     axes.set_yticks(ticks, [row.label for _, members in sections for row in members])
     axes.set_title(settings.caption, loc="left", pad=26, weight="bold")
     framed = any(row.subject.name == f"T-{group}" for row in rows for group in groups)
-    note = " Framed: the teacher's own group." if framed else ""
+    note = "\nFramed: the teacher's own group." if framed else ""
     axes.set_xlabel(f"Verification accuracy, percent.{note}", loc="left")
     return figure
 

@@ -28,18 +28,19 @@ Style = tuple[str, tuple[float, float, float, float], str]  # label, colour, das
 Run = tuple[ModelRecord, pd.DataFrame]
 
 
-def render_curves(*, models: Sequence[Path], output: Path) -> None:
+def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Draw the history of models: a row of panels for teachers, adaptors and each student loss.
 
     Args:
         models: model.json files, each with its history.csv beside it: `epoch`, `loss` and
             `accuracy` (percent; blank where an epoch was not evaluated).
-        output: a .png or .svg file.
+        outputs: .png, .svg or .html files of the one figure.
 
     Raises:
         InputError: the suffix is unknown, or a file is missing or is not what it must be.
     """
-    check_format(output)
+    for output in outputs:
+        check_format(output)
     if not models:
         raise InputError("models", found="no file", expected="one model.json or more")
     panels: dict[str, list[Run]] = {}
@@ -48,8 +49,9 @@ def render_curves(*, models: Sequence[Path], output: Path) -> None:
         panels.setdefault(_panel(record), []).append((record, read_history(path)))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
         read = hashed(file for path in models for file in (path, history_path(path)))
-        made = provenance_of("render-curves", None, read, output)
-        save(draw_curves(panels), output, title=TITLE, made=made)
+        for output in outputs:  # drawn for each: a figure saved again has moved a little
+            made = provenance_of("render-curves", None, read, output)
+            save(draw_curves(panels), output, title=TITLE, made=made)
 
 
 def history_path(model: Path) -> Path:

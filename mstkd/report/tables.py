@@ -39,7 +39,7 @@ def render_table(
     Args:
         settings: caption, columns and decimals.
         metrics: metrics.json files in the order of the rows; seeds of a model share a row.
-        outputs: paths ending in .csv (full precision), .md, .tex or .html (a fragment).
+        outputs: paths ending in .csv (full precision), .md, .tex or .html (a page).
 
     Raises:
         InputError: a suffix is unknown, a metrics file lacks a group, or the files do not

@@ -7,6 +7,8 @@ rule train_adaptor:
         history="<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/history.csv",
     log:
         "<results>/logs/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS

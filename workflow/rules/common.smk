@@ -46,11 +46,13 @@ REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
     *expand("<results>/figures/{table}.png", table=TABLES),
     "<results>/figures/training.png",
+    "<results>/figures/training.html",
     "<results>/figures/samples-train.png",
     "<results>/figures/samples-verification.png",
     "<results>/report.html",
     "<results>/data-report.html",
     "<results>/data-report.md",
+    "<results>/config.yaml",
 ]
 # As many threads each as leave no core idle and none shared: a pack of each group can be made at
 # once, and of training and verification; and eight teachers or more are ready together.
@@ -269,3 +271,39 @@ def table_settings(wildcards):
 
 def page_settings(wildcards):
     return CONFIG.page_settings().dump()
+
+
+def whole_config(wildcards):
+    return CONFIG.dump()
+
+
+def table_subcategory(wildcards):
+    """Where a table, or its figure, stands in Snakemake's report."""
+    table = wildcards.table.removesuffix("-shared-threshold")
+    return f"{TABLES[table][0]} teachers"
+
+
+def figure_labels(wildcards):
+    """Number and models of a table, so that Snakemake's report sorts by the number.
+
+    One label: of a further one that two figures share half and half, the report makes a switch,
+    and fails where a figure has one side of it only.
+    """
+    table = wildcards.table.removesuffix("-shared-threshold")
+    number = table.removeprefix("table").zfill(len(str(len(TABLES))))
+    loss = TABLES[table][1]
+    return {"table": f"{number}: {f'{loss} students' if loss else 'teachers'}"}
+
+
+def table_labels(format):
+    """What Snakemake's report says of a table in this format."""
+
+    def labels(wildcards):
+        shared = wildcards.table.endswith("-shared-threshold")
+        return {
+            **figure_labels(wildcards),
+            "format": format,
+            "threshold": "one for all groups" if shared else "each group's own",
+        }
+
+    return labels

@@ -5,6 +5,8 @@ if SYNTHETIC:
             index="<inputs>/data/index.csv",
         log:
             "<results>/logs/synthesize.log",
+        benchmark:
+            "<results>/benchmarks/synthesize.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
@@ -26,6 +28,8 @@ rule pack_train:
         pack="<inputs>/packs/train/{group}.h5",
     log:
         "<results>/logs/pack_train/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_train/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
@@ -46,6 +50,8 @@ rule pack_verification:
         pack="<inputs>/packs/verification/{group}.h5",
     log:
         "<results>/logs/pack_verification/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_verification/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
@@ -68,6 +74,8 @@ if CONFIG.data.heldout is not None:
             pack="<inputs>/packs/heldout/{group}.h5",
         log:
             "<results>/logs/pack_heldout/{group}.log",
+        benchmark:
+            "<results>/benchmarks/pack_heldout/{group}.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
@@ -88,6 +96,8 @@ if CONFIG.data.unlabelled is not None:
             pack=UNLABELLED_PACK,
         log:
             "<results>/logs/pack_unlabelled.log",
+        benchmark:
+            "<results>/benchmarks/pack_unlabelled.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: PACKING_THREADS
@@ -112,6 +122,8 @@ rule check_data:
         findings="<results>/data-findings.json",
     log:
         "<results>/logs/check_data.log",
+    benchmark:
+        "<results>/benchmarks/check_data.tsv"
     priority: 100
     conda:
         "../../envs/mstkd.yaml"
@@ -135,6 +147,8 @@ rule split_specialized:
         splits="<results>/splits/specialized/T-{group}.csv",
     log:
         "<results>/logs/split_specialized/{group}.log",
+    benchmark:
+        "<results>/benchmarks/split_specialized/{group}.tsv"
     localrule: True
     conda:
         "../../envs/mstkd.yaml"
@@ -155,6 +169,8 @@ rule split_baseline:
         ),
     log:
         "<results>/logs/split_baseline.log",
+    benchmark:
+        "<results>/benchmarks/split_baseline.tsv"
     localrule: True
     conda:
         "../../envs/mstkd.yaml"
@@ -172,6 +188,8 @@ rule split_single:
         splits="<results>/splits/single/T-all.csv",
     log:
         "<results>/logs/split_single.log",
+    benchmark:
+        "<results>/benchmarks/split_single.tsv"
     localrule: True
     conda:
         "../../envs/mstkd.yaml"

@@ -6,6 +6,8 @@ rule cache_embeddings:
         cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
     log:
         "<results>/logs/cache_embeddings/{backbone}-{set}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/cache_embeddings/{backbone}-{set}-seed{seed}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
@@ -31,3 +33,5 @@ if CONFIG.data.unlabelled is not None:
             cache="<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
         log:
             "<results>/logs/cache_unlabelled/{backbone}-{set}-seed{seed}.log",
+        benchmark:
+            "<results>/benchmarks/cache_unlabelled/{backbone}-{set}-seed{seed}.tsv"

@@ -10,6 +10,8 @@ rule evaluate:
         metrics="<results>/{model}/metrics.json",
     log:
         "<results>/logs/evaluate/{model}.log",
+    benchmark:
+        "<results>/benchmarks/evaluate/{model}.tsv"
     group:
         "evaluation"
     conda:

@@ -3,9 +3,20 @@ rule render_table:
     input:
         metrics=table_metrics,
     output:
-        tables=expand("<results>/tables/{{table}}.{format}", format=FORMATS),
+        tables=[
+            report(
+                "<results>/tables/{{table}}.{}".format(format),
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory=table_subcategory,
+                labels=table_labels(format),
+            )
+            for format in FORMATS
+        ],
     log:
         "<results>/logs/render_table/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_table/{table}.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -20,9 +31,17 @@ rule render_accuracies:
     input:
         metrics=table_metrics,
     output:
-        figure="<results>/figures/{table}.png",
+        figure=report(
+            "<results>/figures/{table}.png",
+            caption="../report/accuracies.rst",
+            category="Figures",
+            subcategory=table_subcategory,
+            labels=figure_labels,
+        ),
     log:
         "<results>/logs/render_accuracies/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_accuracies/{table}.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -38,24 +57,43 @@ rule render_curves:
         models=every_model("model.json"),
         histories=every_model("history.csv"),
     output:
-        figure="<results>/figures/training.png",
+        # In Snakemake's report the head of an image higher than the window is out of reach.
+        figures=[
+            "<results>/figures/training.png",
+            report(
+                "<results>/figures/training.html",
+                caption="../report/training.rst",
+                category="Figures",
+                subcategory="Training",
+                labels={"figure": "loss and accuracy"},
+            ),
+        ],
     log:
         "<results>/logs/render_curves.log",
+    benchmark:
+        "<results>/benchmarks/render_curves.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
         "mstkd --log {log:q} render-curves"
-        " --models {input.models:q} --output {output.figure:q}"
+        " --models {input.models:q} --outputs {output.figures:q}"
 
 
 rule render_samples:
     input:
         packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
     output:
-        figure="<results>/figures/samples-{part}.png",
+        figure=report(
+            "<results>/figures/samples-{part}.png",
+            caption="../report/samples.rst",
+            category="Data",
+            labels={"data": "sample faces, {part}", "format": "png"},
+        ),
     log:
         "<results>/logs/render_samples/{part}.log",
+    benchmark:
+        "<results>/benchmarks/render_samples/{part}.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -68,9 +106,19 @@ rule render_data_report:
     input:
         findings="<results>/data-findings.json",
     output:
-        reports=expand("<results>/data-report.{format}", format=["html", "md"]),
+        reports=[
+            report(
+                "<results>/data-report.{}".format(format),
+                caption="../report/data-report.rst",
+                category="Data",
+                labels={"data": "checks", "format": format},
+            )
+            for format in ("html", "md")
+        ],
     log:
         "<results>/logs/render_data_report.log",
+    benchmark:
+        "<results>/benchmarks/render_data_report.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -83,9 +131,16 @@ rule compute_claims:
     input:
         metrics=every_model("metrics.json"),
     output:
-        claims="<results>/claims.json",
+        claims=report(
+            "<results>/claims.json",
+            caption="../report/claims.rst",
+            category="Summary",
+            labels={"file": "statements, counted (json)"},
+        ),
     log:
         "<results>/logs/compute_claims.log",
+    benchmark:
+        "<results>/benchmarks/compute_claims.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -105,9 +160,16 @@ rule render_page:
         ],
         claims="<results>/claims.json",
     output:
-        page="<results>/report.html",
+        page=report(
+            "<results>/report.html",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"file": "everything on one page"},
+        ),
     log:
         "<results>/logs/render_page.log",
+    benchmark:
+        "<results>/benchmarks/render_page.tsv"
     localrule: True
     conda:
         "../../envs/report.yaml"
@@ -117,3 +179,24 @@ rule render_page:
         "mstkd --log {log:q} render-page --settings {params.settings:q}"
         " --tables {input.tables:q} --figures {input.figures:q}"
         " --claims {input.claims:q} --output {output.page:q}"
+
+
+rule write_config:
+    output:
+        config=report(
+            "<results>/config.yaml",
+            caption="../report/config.rst",
+            category="Settings",
+            labels={"file": "config with every default (yaml)"},
+        ),
+    log:
+        "<results>/logs/write_config.log",
+    benchmark:
+        "<results>/benchmarks/write_config.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=whole_config,
+    shell:
+        "mstkd --log {log:q} write-config --settings {params.settings:q}"
+        " --output {output.config:q}"

@@ -12,6 +12,8 @@ rule train_student:
         history="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/history.csv",
     log:
         "<results>/logs/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS

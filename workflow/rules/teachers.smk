@@ -9,6 +9,8 @@ rule train_teacher:
         history="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
     log:
         "<results>/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.tsv"
     wildcard_constraints:
         set="specialized|baseline",
     conda:
