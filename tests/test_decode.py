@@ -94,6 +94,8 @@ WHOLE = {kind: encode(Image.fromarray(noise(SIZE, SIZE, 3)), kind) for kind in (
         (encode(Image.new("RGB", (SIZE, SIZE)), "GIF"), "not a JPEG, PNG or WebP image"),
         (encode(Image.new("RGB", (40, 40))), "found 40x40, expected 16x16"),
         (encode(Image.new("RGB", (16, 15))), "found 16x15, expected 16x16"),
+        (encode(Image.new("RGB", (40, 40)), "JPEG"), "found 40x40, expected 16x16"),
+        (encode(Image.new("RGB", (16, 8)), "JPEG"), "found 16x8, expected 16x16"),
         (WHOLE["PNG"][:-200], "damaged: "),
         (WHOLE["JPEG"][:-60], "damaged: image file is truncated"),
     ],
