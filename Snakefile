@@ -13,6 +13,9 @@ from snakemake.utils import min_version
 min_version("9.12")
 
 
+report: "workflow/report/workflow.rst"
+
+
 # A config file of yours stands alone: Snakemake would merge it into this one.
 if not workflow.configfiles:
 
@@ -33,3 +36,6 @@ rule all:
     default_target: True
     input:
         REPORT_FILES,
+
+
+refuse_gpus_asked_for_twice(workflow.rules)

@@ -14,8 +14,15 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ModelWrapValidatorHandler, PrivateAttr, ValidationError
-from pydantic import model_validator as validator
+from pydantic import (
+    BaseModel,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Key = tuple[str, ...]  # of a value in its section: ("head", "margin")
@@ -63,7 +70,7 @@ class GridSection(BaseModel):
 
     _grid: dict[Key, tuple[Value, ...]] = PrivateAttr(default_factory=dict)
 
-    @validator(mode="wrap")
+    @model_validator(mode="wrap")
     @classmethod
     def _take_lists(cls, section: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         lists = dict(_lists(cls, section))
@@ -80,6 +87,13 @@ class GridSection(BaseModel):
                 _refuse(cls, key, values, "each value once")
             made._grid[key] = tuple(numbers)
         return made
+
+    @model_serializer(mode="wrap")
+    def _give_lists_back(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        section: dict[str, Any] = handler(self)
+        for key, values in self._grid.items():
+            section = _replaced(section, key, list(values))
+        return section
 
     def grid(self) -> dict[Key, tuple[Value, ...]]:
         """The lists, in the order of the fields."""

@@ -176,6 +176,30 @@ def test_what_is_no_list_of_values_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_the_whole_config_as_it_is_written_holds_the_lists() -> None:
+    made = config(
+        teachers__head={"margin": [0.3, 0.5]},
+        students__backbone=["small", "wide"],
+        students__losses={"a-KD": {"kd_weight": [1, 2]}},
+    )
+    again = validate(Config, json.loads(made.dump()), "config")
+    assert again == made
+    assert names(again) == names(made)
+    assert validate(Config, json.loads(config().dump()), "config") == config()
+
+
+def test_students_that_one_job_trains_are_of_every_value() -> None:
+    losses = {"a-KD": {"kd_weight": [1, 2]}, "EAF-KD": {}}
+    adaptors = {"architectures": {"SL": {}}}
+    made = config(adaptors=adaptors, students__losses=losses, students__together=True)
+    (first, second, third) = made.students_settings().students
+    assert (first.loss, second.loss) == ("a-KD+kd_weight=1", "a-KD+kd_weight=2")
+    assert second.settings.loss.kd_weight == 2
+    assert third.loss == "EAF-KD"
+    with pytest.raises(InputError, match=r"students\.together with one value"):
+        config(students__together=True, students__optimiser={"lr": [0.1, 0.2]})
+
+
 def test_a_tuple_of_settings_is_no_grid() -> None:
     made = config(teachers__optimiser={"milestones": [3, 4], "epochs": 5})
     assert made.teacher_variants("small") == ("small",)

@@ -6,6 +6,9 @@ the process.
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,22 @@ from matplotlib.figure import Figure
 
 from mstkd.atomic import replacing
 from mstkd.errors import InputError
+from mstkd.provenance import described, embedded
+from mstkd.records import Provenance
 
 DPI = 150
 MOST_PIXELS = 60_000  # of a side; Matplotlib refuses more than 65,535
-FORMATS = (".png", ".svg")
+FORMATS = (".png", ".svg", ".html")
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>body {{ margin: 1rem; background: white; }} img {{ max-width: 100%; }}</style>
+</head>
+<body><img src="data:image/png;base64,{data}" alt="{title}"></body>
+</html>
+"""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mstkd",  # else the ids in an SVG are random
     "svg.fonttype": "none",
@@ -45,11 +60,21 @@ def check_format(output: Path) -> None:
         raise InputError(output, found=output.suffix or "no suffix", expected=" or ".join(FORMATS))
 
 
-def save(figure: Figure, output: Path, *, title: str) -> None:
-    """Write the figure whole, with its title and no date: the same figure gives the same bytes."""
-    dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
+def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
+    """Write the figure whole, with its title, what made it, and no date.
+
+    The same figure gives the same bytes. An .html file is a page that holds the image.
+    """
     dateless = {"Date": None} if output.suffix == ".svg" else {"Software": None}
+    told = {"Title": title, "Description": described(made), **dateless}
+    image = io.BytesIO()
+    kind = "svg" if output.suffix == ".svg" else "png"
+    dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
+    figure.savefig(image, format=kind, dpi=dpi, metadata=told)
+    content = image.getvalue()
+    if output.suffix == ".html":
+        data = base64.b64encode(content).decode("ascii")
+        page = PAGE.format(title=html.escape(title), data=data)
+        content = embedded(page, made, ".html").encode()
     with replacing(output) as (part,):
-        figure.savefig(
-            part, format=output.suffix[1:], dpi=dpi, metadata={"Title": title, **dateless}
-        )
+        part.write_bytes(content)

@@ -7,15 +7,19 @@ rule train_adaptor:
         history="<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/history.csv",
     log:
         "<results>/logs/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_adaptor/{backbone}-{set}-{adaptor}-seed{seed}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(24_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=adaptor_settings,
     shell:
         "mstkd --log {log:q} train-adaptor --settings {params.settings:q}"
         " --cache {input.cache:q} --backbone {wildcards.backbone} --set {wildcards.set}"
         " --name {wildcards.adaptor} --seed {wildcards.seed}"
-        " --threads {threads} --output {output.model:q}"
+        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"

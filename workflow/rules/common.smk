@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 import sys
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,11 @@ from mstkd.errors import InputError
 os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 )
+
+# A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
+# runs in it too, would die of it and take along the training that saves its state. Ignored here,
+# it is ignored by the shells below as well; the training listens to it all the same.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 try:
     CONFIG = validate(
@@ -47,11 +53,13 @@ REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
     *expand("<results>/figures/{table}.png", table=TABLES),
     "<results>/figures/training.png",
+    "<results>/figures/training.html",
     "<results>/figures/samples-train.png",
     "<results>/figures/samples-verification.png",
     "<results>/report.html",
     "<results>/data-report.html",
     "<results>/data-report.md",
+    "<results>/config.yaml",
 ]
 # The names in paths: one for each value of a list in the config.
 BACKBONES = [
@@ -71,6 +79,10 @@ LOSSES = [
 # once, and of training and verification; and eight teachers or more are ready together.
 PACKING_THREADS = max(1, (workflow.cores or 1) // (2 * len(CONFIG.groups)))
 TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
+# Memory and time asked of a scheduler are for the paper's 1.25 million images of 112 x 112 and its
+# IResNet-34 and -50; on a workstation nobody looks at them.
+HOUR = 60
+LONGEST_JOB = 24 * HOUR  # a common limit of partitions, which refuse what asks for more
 
 
 wildcard_constraints:
@@ -84,6 +96,36 @@ wildcard_constraints:
     adaptor=r"[^/]+",
     loss="|".join(map(re.escape, LOSSES)),
     seed=r"-?\d+",
+
+
+def growing(megabytes):
+    """Memory for each attempt, half as much again: a job that was killed may have had too little."""
+
+    def resource(wildcards, attempt):
+        return megabytes * (attempt + 1) // 2
+
+    return resource
+
+
+def longer(minutes):
+    """Time for each attempt, up to LONGEST_JOB: training goes on from where it was anyway."""
+
+    def resource(wildcards, attempt):
+        return min(minutes * attempt, LONGEST_JOB)
+
+    return resource
+
+
+def refuse_gpus_asked_for_twice(steps):
+    """`gpu` becomes --gpus; what SLURM makes of --gres beside it depends on its version."""
+    for step in steps:
+        asked = {name: step.resources.get(name) for name in ("gpu", "gres")}
+        gpu, gres = (str(asked[name].raw) if asked[name] else "" for name in asked)
+        if gpu not in ("", "0") and "gpu" in gres:
+            raise WorkflowError(
+                f"resources.{step.name}: found gpu={gpu} and gres={gres}; "
+                "expected one of them: in set-resources, set gpu=0 beside gres"
+            )
 
 
 def teacher_packs(wildcards):
@@ -138,6 +180,21 @@ def student_adaptor(wildcards):
     if wildcards.adaptor not in CONFIG.adaptors.architectures:
         return []
     return "<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
+
+
+def together_adaptors(wildcards):
+    return expand(
+        "<results>/adaptors/{{backbone}}/{{set}}/{adaptor}/seed{{seed}}/model.safetensors",
+        adaptor=dict.fromkeys(adaptor for adaptor, _ in CONFIG.students_together()),
+    )
+
+
+def together_files(file):
+    """That file of every student that one job trains."""
+    return [
+        f"<results>/students/{{backbone}}/{{set}}/{adaptor}/{loss}/seed{{seed}}/{file}"
+        for adaptor, loss in CONFIG.students_together()
+    ]
 
 
 @cache
@@ -228,6 +285,10 @@ def train_pack_settings(wildcards):
     return text(CONFIG.train_pack_settings, wildcards.group)
 
 
+def heldout_pack_settings(wildcards):
+    return CONFIG.heldout_pack_settings(wildcards.group).dump()
+
+
 def verification_pack_settings(wildcards):
     return text(CONFIG.verification_pack_settings, wildcards.group)
 
@@ -253,7 +314,7 @@ def teacher_settings(wildcards):
 
 
 def cache_settings(wildcards):
-    return CONFIG.cache.dump()
+    return CONFIG.cache_settings().dump()
 
 
 def adaptor_settings(wildcards):
@@ -262,6 +323,10 @@ def adaptor_settings(wildcards):
 
 def student_settings(wildcards):
     return text(CONFIG.student_settings, wildcards.loss)
+
+
+def students_settings(wildcards):
+    return CONFIG.students_settings().dump()
 
 
 def evaluation_settings(wildcards):
@@ -276,3 +341,39 @@ def table_settings(wildcards):
 
 def page_settings(wildcards):
     return CONFIG.page_settings().dump()
+
+
+def whole_config(wildcards):
+    return CONFIG.dump()
+
+
+def table_subcategory(wildcards):
+    """Where a table, or its figure, stands in Snakemake's report."""
+    table = wildcards.table.removesuffix("-shared-threshold")
+    return f"{TABLES[table][0]} teachers"
+
+
+def figure_labels(wildcards):
+    """Number and models of a table, so that Snakemake's report sorts by the number.
+
+    One label: of a further one that two figures share half and half, the report makes a switch,
+    and fails where a figure has one side of it only.
+    """
+    table = wildcards.table.removesuffix("-shared-threshold")
+    number = table.removeprefix("table").zfill(len(str(len(TABLES))))
+    loss = TABLES[table][1]
+    return {"table": f"{number}: {f'{loss} students' if loss else 'teachers'}"}
+
+
+def table_labels(format):
+    """What Snakemake's report says of a table in this format."""
+
+    def labels(wildcards):
+        shared = wildcards.table.endswith("-shared-threshold")
+        return {
+            **figure_labels(wildcards),
+            "format": format,
+            "threshold": "one for all groups" if shared else "each group's own",
+        }
+
+    return labels

@@ -5,9 +5,14 @@ if SYNTHETIC:
             index="<inputs>/data/index.csv",
         log:
             "<results>/logs/synthesize.log",
+        benchmark:
+            "<results>/benchmarks/synthesize.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(2 * HOUR),
         params:
             settings=synthesize_settings,
             folder=subpath(output.index, parent=True),
@@ -23,9 +28,14 @@ rule pack_train:
         pack="<inputs>/packs/train/{group}.h5",
     log:
         "<results>/logs/pack_train/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_train/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=train_pack_settings,
     shell:
@@ -40,9 +50,14 @@ rule pack_verification:
         pack="<inputs>/packs/verification/{group}.h5",
     log:
         "<results>/logs/pack_verification/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_verification/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=verification_pack_settings,
     shell:
@@ -59,11 +74,16 @@ if CONFIG.data.heldout is not None:
             pack="<inputs>/packs/heldout/{group}.h5",
         log:
             "<results>/logs/pack_heldout/{group}.log",
+        benchmark:
+            "<results>/benchmarks/pack_heldout/{group}.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(4 * HOUR),
         params:
-            settings=train_pack_settings,
+            settings=heldout_pack_settings,
         shell:
             "mstkd --log {log:q} pack-heldout --settings {params.settings:q}"
             " --threads {threads} --output {output.pack:q}"
@@ -76,9 +96,14 @@ if CONFIG.data.unlabelled is not None:
             pack=UNLABELLED_PACK,
         log:
             "<results>/logs/pack_unlabelled.log",
+        benchmark:
+            "<results>/benchmarks/pack_unlabelled.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: PACKING_THREADS
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(4 * HOUR),
         params:
             settings=unlabelled_pack_settings,
         shell:
@@ -97,9 +122,14 @@ rule check_data:
         findings="<results>/data-findings.json",
     log:
         "<results>/logs/check_data.log",
+    benchmark:
+        "<results>/benchmarks/check_data.tsv"
     priority: 100
     conda:
         "../../envs/mstkd.yaml"
+    resources:
+        mem_mb=growing(8_000),
+        runtime=longer(HOUR),
     params:
         settings=check_settings,
     shell:
@@ -108,6 +138,7 @@ rule check_data:
         " --output {output.findings:q}"
 
 
+# The splits are read from lists in the packs and take seconds: not worth a job of a cluster's.
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
 rule split_specialized:
     input:
@@ -116,6 +147,9 @@ rule split_specialized:
         splits="<results>/splits/specialized/T-{group}.csv",
     log:
         "<results>/logs/split_specialized/{group}.log",
+    benchmark:
+        "<results>/benchmarks/split_specialized/{group}.tsv"
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -135,6 +169,9 @@ rule split_baseline:
         ),
     log:
         "<results>/logs/split_baseline.log",
+    benchmark:
+        "<results>/benchmarks/split_baseline.tsv"
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -151,6 +188,9 @@ rule split_single:
         splits="<results>/splits/single/T-all.csv",
     log:
         "<results>/logs/split_single.log",
+    benchmark:
+        "<results>/benchmarks/split_single.tsv"
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:

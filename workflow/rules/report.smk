@@ -1,10 +1,23 @@
+# Every rule here takes seconds: Snakemake runs them beside itself, not as jobs of a cluster's.
 rule render_table:
     input:
         metrics=table_metrics,
     output:
-        tables=expand("<results>/tables/{{table}}.{format}", format=FORMATS),
+        tables=[
+            report(
+                "<results>/tables/{{table}}.{}".format(format),
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory=table_subcategory,
+                labels=table_labels(format),
+            )
+            for format in FORMATS
+        ],
     log:
         "<results>/logs/render_table/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_table/{table}.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -20,9 +33,18 @@ rule render_accuracies:
     input:
         metrics=table_metrics,
     output:
-        figure="<results>/figures/{table}.png",
+        figure=report(
+            "<results>/figures/{table}.png",
+            caption="../report/accuracies.rst",
+            category="Figures",
+            subcategory=table_subcategory,
+            labels=figure_labels,
+        ),
     log:
         "<results>/logs/render_accuracies/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_accuracies/{table}.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -39,9 +61,22 @@ rule render_curves:
         models=of_every_seed(every_model(), "model.json"),
         histories=of_every_seed(every_model(), "history.csv"),
     output:
-        figure="<results>/figures/training.png",
+        # In Snakemake's report the head of an image higher than the window is out of reach.
+        figures=[
+            "<results>/figures/training.png",
+            report(
+                "<results>/figures/training.html",
+                caption="../report/training.rst",
+                category="Figures",
+                subcategory="Training",
+                labels={"figure": "loss and accuracy"},
+            ),
+        ],
     log:
         "<results>/logs/render_curves.log",
+    benchmark:
+        "<results>/benchmarks/render_curves.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -49,16 +84,24 @@ rule render_curves:
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-curves"
-        " --models {params.models:q} --seeds {params.seeds} --output {output.figure:q}"
+        " --models {params.models:q} --seeds {params.seeds} --outputs {output.figures:q}"
 
 
 rule render_samples:
     input:
         packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
     output:
-        figure="<results>/figures/samples-{part}.png",
+        figure=report(
+            "<results>/figures/samples-{part}.png",
+            caption="../report/samples.rst",
+            category="Data",
+            labels={"data": "sample faces, {part}", "format": "png"},
+        ),
     log:
         "<results>/logs/render_samples/{part}.log",
+    benchmark:
+        "<results>/benchmarks/render_samples/{part}.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -70,9 +113,20 @@ rule render_data_report:
     input:
         findings="<results>/data-findings.json",
     output:
-        reports=expand("<results>/data-report.{format}", format=["html", "md"]),
+        reports=[
+            report(
+                "<results>/data-report.{}".format(format),
+                caption="../report/data-report.rst",
+                category="Data",
+                labels={"data": "checks", "format": format},
+            )
+            for format in ("html", "md")
+        ],
     log:
         "<results>/logs/render_data_report.log",
+    benchmark:
+        "<results>/benchmarks/render_data_report.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -84,9 +138,17 @@ rule compute_claims:
     input:
         metrics=of_every_seed(every_model(), "metrics.json"),
     output:
-        claims="<results>/claims.json",
+        claims=report(
+            "<results>/claims.json",
+            caption="../report/claims.rst",
+            category="Summary",
+            labels={"file": "statements, counted (json)"},
+        ),
     log:
         "<results>/logs/compute_claims.log",
+    benchmark:
+        "<results>/benchmarks/compute_claims.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -108,9 +170,17 @@ rule render_page:
         ],
         claims="<results>/claims.json",
     output:
-        page="<results>/report.html",
+        page=report(
+            "<results>/report.html",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"file": "everything on one page"},
+        ),
     log:
         "<results>/logs/render_page.log",
+    benchmark:
+        "<results>/benchmarks/render_page.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -119,3 +189,24 @@ rule render_page:
         "mstkd --log {log:q} render-page --settings {params.settings:q}"
         " --tables {input.tables:q} --figures {input.figures:q}"
         " --claims {input.claims:q} --output {output.page:q}"
+
+
+rule write_config:
+    output:
+        config=report(
+            "<results>/config.yaml",
+            caption="../report/config.rst",
+            category="Settings",
+            labels={"file": "config with every default (yaml)"},
+        ),
+    log:
+        "<results>/logs/write_config.log",
+    benchmark:
+        "<results>/benchmarks/write_config.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=whole_config,
+    shell:
+        "mstkd --log {log:q} write-config --settings {params.settings:q}"
+        " --output {output.config:q}"
