@@ -200,3 +200,13 @@ def table_settings(wildcards):
 
 def page_settings(wildcards):
     return CONFIG.page_settings().dump()
+
+
+# A dry run says what the experiment takes, where `mstkd bench` has measured this machine.
+if workflow.output_settings.dryrun and Path("results/bench.json").exists():
+    from mstkd.bench.estimate import dry_run_line
+
+    print(
+        dry_run_line(CONFIG, Path("results/bench.json"), Path("results/packs")),
+        file=sys.stderr,
+    )
