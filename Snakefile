@@ -10,7 +10,10 @@
 # <backbone> is the teachers' backbone; <set> is specialized, baseline or a control.
 from snakemake.utils import min_version
 
-min_version("9.8")
+min_version("9.12")
+
+
+report: "workflow/report/workflow.rst"
 
 
 # A config file of yours stands alone: Snakemake would merge it into this one.
@@ -33,3 +36,6 @@ rule all:
     default_target: True
     input:
         REPORT_FILES,
+
+
+refuse_gpus_asked_for_twice(workflow.rules)

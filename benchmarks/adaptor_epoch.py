@@ -27,9 +27,10 @@ from torch.utils.data import DataLoader
 from mstkd.atomic import write_json
 from mstkd.bench.measure import time_training
 from mstkd.bench.pace import Span, paced
-from mstkd.config import AdaptorOptimiser
+from mstkd.config import AdaptorOptimiser, EngineSettings
 from mstkd.data.loader import Batch, epoch_order
 from mstkd.embeddings import FORMAT, VERSION, open_cache
+from mstkd.head_loss import HeadLoss
 from mstkd.heads import ElasticArcFace
 from mstkd.models.adaptors import DLDP
 
@@ -68,10 +69,10 @@ def from_cache(path: Path) -> Iterator[Batch]:
     embeddings, labels = torch.from_numpy(cached.embeddings), torch.from_numpy(cached.labels)
     steps = len(labels) // BATCH
     for epoch in range(1_000_000):
-        order = epoch_order(len(labels), 0, epoch)
-        for part in np.split(order[: steps * BATCH], steps):
-            rows = torch.from_numpy(part)
-            yield {"embeddings": embeddings[rows].float(), "labels": labels[rows]}
+        order = torch.from_numpy(epoch_order(len(labels), 0, epoch))
+        for rows in torch.split(order[: steps * BATCH], BATCH):
+            chosen = embeddings.index_select(0, rows).float()
+            yield {"embeddings": chosen, "labels": labels[rows], "rows": rows}
 
 
 def input_rate(batches: Iterator[Any], seconds: float) -> float:
@@ -84,10 +85,11 @@ def input_rate(batches: Iterator[Any], seconds: float) -> float:
 def ours_with_step(cache: Path, classes: int, seconds: float) -> float:
     span = time_training(
         DLDP(TEACHERS, DIM),
-        ElasticArcFace(DIM, classes),
+        HeadLoss(ElasticArcFace(DIM, classes)),
         from_cache(cache),
         input_key="embeddings",
         settings=AdaptorOptimiser(),
+        engine=EngineSettings(),
         device=CPU,
         seconds=seconds,
     )

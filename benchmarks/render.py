@@ -117,11 +117,8 @@ def scaling(found: Result) -> str:
     header = ("head, identities", "weight, MiB", "a step's memory, MiB", "a step, seconds")
     text = table(header, [(f"{int(size):,}", *one.values()) for size, one in heads.items()])
     sampled = found["head_sampled_by_identities"]
-    if isinstance(sampled, str):
-        text += f"\nWith sampled identities: {sampled}.\n"
-    else:
-        header = ("sampled head, identities", *header[1:])
-        text += "\n" + table(header, [(f"{int(n):,}", *one.values()) for n, one in sampled.items()])
+    header = (f"head that looks at {found['sampled_share']:.0%}, identities", *header[1:])
+    text += "\n" + table(header, [(f"{int(n):,}", *one.values()) for n, one in sampled.items()])
     for kind in ("pack", "cache"):
         header = (f"{kind}, images", "file, MiB", "memory, MiB", "open and a batch, seconds")
         sizes = found[f"{kind}_by_images"]

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from _machine import describe
 from _memory import rise_in_mib
-from torch.nn import functional as F
 
 from mstkd.atomic import write_json
+from mstkd.config import HeadSettings, SamplingSettings
 from mstkd.data.loader import FaceBatches, epoch_order
 from mstkd.data.pack import Content, Found, create_pack, open_pack, seal_pack
 from mstkd.embeddings import FORMAT, VERSION, open_cache
-from mstkd.heads import ElasticArcFace
+from mstkd.head_loss import build_head_loss
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 DIM, BATCH, TEACHERS, SIDE = 512, 128, 4, 32
@@ -39,23 +39,34 @@ REPEATS = 5
 Measured = dict[str, float]
 
 
-def head_step(classes: int) -> Measured:
+def exact_head(classes: int) -> Measured:
+    """A step that looks at all identities."""
+    return head_step(classes, SamplingSettings(above=classes))
+
+
+def sampled_head(classes: int) -> Measured:
+    """A step that looks at the share of identities that is drawn by default."""
+    return head_step(classes, SamplingSettings(above=0))
+
+
+def head_step(classes: int, sampling: SamplingSettings) -> Measured:
     """MiB on top of the head itself, and seconds, of a step."""
+    settings = HeadSettings(sampling=sampling)
 
     def make(classes: int) -> Callable[[], None]:
         torch.manual_seed(0)
-        head = ElasticArcFace(DIM, classes)
+        head = build_head_loss(settings, DIM, classes, torch.Generator().manual_seed(0))
         embeddings = torch.randn(BATCH, DIM, requires_grad=True)
         labels = torch.randint(classes, (BATCH,))
 
         def step() -> None:
-            F.cross_entropy(head(embeddings, labels), labels).backward()
+            head(embeddings, labels).backward()
             head.zero_grad(set_to_none=True)
             embeddings.grad = None
 
         return step
 
-    make(50)()  # libraries load their parts once
+    make(500)()  # libraries load their parts once
     step = make(classes)
     mib = rise_in_mib(step)
     seconds = []
@@ -153,7 +164,8 @@ def cache_batch(images: int) -> Measured:
 
 
 MEASURES: dict[str, Callable[[int], Measured]] = {
-    "head_exact": head_step,
+    "head_exact": exact_head,
+    "head_sampled": sampled_head,
     "pack": pack_batch,
     "cache": cache_batch,
 }
@@ -192,7 +204,8 @@ def main() -> None:
         "teachers_of_caches": TEACHERS,
         "torch_threads": torch.get_num_threads(),
         "head_exact_by_identities": of("head_exact", arguments.identities),
-        "head_sampled_by_identities": "not measured",
+        "sampled_share": SamplingSettings().share,
+        "head_sampled_by_identities": of("head_sampled", arguments.identities),
         "pack_by_images": of("pack", arguments.images),
         "cache_by_images": of("cache", arguments.images),
         **machine,

@@ -27,11 +27,12 @@ from torch.utils.data import DataLoader
 from mstkd.atomic import write_json
 from mstkd.bench import measure
 from mstkd.bench.pace import Span, paced
-from mstkd.config import BackboneSettings, PackSettings, TeacherOptimiser
+from mstkd.config import BackboneSettings, EngineSettings, PackSettings, TeacherOptimiser
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train
 from mstkd.devices import place
+from mstkd.head_loss import HeadLoss
 from mstkd.heads import ElasticArcFace
 from mstkd.models.weights import build_backbone
 
@@ -91,7 +92,7 @@ def ours(case: Case, root: Path, device: torch.device, seconds: float) -> float:
         device=device,
     )
     network = build_backbone(case.backbone, embedding_dim=DIM, image_size=case.side)
-    head = ElasticArcFace(DIM, case.identities)
+    head = HeadLoss(ElasticArcFace(DIM, case.identities))
     place(nn.ModuleDict({"network": network, "head": head}), device)
     span = measure.time_training(
         network,
@@ -99,6 +100,7 @@ def ours(case: Case, root: Path, device: torch.device, seconds: float) -> float:
         measure.endless(batches),
         input_key="images",
         settings=TeacherOptimiser(),
+        engine=EngineSettings(),
         device=device,
         seconds=seconds,
     )

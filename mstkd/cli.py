@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mstkd import __version__
-from mstkd.errors import InputError
+from mstkd.errors import InputError, RankError
 from mstkd.training.interruption import Interrupted
 
 TEACHER_SETS = ("specialized", "baseline", "single")
@@ -60,6 +60,9 @@ class Steps(TyperGroup):
             except Interrupted as interrupted:
                 tell(f"mstkd: {interrupted}")
                 raise SystemExit(interrupted.exit_code) from None
+            except RankError as error:
+                tell(f"mstkd: error: {error}")
+                raise SystemExit(1) from None
             except OSError as error:
                 message = str(error)
                 if error.filename is None and error.errno is None:
@@ -117,6 +120,9 @@ Name = Annotated[str, typer.Option("--name", help="Name of the teacher or adapto
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads to use.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, or cuda:1 say.")]
+RankCount = Annotated[
+    int, typer.Option("--ranks", min=0, help="Processes that train together, a GPU each.")
+]
 
 
 def _show_version(wanted: bool) -> None:
@@ -223,18 +229,22 @@ def train_teacher(
     selection: Selection = None,
     threads: Threads = 1,
     device: Device = "auto",
+    ranks: RankCount = 1,
 ) -> None:
     """Train one teacher and keep its best epoch."""
     from mstkd.config import TeacherSettings, read_settings
+    from mstkd.training.parallel import run
     from mstkd.training.teacher import train_teacher
 
-    train_teacher(
-        read_settings(TeacherSettings, settings),
+    run(
+        train_teacher,
+        settings=read_settings(TeacherSettings, settings),
         subject=_subject("teacher", backbone, set_, name, seed),
         packs=packs,
         selection=selection or [],
         split=split,
         output=output,
+        ranks=ranks,
         threads=threads,
         device=device,
     )
@@ -274,16 +284,20 @@ def train_adaptor(
     seed: Seed,
     threads: Threads = 1,
     device: Device = "auto",
+    ranks: RankCount = 1,
 ) -> None:
     """Fuse the teachers' spaces into one, from the cache alone."""
     from mstkd.config import AdaptorSettings, read_settings
     from mstkd.training.adaptor import train_adaptor
+    from mstkd.training.parallel import run
 
-    train_adaptor(
-        read_settings(AdaptorSettings, settings),
+    run(
+        train_adaptor,
+        settings=read_settings(AdaptorSettings, settings),
         subject=_subject("adaptor", backbone, set_, name, seed),
         cache=cache,
         output=output,
+        ranks=ranks,
         threads=threads,
         device=device,
     )
@@ -308,19 +322,74 @@ def train_student(
     ] = None,
     threads: Threads = 1,
     device: Device = "auto",
+    ranks: RankCount = 1,
 ) -> None:
     """Distil one student; without --cache it learns from the labels alone."""
     from mstkd.config import StudentSettings, read_settings
+    from mstkd.training.parallel import run
     from mstkd.training.student import train_student
 
-    train_student(
-        read_settings(StudentSettings, settings),
+    run(
+        train_student,
+        settings=read_settings(StudentSettings, settings),
         subject=_subject("student", backbone, set_, name, seed, loss),
         packs=packs,
         selection=selection or [],
         cache=_at_most_one("--cache", cache),
         adaptor=_at_most_one("--adaptor", adaptor),
         output=output,
+        ranks=ranks,
+        threads=threads,
+        device=device,
+    )
+
+
+@step("train-students")
+def train_students(
+    settings: Settings,
+    packs: Packs,
+    cache: Annotated[Path, typer.Option("--cache", help="The embedding cache to distil from.")],
+    adaptors: Annotated[
+        list[Path], typer.Option("--adaptors", help="Of that cache, as the settings name them.")
+    ],
+    outputs: Outputs,
+    backbone: Backbone,
+    set_: TeacherSet,
+    seed: Seed,
+    selection: Selection = None,
+    threads: Threads = 1,
+    device: Device = "auto",
+    ranks: RankCount = 1,
+) -> None:
+    """Distil several students from one stream of batches, each as it would be alone."""
+    from mstkd.config import StudentsSettings, read_settings
+    from mstkd.training.parallel import run
+    from mstkd.training.student import Student, train_students
+
+    wanted = read_settings(StudentsSettings, settings).students
+    names = list(dict.fromkeys(student.adaptor for student in wanted))
+    for option, files, count in (
+        ("--adaptors", adaptors, len(names)),
+        ("--outputs", outputs, len(wanted)),
+    ):
+        if len(files) != count:
+            raise InputError(option, found=f"{len(files)} files", expected=f"{count}")
+    adaptor_of = dict(zip(names, adaptors, strict=True))
+    run(
+        train_students,
+        students=[
+            Student(
+                student.settings,
+                _subject("student", backbone, set_, student.adaptor, seed, student.loss),
+                adaptor_of[student.adaptor],
+                output,
+            )
+            for student, output in zip(wanted, outputs, strict=True)
+        ],
+        packs=packs,
+        selection=selection or [],
+        cache=cache,
+        ranks=ranks,
         threads=threads,
         device=device,
     )
@@ -375,12 +444,12 @@ def render_accuracies(settings: Settings, metrics: Metrics, output: Output) -> N
 @step("render-curves")
 def render_curves(
     models: Annotated[list[Path], typer.Option("--models", help="model.json files.")],
-    output: Output,
+    outputs: Outputs,
 ) -> None:
     """Draw loss and accuracy over the epochs, from the history.csv beside each model.json."""
     from mstkd.report.figures import render_curves
 
-    render_curves(models=models, output=output)
+    render_curves(models=models, outputs=outputs)
 
 
 @step("render-samples")
@@ -413,7 +482,7 @@ def compute_claims(metrics: Metrics, output: Output) -> None:
 @step("render-page")
 def render_page(
     settings: Settings,
-    tables: Annotated[list[Path], typer.Option("--tables", help="HTML fragments, in order.")],
+    tables: Annotated[list[Path], typer.Option("--tables", help="Tables in HTML, in order.")],
     figures: Annotated[list[Path], typer.Option("--figures", help="PNG files, in order.")],
     claims: Annotated[Path, typer.Option("--claims", help="claims.json.")],
     output: Output,
@@ -429,6 +498,15 @@ def render_page(
         claims=claims,
         output=output,
     )
+
+
+@step("write-config")
+def write_config(settings: Settings, output: Output) -> None:
+    """Write the config with every default, as YAML that a run can take."""
+    from mstkd.atomic import write_text
+    from mstkd.config import Config, read_settings
+
+    write_text(output, read_settings(Config, settings).as_yaml())
 
 
 @step("inspect")
@@ -469,6 +547,20 @@ def detect_landmarks(
         typer.echo(f"  {name}")
 
 
+@step("provenance")
+def provenance(
+    path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All of it, every file of the chain.")
+    ] = False,
+) -> None:
+    """Say which version, settings, seed and data made a result, and if they are still there."""
+    from mstkd.lineage import lineage, lineage_lines
+
+    told = lineage(path)
+    typer.echo(told.model_dump_json(indent=2) if as_json else "\n".join(lineage_lines(told)))
+
+
 @step("show-tables")
 def show_tables(
     paths: Annotated[list[Path], typer.Argument(help="CSV tables, or folders of them.")],
@@ -486,8 +578,9 @@ def bench(
         float, typer.Option("--seconds", min=0.01, help="Of each measurement, after a warm-up.")
     ] = 3.0,
     packs: Annotated[
-        Path, typer.Option("--packs", help="Its packs; where there are none, images are made up.")
-    ] = Path("results/packs"),
+        Path | None,
+        typer.Option("--packs", help="Folder of packs; where it has none, images are made up."),
+    ] = None,
     output: Output = Path("results/bench.json"),
     threads: Annotated[
         int | None,

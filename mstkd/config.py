@@ -99,11 +99,16 @@ class AlignmentSettings(Settings):
     without_landmarks: Literal["bad_image", "centre_crop"] = "bad_image"
 
 
-class HeldOutSettings(Settings):
-    """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
+class HeldOutIdentities(Settings):
+    """Which training identities are kept out: all that the training packs need to know."""
 
     seed: int = 0
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05  # of each group's identities
+
+
+class HeldOutSettings(HeldOutIdentities):
+    """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
+
     folds: Annotated[int, Field(ge=2)] = 10
     pairs: Annotated[int, Field(ge=4)] = 3000  # a group, half of them genuine; fewer if need be
 
@@ -123,6 +128,8 @@ class DataSettings(Settings):
     verification: Path | dict[Name, Path] | None = None
     verification_alignment: AlignmentSettings | None = None
     unlabelled: Path | None = None  # a folder of images for losses that need no label
+    # Where packs lie, for experiments that share them; else with the experiment's results.
+    shared: Path | None = None
     exclude_verification_identities: bool = False  # from training, by name
     heldout: HeldOutSettings | None = None
     expected: Literal["bupt-rfw"] | None = None  # the counts that the data must have
@@ -170,7 +177,7 @@ class PackSettings(ImageSettings):
     group: Name
     groups: Path | None = None  # of a .rec
     exclude: Path | None = None  # RFW's folder, whose identities are left out
-    heldout: HeldOutSettings | None = None
+    heldout: HeldOutIdentities | HeldOutSettings | None = None
 
 
 class PackUnlabelledSettings(ImageSettings):
@@ -211,6 +218,28 @@ class BackboneSettings(Settings):
         return self
 
 
+# Of convolutions and matrix products; `auto` is bfloat16 on a GPU and float32 on a CPU.
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class EngineSettings(Settings):
+    """How training steps are computed, the same for teachers, adaptors and students."""
+
+    precision: Precision = "auto"
+    # Of the backbone, by torch.compile; "reduce-overhead" uses CUDA graphs.
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
+
+
+class SamplingSettings(Settings):
+    """A head of very many identities looks at some of them in each step (Partial-FC)."""
+
+    # More identities than this. BUPT-Balancedface has 28,000, MS1MV3 93,000: both stay exact.
+    above: Annotated[int, Field(ge=0)] = 100_000
+    # Of all identities, drawn anew in each step, beside the batch's own (An et al., 2022: 0.1)
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
 class HeadSettings(Settings):
     """Margin head on the unit hypersphere (equation 3)."""
 
@@ -219,6 +248,14 @@ class HeadSettings(Settings):
     margin: Annotated[float, Field(ge=0)] = 0.5  # radians for ArcFace, cosine for CosFace
     margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; elastic heads only
     plus: bool = False  # the largest margins to the samples farthest from their centres
+    # The defaults of SamplingSettings unless given; not written out, since they leave the result
+    # of any experiment with fewer identities as it was.
+    sampling: SamplingSettings | None = None
+
+    def sampled_share(self, identities: int) -> float | None:
+        """The share of so many identities that a step looks at; None for all."""
+        sampling = self.sampling or SamplingSettings()
+        return sampling.share if identities > sampling.above else None
 
 
 class OptimiserSettings(Settings):
@@ -235,6 +272,8 @@ class OptimiserSettings(Settings):
     momentum: Probability = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # on every parameter (D10)
     gradient_norm: Annotated[float, Field(gt=0)] = 5.0  # of the backbone, not the head (D10)
+    # Where a loss is not finite: stop, or go on from the last checkpoint at half the rate.
+    on_divergence: Literal["stop", "retry_lower_lr"] = "stop"
 
 
 class TeacherOptimiser(OptimiserSettings):
@@ -299,12 +338,21 @@ class TeacherSettings(Step):
     optimiser: TeacherOptimiser
     head: HeadSettings
     selection: SelectionSettings
+    engine: EngineSettings = EngineSettings()
 
 
-class CacheSettings(Step):
-    """Settings of the step `cache-embeddings`."""
+class CacheType(Settings):
+    """Section `cache` of the config."""
 
     dtype: Literal["float16", "float32"] = "float16"
+    precision: Precision = "auto"  # in which the teachers compute
+
+
+class CacheSettings(CacheType, Step):
+    """Settings of the step `cache-embeddings`."""
+
+    # The order of teachers and packs, which Snakemake does not see: it compares inputs as a set.
+    groups: Groups | None = None
 
 
 class AdaptorArchitecture(Settings):
@@ -338,6 +386,7 @@ class AdaptorSettings(Step):
     adaptor: AdaptorArchitecture
     optimiser: AdaptorOptimiser
     head: HeadSettings
+    engine: EngineSettings = EngineSettings()
 
 
 class LossSettings(Settings):
@@ -369,6 +418,8 @@ class Students(Settings):
 
     backbone: Name
     losses: Annotated[dict[Name, LossSettings], Field(min_length=1)] = PAPER_LOSSES
+    # All students of a set and seed in one job, from one stream of batches; each as alone.
+    together: bool = False
     optimiser: StudentOptimiser = StudentOptimiser()
     head: HeadSettings = HeadSettings()
     selection: SelectionSettings = SelectionSettings()
@@ -383,6 +434,21 @@ class StudentSettings(Step):
     optimiser: StudentOptimiser
     head: HeadSettings | None = None  # only where the loss has a classification term
     selection: SelectionSettings
+    engine: EngineSettings = EngineSettings()
+
+
+class NamedStudent(Settings):
+    """One of the students that are trained together."""
+
+    adaptor: Name
+    loss: Name
+    settings: StudentSettings
+
+
+class StudentsSettings(Step):
+    """Settings of the step `train-students`."""
+
+    students: Annotated[tuple[NamedStudent, ...], Field(min_length=1)]
 
 
 # ---------------------------------------------------------------- evaluation and report
@@ -415,6 +481,8 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
+    recipe: int = 2  # tables in HTML are pages
+
     threshold: Threshold = "own"
 
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
@@ -424,7 +492,6 @@ class TableSettings(Step):
 
 # ---------------------------------------------------------------- the whole file
 
-SYNTHETIC_ROOT = Path("results/data")  # where the workflow has its drawn faces
 TeacherSet = Literal["specialized", "baseline", "single"]
 SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
 
@@ -432,6 +499,8 @@ SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
 class Config(Settings):
     """The whole config file. Its methods give each step its own settings."""
 
+    # Keeps runs apart: all results lie in results/<experiment>, else in results.
+    experiment: Name | None = None
     groups: Groups
     seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(_unique)] = (0,)
     embedding_dim: Positive = 512
@@ -439,11 +508,12 @@ class Config(Settings):
     splits: SplitSettings = SplitSettings()
     backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
     teachers: Teachers
-    cache: CacheSettings = CacheSettings()
+    cache: CacheType = CacheType()
     adaptors: Adaptors = Adaptors()
     students: Students
     # A student with no distillation, and students of one teacher trained on all groups (D39).
     controls: bool = True
+    engine: EngineSettings = EngineSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
 
@@ -509,6 +579,25 @@ class Config(Settings):
             raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
         return self
 
+    def as_yaml(self) -> str:
+        """The file that says the same, with every default written out."""
+        value = self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+    # Where things lie ---------------------------------------------------------
+
+    def results(self) -> Path:
+        """The folder of all results."""
+        return Path("results", self.experiment or "")
+
+    def inputs(self) -> Path:
+        """The folder of packs and drawn faces."""
+        return self.data.shared or self.results()
+
+    def synthetic_folder(self) -> Path:
+        """Where the drawn faces are written."""
+        return self.inputs() / "data"
+
     # Who exists ---------------------------------------------------------------
 
     def sets(self) -> tuple[TeacherSet, ...]:
@@ -553,10 +642,20 @@ class Config(Settings):
         )
 
     def train_pack_settings(self, group: str) -> PackSettings:
-        """Of `pack-train` and `pack-heldout` alike: each takes the identities the other leaves."""
+        """Of `pack-train`: it leaves the identities that `pack-heldout` takes, not their pairs."""
+        heldout = self.data.heldout
+        return self._training_images(
+            group,
+            None if heldout is None else HeldOutIdentities(seed=heldout.seed, share=heldout.share),
+        )
+
+    def heldout_pack_settings(self, group: str) -> PackSettings:
+        return self._training_images(group, self.data.heldout)
+
+    def _training_images(self, group: str, heldout: HeldOutIdentities | None) -> PackSettings:
         excluded = self.data.exclude_verification_identities
         return PackSettings(
-            root=self.data.train or SYNTHETIC_ROOT / "train",
+            root=self.data.train or self.synthetic_folder() / "train",
             group=group,
             groups=self.data.train_groups,
             image_size=self.data.image_size,
@@ -564,11 +663,11 @@ class Config(Settings):
             storage=self.data.storage,
             alignment=self.data.train_alignment,
             exclude=self.data.verification_folder() if excluded else None,
-            heldout=self.data.heldout,
+            heldout=heldout,
         )
 
     def verification_pack_settings(self, group: str) -> PackSettings:
-        root = self.data.verification or SYNTHETIC_ROOT / "verification"
+        root = self.data.verification or self.synthetic_folder() / "verification"
         return PackSettings(
             root=root[group] if isinstance(root, dict) else root,
             group=group,
@@ -604,7 +703,11 @@ class Config(Settings):
             optimiser=self.teachers.optimiser,
             head=self.teachers.head,
             selection=self.teachers.selection,
+            engine=self.engine,
         )
+
+    def cache_settings(self) -> CacheSettings:
+        return CacheSettings(dtype=self.cache.dtype, groups=self.groups)
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
         return AdaptorSettings(
@@ -612,6 +715,7 @@ class Config(Settings):
             adaptor=self.adaptors.architectures[adaptor],
             optimiser=self.adaptors.optimiser,
             head=self.adaptors.head,
+            engine=self.engine,
         )
 
     def student_settings(self, loss: str) -> StudentSettings:
@@ -623,6 +727,26 @@ class Config(Settings):
             optimiser=self.students.optimiser,
             head=self.students.head if loss_settings.classification else None,
             selection=self.students.selection,
+            engine=self.engine,
+        )
+
+    def students_together(self) -> tuple[tuple[str, str], ...]:
+        """Adaptor and loss of the students of a set that one job trains, if it does."""
+        if not self.students.together:
+            return ()
+        return tuple(
+            (adaptor, name)
+            for adaptor in self.adaptors.architectures
+            for name, loss in self.students.losses.items()
+            if loss.images == "labelled"
+        )
+
+    def students_settings(self) -> StudentsSettings:
+        return StudentsSettings(
+            students=tuple(
+                NamedStudent(adaptor=adaptor, loss=loss, settings=self.student_settings(loss))
+                for adaptor, loss in self.students_together()
+            )
         )
 
     def table_settings(

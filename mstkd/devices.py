@@ -11,8 +11,17 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from mstkd.config import Precision
 from mstkd.errors import InputError
-from mstkd.leases import Gpu, Lease, assigned_by_scheduler, jobs_per_gpu, lock_directory, take
+from mstkd.leases import (
+    Gpu,
+    Lease,
+    assigned_by_scheduler,
+    jobs_per_gpu,
+    lock_directory,
+    take,
+    take_together,
+)
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -24,6 +33,12 @@ _LEASES: list[Lease] = []
 def place(network: Network, device: torch.device) -> Network:
     """The network on the device, convolutions channels last: the faster layout on CPU and GPU."""
     return network.to(memory_format=torch.channels_last).to(device)
+
+
+def autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which a network computes at that precision on that device."""
+    half = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 
 def prepare(device: str, threads: int) -> torch.device:
@@ -105,3 +120,33 @@ def own(
             return lease.gpu
     leases.append(take(wanted, directory=directory, jobs=jobs_per_gpu(environment)))
     return leases[-1].gpu
+
+
+def own_together(
+    wanted: Sequence[Gpu],
+    count: int,
+    *,
+    directory: Path,
+    environment: Mapping[str, str],
+) -> list[Lease]:
+    """A lease of a GPU for each of so many processes; one with no lock if a scheduler chose them.
+
+    Args:
+        wanted: the candidates.
+        count: how many GPUs.
+        directory: where the locks lie.
+        environment: the variables of the process.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if len(wanted) < count:
+        raise InputError("--ranks", found=f"{count}", expected=f"at most the {len(wanted)} GPUs")
+    if assigned_by_scheduler(environment):
+        return [Lease(gpu, ()) for gpu in wanted[:count]]
+    return take_together(wanted, count, directory=directory, jobs=jobs_per_gpu(environment))
+
+
+def adopt(lease: Lease) -> None:
+    """Hold a lease that another process took for this one, which `prepare` then finds."""
+    _LEASES.append(lease)

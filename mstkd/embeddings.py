@@ -20,12 +20,14 @@ from torch import Tensor, nn
 from mstkd import __version__
 from mstkd.atomic import replacing
 from mstkd.config import CacheSettings
+from mstkd.contents import ATTRIBUTE, attribute
 from mstkd.data.loader import normalise, one_image_size, pack_hashes
 from mstkd.data.pack import Images, Pack, open_pack
-from mstkd.devices import place, prepare
+from mstkd.devices import autocast, place, prepare
 from mstkd.errors import InputError
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
+from mstkd.provenance import provenance_of
 from mstkd.records import ModelRecord
 
 BATCH = 256  # of images in flight; the result does not depend on it
@@ -112,6 +114,10 @@ def cache_embeddings(
         json.dumps([[record.weights_sha256 for record in records], hashes, settings.dtype]).encode()
     ).hexdigest()
 
+    read = {path: record.weights_sha256 for path, record in zip(teachers, records, strict=True)}
+    read |= {pack.path: pack.sha256 for pack in opened}
+    made = provenance_of("cache-embeddings", settings, read, output)
+
     with replacing(output) as (part,), h5py.File(part, "w") as file:
         data = file.create_dataset("embeddings", (count, dim * len(loaded)), settings.dtype)
         file["labels"] = _labels(opened)
@@ -123,7 +129,9 @@ def cache_embeddings(
                 for pack in opened:
                     for begin in range(0, len(pack.images), BATCH):
                         images = np.array(pack.images[begin : begin + BATCH])
-                        unit = nn.functional.normalize(embed_batch(model, images, where))
+                        with autocast(settings.precision, where):
+                            embeddings = embed_batch(model, images, where)
+                        unit = nn.functional.normalize(embeddings.float())
                         data[row : row + len(images), columns] = unit.cpu().numpy()
                         row += len(images)
                         told(len(images))
@@ -140,6 +148,7 @@ def cache_embeddings(
                 ),
                 "sha256": digest,
                 "package_version": __version__,
+                ATTRIBUTE: attribute(made),
             }
         )
 

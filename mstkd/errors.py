@@ -23,3 +23,7 @@ class InputError(Exception):
 def _rebuild(where: str, found: str, expected: str) -> InputError:
     """Unpickling calls the class with its message alone; a worker process must tell all three."""
     return InputError(where, found=found, expected=expected)
+
+
+class RankError(Exception):
+    """One of the processes that train together ended, so the others were ended too."""

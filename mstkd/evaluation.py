@@ -13,6 +13,7 @@ from torch import nn
 
 from mstkd.atomic import replacing
 from mstkd.config import EvaluationSettings
+from mstkd.contents import ATTRIBUTE, attribute
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.devices import place, prepare
@@ -20,6 +21,7 @@ from mstkd.embeddings import embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.fairness import summarize
 from mstkd.models.weights import load_backbone
+from mstkd.provenance import provenance_of
 from mstkd.records import Fairness, GroupScore, Metrics
 from mstkd.verification import (
     fold_accuracies,
@@ -104,10 +106,13 @@ def evaluate(
     all_folds, all_groups = np.concatenate(fold), np.concatenate(group)
     shared = shared_fold_accuracies(all_distances, all_same, all_folds, all_groups)
     pairs = [len(part) for part in same]
+    read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
+    made = provenance_of("evaluate", settings, read, metrics)
 
     with replacing(scores, metrics) as (scores_part, metrics_part):
         with h5py.File(scores_part, "w") as file:
             file.attrs["groups"] = groups
+            file.attrs[ATTRIBUTE] = attribute(provenance_of("evaluate", settings, read, scores))
             file["similarity"] = 1 - all_distances / 2
             file["same"] = all_same
             file["fold"] = all_folds.astype(np.int8)
@@ -117,6 +122,7 @@ def evaluate(
             weights_sha256=record.weights_sha256,
             own_threshold=_fairness(dict(zip(groups, own, strict=True)), pairs),
             shared_threshold=_fairness(dict(zip(groups, shared, strict=True)), pairs),
+            provenance=made,
         ).write(metrics_part)
 
 

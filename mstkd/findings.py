@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from mstkd import __version__
-from mstkd.records import Record
+from mstkd.records import Provenance, Record
 
 Severity = Literal["fatal", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # the gravest first
@@ -72,4 +72,5 @@ class Findings(Record):
     format: Literal["mstkd-findings"] = "mstkd-findings"
     packs: list[PackCounts]
     findings: list[FindingRecord]  # the gravest first
+    provenance: Provenance | None = None
     package_version: str = __version__

@@ -215,7 +215,7 @@ def margin_logits(
     Args:
         embeddings: (B, D), float32 or float64, of any length.
         weight: (C, D), of the same type and any length.
-        labels: (B,) int64.
+        labels: (B,) int64; -1 where the target is not among these classes, and has no margin.
         with_margin: the target's cosines (B,) to the value in their place, differentiable.
         scale: factor of all logits.
     """
@@ -239,7 +239,7 @@ class _ScaledCosines(torch.autograd.Function):
         inverse = torch.linalg.vector_norm(weight, dim=1).clamp_(min=SMALLEST_NORM).reciprocal_()
         logits = F.linear(unit, weight)  # (B, C)
         logits.mul_(inverse * scale).clamp_(-scale, scale)
-        cosine = logits.gather(1, labels[:, None])[:, 0].div_(scale)
+        cosine = _at(logits, labels).div_(scale)
         ctx.save_for_backward(unit, weight, labels, inverse)
         ctx.scale = scale
         return logits, cosine
@@ -250,8 +250,9 @@ class _ScaledCosines(torch.autograd.Function):
         unit, weight, labels, inverse = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             grad = grad * (inverse * ctx.scale)  # (B, C), now of dot products with the raw weight
-            target = grad_cosine * inverse[labels]
-            grad.scatter_(1, labels[:, None], target[:, None])
+            target = grad_cosine * inverse[labels.clamp(min=0)]
+            target = torch.where(labels >= 0, target, _at(grad, labels))
+            grad.scatter_(1, labels.clamp(min=0)[:, None], target[:, None])
             of_unit = grad @ weight if ctx.needs_input_grad[0] else None  # (B, D)
             of_weight = None
             if ctx.needs_input_grad[1]:
@@ -272,11 +273,17 @@ class _Place(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, values: Tensor, labels: Tensor) -> Tensor:
         ctx.mark_dirty(logits)
         ctx.save_for_backward(labels)
-        return logits.scatter_(1, labels[:, None], values[:, None])
+        values = torch.where(labels >= 0, values, _at(logits, labels))
+        return logits.scatter_(1, labels.clamp(min=0)[:, None], values[:, None])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         (labels,) = ctx.saved_tensors
         # `_ScaledCosines` puts the target's gradient where this one still has its own.
-        return grad, grad.gather(1, labels[:, None])[:, 0], None
+        return grad, _at(grad, labels) * (labels >= 0), None
+
+
+def _at(matrix: Tensor, labels: Tensor) -> Tensor:
+    """The targets' entries (B,) of a matrix (B, C); of column 0 where a label is -1."""
+    return matrix.gather(1, labels.clamp(min=0)[:, None])[:, 0]

@@ -25,6 +25,7 @@ from mstkd.errors import InputError
 JOBS_PER_GPU = "MSTKD_JOBS_PER_GPU"
 SCHEDULED = ("SLURM_JOB_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 TRIES_BETWEEN_LINES = 30
+TOGETHER = "together"  # the lock of whoever looks for several GPUs at once
 # Never through a link, never stuck on a pipe. Python adds O_CLOEXEC to all it opens.
 OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -85,10 +86,29 @@ def lock_directory() -> Path:
 def take(
     gpus: Sequence[Gpu], *, directory: Path, jobs: int = 1, seconds_between_tries: float = 1.0
 ) -> Lease:
-    """Lease one of the GPUs; wait while all are taken, and say so on stderr now and then.
+    """Lease one of the GPUs: `take_together` of one."""
+    (lease,) = take_together(
+        gpus, 1, directory=directory, jobs=jobs, seconds_between_tries=seconds_between_tries
+    )
+    return lease
+
+
+def take_together(
+    gpus: Sequence[Gpu],
+    count: int,
+    *,
+    directory: Path,
+    jobs: int = 1,
+    seconds_between_tries: float = 1.0,
+) -> list[Lease]:
+    """Lease so many of the GPUs; wait while too many are taken, and say so on stderr now and then.
+
+    All or none: a job that kept one GPU and waited for the next could wait for a job that does
+    the same. The GPUs that are free while it waits go to whoever needs fewer.
 
     Args:
-        gpus: the candidates, at least one.
+        gpus: the candidates, at least `count`.
+        count: how many, at least one; no GPU twice.
         directory: where the locks lie; made if it is not there.
         jobs: how many jobs that agree to it share a GPU. A job that says 1 shares with none.
             Idle GPUs go first.
@@ -103,16 +123,45 @@ def take(
     tries = itertools.count()
     try:
         while True:
-            for gpu, locks in _slots(gpus, jobs):
-                descriptors = _lock_all(locks, folder, directory)
-                if descriptors:
-                    return Lease(gpu, descriptors)
+            leases = _try_together(gpus, count, jobs, folder, directory)
+            if leases:
+                return leases
             if next(tries) % TRIES_BETWEEN_LINES == 0:
                 holders = ", ".join(_holder(gpu, folder) for gpu in gpus)
                 print(f"waiting for a free GPU; taken: {holders}", file=sys.stderr, flush=True)
             time.sleep(seconds_between_tries)
     finally:
         os.close(folder)
+
+
+def _try_together(
+    gpus: Sequence[Gpu], count: int, jobs: int, folder: int, directory: Path
+) -> list[Lease]:
+    """So many leases, or none."""
+    leases: list[Lease] = []
+    # Two that look at once would each find what the other holds for a moment, and both go away.
+    turn = _lock_all([(TOGETHER, fcntl.LOCK_EX)], folder, directory) if count > 1 else ()
+    if count > 1 and not turn:
+        return []
+    try:
+        for gpu, locks in _slots(gpus, jobs):
+            if len(leases) == count or any(lease.gpu == gpu for lease in leases):
+                continue
+            descriptors = _lock_all(locks, folder, directory)
+            if descriptors:
+                leases.append(Lease(gpu, descriptors))
+    except InputError:
+        for lease in leases:
+            lease.release()
+        raise
+    finally:
+        for descriptor in turn:
+            os.close(descriptor)
+    if len(leases) == count:
+        return leases
+    for lease in leases:
+        lease.release()
+    return []
 
 
 def _slots(gpus: Sequence[Gpu], jobs: int) -> list[tuple[Gpu, Locks]]:

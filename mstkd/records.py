@@ -23,6 +23,23 @@ class Record(BaseModel):
         write_text(path, self.model_dump_json(indent=2) + "\n")
 
 
+class Source(Record):
+    """A file that a result was made from."""
+
+    path: str  # from the folder of the result, so that a folder of results can be moved whole
+    sha256: str  # of the bytes; of packs and caches the hash of content that they carry
+
+
+class Provenance(Record):
+    """What made a result: the step, its settings, the package and the files it read."""
+
+    step: str  # the sub-command of mstkd
+    settings: dict[str, Any]  # as they were given; empty where the step takes none
+    sources: list[Source]
+    sha256: str | None = None  # of a text without this record; None where nothing was hashed
+    package_version: str = __version__
+
+
 class Subject(Record):
     """Which of the experiment's models this is: the wildcards of its path."""
 
@@ -45,6 +62,7 @@ class ModelRecord(Record):
     weights_sha256: str
     chosen_epoch: int  # counted from 1
     chosen_by: str  # a sentence a person reads
+    sources: list[Source] = []
     package_version: str = __version__
 
 
@@ -73,6 +91,7 @@ class Metrics(Record):
     weights_sha256: str
     own_threshold: Fairness  # a threshold a group and fold: the paper's protocol (D25)
     shared_threshold: Fairness  # one threshold a fold for all groups
+    provenance: Provenance | None = None
     package_version: str = __version__
 
 

@@ -3,7 +3,9 @@
 import h5py
 import numpy as np
 import pytest
+from gloo import Team
 from PIL import Image
+from runs import TINY, snakemake
 
 from mstkd.config import PackSettings
 from mstkd.data.packing import pack_train, pack_verification
@@ -57,6 +59,14 @@ def verification_packs(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A folder in which the tiny configuration has run to the end. To be copied, not written."""
+    folder = tmp_path_factory.mktemp("tiny")
+    snakemake(folder, TINY)
+    return folder
+
+
 @pytest.fixture
 def pixels():
     """A function that reads a pack's images the plain way."""
@@ -66,3 +76,11 @@ def pixels():
             return file["images"][:]
 
     return read
+
+
+@pytest.fixture(scope="session", params=[2, 3], ids=["two ranks", "three ranks"])
+def team(request):
+    """Two processes, then three, that run functions together over gloo."""
+    started = Team(request.param)
+    yield started
+    started.end()

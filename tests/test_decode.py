@@ -94,6 +94,8 @@ WHOLE = {kind: encode(Image.fromarray(noise(SIZE, SIZE, 3)), kind) for kind in (
         (encode(Image.new("RGB", (SIZE, SIZE)), "GIF"), "not a JPEG, PNG or WebP image"),
         (encode(Image.new("RGB", (40, 40))), "found 40x40, expected 16x16"),
         (encode(Image.new("RGB", (16, 15))), "found 16x15, expected 16x16"),
+        (encode(Image.new("RGB", (40, 40)), "JPEG"), "found 40x40, expected 16x16"),
+        (encode(Image.new("RGB", (16, 8)), "JPEG"), "found 16x8, expected 16x16"),
         (WHOLE["PNG"][:-200], "damaged: "),
         (WHOLE["JPEG"][:-60], "damaged: image file is truncated"),
     ],
@@ -128,3 +130,59 @@ def test_damage_is_a_bad_image_or_an_image(data: st.DataObject, kind: str) -> No
         assert decode(bytes(damaged), SIZE).shape == (SIZE, SIZE, 3)
     except BadImage as error:
         assert error.reason
+
+
+# ---------------------------------------------------------------- plain JPEGs
+
+
+PLAIN = {
+    "4:2:0": {"quality": 95},
+    "4:4:4": {"subsampling": "4:4:4"},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 2},
+    "not YCbCr": {"keep_rgb": True},
+}
+
+
+def plain(kind: str) -> bytes:
+    return encode(Image.fromarray(noise(SIZE, SIZE, 3)), "JPEG", **PLAIN[kind])
+
+
+@pytest.mark.parametrize("kind", ["4:2:0", "4:4:4", "progressive", "restarts"])
+def test_a_plain_jpeg_needs_no_reader(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = plain(kind)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(image)
+    monkeypatch.setattr(Image, "open", lambda *file, **options: pytest.fail("opened"))
+    np.testing.assert_array_equal(decode(data, SIZE), expected)
+
+
+def test_a_jpeg_with_an_orientation_is_not_plain() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = Image.fromarray(noise(SIZE, SIZE, 3))
+    turned = decode(encode(pixels, "JPEG", exif=exif), SIZE)
+    np.testing.assert_array_equal(turned, np.rot90(decode(encode(pixels, "JPEG"), SIZE), 3))
+
+
+def outcome(data: bytes, image_size: int | None) -> bytes | str:
+    try:
+        return decode(data, image_size).tobytes()
+    except BadImage as error:
+        return error.reason
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.sampled_from(sorted(PLAIN)))
+def test_a_damaged_plain_jpeg_is_what_the_reader_makes_of_it(
+    data: st.DataObject, kind: str
+) -> None:
+    damaged = bytearray(plain(kind))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        damaged[at] = data.draw(st.sampled_from(range(256)) | st.sampled_from(b"\xff\xc0\xc4\xda"))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.integers(1, len(damaged))) :]
+    read = outcome(bytes(damaged), None)  # of any size: by the reader
+    made = outcome(bytes(damaged), SIZE)
+    assert made == read or str(made).endswith(f"expected {SIZE}x{SIZE}")

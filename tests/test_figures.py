@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from pathlib import Path
 
 import numpy as np
@@ -150,8 +152,8 @@ def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
     mixed = [*teachers(tmp_path), *students(tmp_path)]
     with pytest.raises(InputError, match="found kind student; expected teacher"):
         render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"found \.pdf; expected \.png or \.svg"):
-        render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.pdf")
+    with pytest.raises(InputError, match=r"found \.gif; expected \.png or \.svg or \.html"):
+        render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.gif")
     assert not list(tmp_path.glob("a.*"))
 
 
@@ -204,11 +206,21 @@ def test_sets_differ_in_hue_and_names_in_dash(tmp_path: Path) -> None:
 
 def test_curves_have_a_row_for_each_kind_and_loss(tmp_path: Path) -> None:
     paths = models(tmp_path)
-    render_curves(models=paths, output=tmp_path / "curves.png")
+    render_curves(models=paths, outputs=[tmp_path / "curves.png"])
     with Image.open(tmp_path / "curves.png") as image:
         assert image.size == (1350, 75 + 4 * 315)  # teachers, adaptors, students, control
-    render_curves(models=paths, output=tmp_path / "curves.svg")
+    render_curves(models=paths, outputs=[tmp_path / "curves.svg"])
     assert "Student without distillation: loss" in (tmp_path / "curves.svg").read_text()
+
+
+def test_a_page_holds_the_image_and_its_title_and_nothing_from_elsewhere(tmp_path: Path) -> None:
+    outputs = [tmp_path / "curves.png", tmp_path / "curves.html"]
+    render_curves(models=models(tmp_path), outputs=outputs)
+    page = outputs[1].read_text()
+    assert page.count("Training: loss and accuracy over the epochs") == 2
+    (address,) = re.findall(r'src="data:image/png;base64,([^"]*)"', page)
+    assert base64.b64decode(address) == outputs[0].read_bytes()
+    assert not re.search("https?:|<script|<link", page.replace(address, ""))
 
 
 def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:
@@ -216,12 +228,12 @@ def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:
     history = path.with_name("history.csv")
     history.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="found a, b; expected a column 'epoch'"):
-        render_curves(models=[path], output=tmp_path / "curves.png")
+        render_curves(models=[path], outputs=[tmp_path / "curves.png"])
     history.unlink()
     with pytest.raises(InputError, match=r"history\.csv: found No such file"):
-        render_curves(models=[path], output=tmp_path / "curves.png")
+        render_curves(models=[path], outputs=[tmp_path / "curves.png"])
     with pytest.raises(InputError, match="found no file"):
-        render_curves(models=[], output=tmp_path / "curves.png")
+        render_curves(models=[], outputs=[tmp_path / "curves.png"])
 
 
 # ---------------------------------------------------------------- samples

@@ -4,20 +4,21 @@ import numpy as np
 import pytest
 import torch
 
-from mstkd.data.loader import FaceBatches, normalise
+from mstkd.data.loader import FaceBatches, fits, normalise, prefetched
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError
 
 CPU = torch.device("cpu")
 
 
-def batches_of(packs, split=None, batch_size=8, seed=0):
+def batches_of(packs, split=None, batch_size=8, seed=0, resident=None):
     return FaceBatches(
         [open_pack(path) for path in packs],
         split=split,
         batch_size=batch_size,
         seed=seed,
         device=CPU,
+        resident=resident,
     )
 
 
@@ -98,3 +99,51 @@ def test_the_rest_of_an_epoch_is_that_of_the_whole(packs):
     for expected, batch in zip(whole[2:], rest, strict=True):
         for name, tensor in expected.items():
             assert torch.equal(batch[name], tensor)
+
+
+def test_images_in_the_devices_memory_give_the_same_batches(packs):
+    split = {"A": ["A3", "A1"], "B": ["B2"]}
+    for chosen in (None, split):
+        options = {"split": chosen, "batch_size": 4}
+        for expected, batch in zip(
+            batches_of(packs, **options).epoch(2, 1),
+            batches_of(packs, **options, resident=True).epoch(2, 1),
+            strict=True,
+        ):
+            for name, tensor in expected.items():
+                assert torch.equal(batch[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "fitting"),
+    [(47, 141, True), (47, 80, True), (47, 48, False), (11.7, 24, True), (11.7, 16, False)],
+)
+def test_images_stay_on_the_device_where_they_leave_room_to_train(needed, free, fitting):
+    assert fits(int(needed * 1e9), int(free * 1e9)) == fitting
+
+
+def test_a_thread_makes_items_in_advance_in_order_and_passes_faults_on():
+    made = []
+
+    def items():
+        for number in range(7):
+            made.append(number)
+            yield number
+        raise InputError("pack", found="a hole", expected="an image")
+
+    ahead = prefetched(items(), 3)
+    assert next(ahead) == 0
+    rest = []
+    with pytest.raises(InputError, match="a hole"):
+        for number in ahead:
+            rest.append(number)
+    assert rest == list(range(1, 7))
+    assert list(prefetched(iter(range(7)), 3)) == list(range(7))
+    assert list(prefetched(iter(()), 3)) == []
+
+
+def test_a_batch_names_its_images(packs):
+    batches = batches_of(packs)
+    everything = [name for path in packs for name in open_pack(path).image_paths()]
+    batch = next(batches.epoch(0))
+    assert batches.paths(batch["rows"]) == [everything[row] for row in batch["rows"]]

@@ -1,8 +1,10 @@
 """The loop: arithmetic against a hand-written step, exact resume, and stopping in time."""
 
 import copy
+import json
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mstkd.config import OptimiserSettings
 from mstkd.errors import InputError
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.interruption import Interrupted
+from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 
 STEPS, BATCH = 3, 4
@@ -24,34 +27,13 @@ class KilledError(Exception):
     """Stands for a signal."""
 
 
-def run(
-    tmp_path,
-    *,
-    settings=SETTINGS,
-    kill_at=None,
-    end_at=None,
-    poison=None,
-    score=None,
-    name="a",
-    minutes=10,
-):
-    """Train a small network with dropout and its own random stream; give the result."""
-    torch.manual_seed(0)
+def toy(seed, *, kill_at=None, end_at=None, poison=None, score=None):
+    """A small learner with dropout and its own random stream, and the list of its steps."""
+    torch.manual_seed(seed)
     kept = nn.Sequential(nn.Linear(5, 6), nn.Dropout(0.3), nn.Linear(6, 3))
     trained = nn.ModuleDict({"kept": kept, "head": nn.Linear(3, 3)})
-    noise = torch.Generator().manual_seed(7)
+    noise = torch.Generator().manual_seed(seed + 7)
     taken = []
-
-    def batches(epoch, first):
-        generator = torch.Generator().manual_seed(epoch)
-        whole = [
-            {
-                "x": torch.randn(BATCH, 5, generator=generator),
-                "y": torch.randint(0, 3, (BATCH,), generator=generator),
-            }
-            for _ in range(STEPS)
-        ]
-        yield from whole[first:]
 
     def objective(batch):
         taken.append(1)
@@ -66,22 +48,51 @@ def run(
             loss = loss * float("nan")
         return {"loss": loss, "twice": 2 * loss}
 
-    output = tmp_path / name / "model.safetensors"
-    checkpoint = Checkpoint(output, fingerprint(settings.dump()), minutes=minutes)
-    fitted = fit(
+    learner = Learner(
         trained,
         objective,
-        batches=batches,
-        steps=STEPS,
         kept=kept,
         score=score or (lambda epoch, parts: -parts["loss"]),
         score_name="minus_loss",
-        settings=settings,
         generators=[noise],
-        checkpoint=checkpoint,
         label="train toy",
     )
-    return fitted, copy.deepcopy(trained.state_dict()), len(taken)
+    return learner, taken
+
+
+def batches(epoch, first):
+    generator = torch.Generator().manual_seed(epoch)
+    whole = [
+        {
+            "x": torch.randn(BATCH, 5, generator=generator),
+            "y": torch.randint(0, 3, (BATCH,), generator=generator),
+        }
+        for _ in range(STEPS)
+    ]
+    yield from whole[first:]
+
+
+def run_all(tmp_path, learners, *, settings=SETTINGS, name="a", minutes=10, batches=batches):
+    output = tmp_path / name / "model.safetensors"
+    fitted = fit(
+        learners,
+        batches=batches,
+        steps=STEPS,
+        settings=settings,
+        checkpoint=Checkpoint(output, fingerprint(settings.dump()), minutes=minutes),
+        label="train toy",
+        name_images=lambda batch: [f"image {i}" for i in range(len(batch["x"]))],
+    )
+    return fitted, [copy.deepcopy(learner.trained.state_dict()) for learner in learners]
+
+
+def run(tmp_path, *, settings=SETTINGS, name="a", minutes=10, **options):
+    """Train one toy; give the result, its last state and how many steps it took."""
+    learner, taken = toy(0, **options)
+    (fitted,), (state,) = run_all(
+        tmp_path, [learner], settings=settings, name=name, minutes=minutes
+    )
+    return fitted, state, len(taken)
 
 
 def without_seconds(history):
@@ -157,16 +168,20 @@ def test_one_step_is_sgd_with_momentum_decay_and_clipping_of_the_kept_part_alone
         def is_due(self):
             return False
 
-    fit(
+    learner = Learner(
         trained,
         lambda batch: {"loss": nn.functional.cross_entropy(head(kept(x)), y)},
-        batches=lambda epoch, first: iter([{}]),
-        steps=1,
         kept=kept,
         score=lambda epoch, parts: 0.0,
         score_name=None,
-        settings=settings,
         generators=[],
+        label="one step",
+    )
+    fit(
+        [learner],
+        batches=lambda epoch, first: iter([{}]),
+        steps=1,
+        settings=settings,
         checkpoint=Nowhere(),
         label="one step",
     )
@@ -191,7 +206,10 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_checkpoint(tmp_path,
         run(tmp_path, poison=poison)
     rate = 0.2 if poison < 2 * STEPS else 0.02
     message = str(error.value)
-    assert f"in step {poison} (epoch {poison // STEPS + 1}, learning rate {rate:g})" in message
+    assert f"in step {poison} (epoch {poison // STEPS + 1}; " in message
+    # The toy's poison comes but once.
+    assert "taken again, it was finite" in message
+    assert f"learning rate {rate:g}; expected" in message
     saved = tmp_path / "a" / "checkpoint.pt"
     assert (str(saved) if poison >= STEPS else "none yet") in message
     assert saved.exists() == (poison >= STEPS)
@@ -205,3 +223,102 @@ def test_other_settings_start_anew_and_say_so(tmp_path, capsys):
     assert "belongs to other settings" in capsys.readouterr().err
     fresh, _, _ = run(tmp_path, settings=other, name="fresh")
     assert without_seconds(fitted.history) == without_seconds(fresh.history)
+
+
+def same_fit(one, other):
+    assert without_seconds(one.history) == without_seconds(other.history)
+    assert one.epoch == other.epoch
+    assert one.state.keys() == other.state.keys()
+    for name, tensor in one.state.items():
+        assert torch.equal(other.state[name], tensor), name
+
+
+def test_learners_that_share_a_stream_end_as_they_would_alone(tmp_path):
+    together, _ = run_all(tmp_path, [toy(seed)[0] for seed in (0, 1, 0)])
+    for number, seed in enumerate((0, 1, 0)):
+        (alone,), _ = run_all(tmp_path, [toy(seed)[0]], name=f"alone {number}")
+        same_fit(alone, together[number])
+    assert together[0].history != together[1].history
+
+
+@pytest.mark.parametrize("kill_at", [1, STEPS, STEPS + 2, STEPS * SETTINGS.epochs - 1])
+@pytest.mark.parametrize("minutes", [0, 10])
+def test_learners_that_share_a_stream_are_resumed_together(tmp_path, kill_at, minutes):
+    whole, _ = run_all(tmp_path, [toy(0)[0], toy(1)[0]], name="whole")
+    with pytest.raises(KilledError):
+        run_all(tmp_path, [toy(0)[0], toy(1, kill_at=kill_at)[0]], minutes=minutes)
+    resumed, _ = run_all(tmp_path, [toy(0)[0], toy(1)[0]], minutes=minutes)
+    for one, other in zip(whole, resumed, strict=True):
+        same_fit(one, other)
+
+
+def with_a_huge_number(bad_epoch, bad_step):
+    """The batches, one of them with a pixel that no float32 square holds."""
+
+    def poisoned(epoch, first):
+        for step, batch in enumerate(batches(epoch, first), start=first):
+            if (epoch, step) == (bad_epoch, bad_step):
+                batch["x"][2, 1] = 1e38
+            yield batch
+
+    return poisoned
+
+
+def test_the_diagnosis_names_the_parameter_and_the_images(tmp_path):
+    learner, _ = toy(1)
+    with torch.no_grad():
+        learner.kept[0].weight[:, 1] = 10.0  # times 1e38 is infinite
+    with pytest.raises(InputError) as error:
+        run_all(tmp_path, [toy(0)[0], learner], batches=with_a_huge_number(2, 1), minutes=0)
+    # Learner 0 meets the same number, but its weights are small.
+    assert "in step 7 (epoch 3; first gradients that are not finite: kept.0." in str(error.value)
+    report = json.loads((tmp_path / "a" / "divergence.json").read_text())
+    assert report["step"] == 7
+    assert report["parts"]["loss"] in ("nan", "inf")
+    assert "kept.0.weight" in report["parameters"]
+    assert report["images"] == [f"image {i}" for i in range(BATCH)]
+
+
+def hot(limit):
+    """A learner whose loss is infinite after a step in which a weight moved farther."""
+    learner, _ = toy(0)
+    weight = learner.kept[0].weight
+    before = None
+
+    def objective(batch):
+        nonlocal before
+        parts = learner.objective(batch)
+        blown = before is not None and float((weight - before).detach().abs().max()) > limit
+        before = None if blown else weight.detach().clone()
+        return {**parts, "loss": parts["loss"] + (float("inf") if blown else 0.0)}
+
+    return replace(learner, objective=objective)
+
+
+def test_half_the_rate_from_the_last_checkpoint_where_the_settings_say_so(tmp_path):
+    settings = SETTINGS.model_copy(update={"on_divergence": "retry_lower_lr"})
+    (plain,), _ = run_all(tmp_path, [toy(0)[0]], settings=settings, name="plain")
+    assert [row["learning_rate"] for row in plain.history] == pytest.approx([0.2, 0.2, 0.02, 0.02])
+
+    (cooled, beside), _ = run_all(tmp_path, [hot(0.03), toy(0)[0]], settings=settings, name="hot")
+    rates = [row["learning_rate"] for row in cooled.history]
+    assert rates == pytest.approx([0.2, 0.1, 0.005, 0.005])
+    same_fit(beside, plain)  # who shares the stream is not slowed down
+
+    with pytest.raises(InputError, match=r"epoch 1; all gradients are finite\), learning rate"):
+        run_all(tmp_path, [hot(0.0)], settings=settings, name="hopeless")
+
+
+def test_tensorboard_reads_the_history(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = tmp_path / "events"
+    with pytest.raises(KilledError):
+        run_all(tmp_path, [replace(toy(0, kill_at=2 * STEPS + 1)[0], events=folder)])
+    (fitted,), _ = run_all(tmp_path, [replace(toy(0)[0], events=folder)])
+    read = EventAccumulator(str(folder))
+    read.Reload()
+    for name in ("loss", "twice", "learning_rate", "minus_loss"):
+        told = [(event.step, event.value) for event in read.Scalars(name)]
+        expected = [(row["epoch"], pytest.approx(row[name])) for row in fitted.history]
+        assert told == expected

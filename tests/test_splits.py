@@ -12,6 +12,7 @@ from mstkd.config import PackSettings, SplitSettings
 from mstkd.data.packing import pack_train
 from mstkd.data.splits import deal, read_split, split
 from mstkd.errors import InputError
+from mstkd.provenance import sidecar
 
 groups = st.dictionaries(
     st.sampled_from("ABCDEFG"),
@@ -106,7 +107,8 @@ def test_files_hold_what_was_dealt(tmp_path: Path, packs: list[Path]) -> None:
     before = [path.read_bytes() for path in outputs]
     split(SplitSettings(seed=3), packs=packs[::-1], outputs=outputs)
     assert [path.read_bytes() for path in outputs] == before
-    assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", *outputs]  # nothing left behind
+    written = sorted([*outputs, *map(sidecar, outputs)])
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "new", *written]  # nothing left behind
 
 
 def test_one_output_gets_everything(tmp_path: Path, packs: list[Path]) -> None:

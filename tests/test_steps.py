@@ -1,5 +1,8 @@
 """The three training steps on tiny packs: what they write, refuse, and that a seed decides all."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 import safetensors.torch
 import torch
@@ -13,7 +16,7 @@ from mstkd.models.weights import load_adaptor, load_backbone
 from mstkd.records import ModelRecord, read_record
 from mstkd.training.adaptor import train_adaptor
 from mstkd.training.checkpoint import fingerprint
-from mstkd.training.student import train_student
+from mstkd.training.student import Student, train_student, train_students
 from mstkd.training.teacher import train_teacher
 
 TWO_EPOCHS = {"epochs": 2, "batch_size": 8, "milestones": [2], "schedule_epochs": 2}
@@ -108,6 +111,7 @@ def teacher(folder, packs, verification_packs, split, seed=0, **settings):
 def test_a_teacher_is_weights_record_and_history(tmp_path, packs, verification_packs, split):
     output = teacher(tmp_path, packs, verification_packs, split)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "events",
         "history.csv",
         "model.json",
         "model.safetensors",
@@ -167,6 +171,52 @@ def test_the_logged_loss_is_equation_5(tmp_path, packs, verification_packs, fuse
         assert loss == pytest.approx(head + 10000 * kd, rel=1e-5)
         # Equation 4 on unit vectors: the mean over D of squares is 2 / D * (1 - cosine).
         assert kd == pytest.approx(2 / DIM * (1 - float(row["cosine_to_target"])), rel=1e-3)
+
+
+def test_students_trained_together_are_those_trained_alone(
+    tmp_path, packs, verification_packs, fused
+):
+    cache, adaptor = fused
+    kinds = {"EAF-KD": student_settings(), "a-KD": student_settings(classification=False)}
+    jobs = [
+        Student(
+            settings,
+            subject("SL", kind="student", loss=loss),
+            adaptor,
+            tmp_path / "together" / loss / "model.safetensors",
+        )
+        for loss, settings in kinds.items()
+    ]
+    shared = {"packs": packs, "selection": verification_packs, "cache": cache, "device": "cpu"}
+    train_students(jobs, **shared)
+    for job in jobs:
+        alone = tmp_path / "alone" / job.subject.loss / "model.safetensors"
+        train_student(job.settings, subject=job.subject, adaptor=adaptor, output=alone, **shared)
+        for name in ("model.safetensors", "model.json"):
+            assert job.output.with_name(name).read_bytes() == alone.with_name(name).read_bytes()
+    other = student_settings().model_copy(
+        update={"optimiser": jobs[0].settings.optimiser.model_copy(update={"epochs": 3})}
+    )
+    strangers = [jobs[0], replace(jobs[1], settings=other)]
+    with pytest.raises(InputError, match=r"SL a-KD: optimiser: found .*epochs=3"):
+        train_students(strangers, **shared)
+
+
+@pytest.mark.parametrize("optimisation", [{"precision": "bfloat16"}, {"compile": "default"}])
+def test_another_engine_computes_nearly_the_same(
+    tmp_path, packs, verification_packs, split, optimisation
+):
+    if "compile" in optimisation and shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    plain = teacher(tmp_path / "plain", packs, verification_packs, split)
+    other = teacher(tmp_path / "other", packs, verification_packs, split, engine=optimisation)
+    assert plain.read_bytes() != other.read_bytes(), "the engine was not used"
+    for row, expected in zip(rows_of(other), rows_of(plain), strict=True):
+        assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)
+    weights = safetensors.torch.load_file(other)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32, torch.int64}
+    for name, tensor in safetensors.torch.load_file(plain).items():
+        torch.testing.assert_close(weights[name], tensor, atol=0.02, rtol=0.02)
 
 
 def test_the_target_is_the_fused_embedding_of_the_same_image(packs, fused):
@@ -235,6 +285,6 @@ def test_a_student_of_things_that_do_not_belong_together(
 
 def test_a_diverging_run_leaves_its_checkpoint(tmp_path, packs, verification_packs, split):
     optimiser = TWO_EPOCHS | {"lr": 1e30, "lr_scaling": "none", "gradient_norm": 1e30}
-    with pytest.raises(InputError, match=r"a loss that is not finite in step \d+ \(epoch 1,"):
+    with pytest.raises(InputError, match=r"a loss that is not finite in step \d+ \(epoch 1; "):
         teacher(tmp_path, packs, verification_packs, split, optimiser=optimiser)
     assert not (tmp_path / "model.safetensors").exists()

@@ -1,73 +1,23 @@
-"""The whole pipeline by the real `snakemake` command, and what each edit reruns."""
+"""The whole pipeline by the real `snakemake` command, from end to end."""
 
 import contextlib
-import copy
 import csv
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake
 
 from mstkd.config import SynthesizeSettings
 from mstkd.data.pack import open_pack
 from mstkd.data.synthetic import synthesize
 
-ROOT = Path(__file__).parent.parent
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
-TINY = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
-
 pytestmark = pytest.mark.workflow
-
-
-def snakemake(folder, config, *options, check=True):
-    """Run the workflow in `folder`; `config` is a dict, or a path of a file."""
-    if isinstance(config, dict):
-        path = folder / "edited.yaml"
-        path.write_text(yaml.safe_dump(config, sort_keys=False))
-        config = path
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    command += ["--configfile", config, "--cores", "2", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if check:
-        assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def planned(folder, config, *options):
-    """Jobs of a dry run by rule, the target `all` left out."""
-    told = snakemake(folder, config, "--dry-run", *options)
-    stats = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", told.stdout, re.DOTALL)
-    if stats is None:
-        assert "Nothing to be done" in told.stdout + told.stderr
-        return {}
-    counts = dict(line.split() for line in stats[1].splitlines())
-    return {rule: int(count) for rule, count in counts.items() if rule != "all"}
-
-
-def edited(config, edits):
-    config = copy.deepcopy(config)
-    for path, value in edits.items():
-        *parents, last = path.split(".")
-        place = config
-        for key in parents:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return config
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A folder in which the tiny configuration has run to the end."""
-    folder = tmp_path_factory.mktemp("tiny")
-    snakemake(folder, TINY)
-    return folder
 
 
 @pytest.mark.slow
@@ -120,188 +70,6 @@ def test_no_checkpoint_or_temporary_file_is_left(finished):
         and ("checkpoint" in path.name or path.name.endswith((".tmp", ".partial")))
     ]
     assert left == []
-
-
-@pytest.mark.slow
-def test_nothing_to_do_after_a_finished_run(finished):
-    assert planned(finished, TINY) == {}
-
-
-# Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2; students: 3 x 2 + 1 of the
-# single teacher for each loss, and one with no distillation.
-TABLES = {"render_table": 6, "render_accuracies": 3}
-SUMMARY = {"compute_claims": 1, "render_page": 1}
-DATA_REPORT = {"check_data": 1, "render_data_report": 1}
-ALL_TRAINING = {
-    "train_teacher": 4,
-    "train_single_teacher": 1,
-    "cache_embeddings": 3,
-    "train_adaptor": 6,
-    "train_student": 15,
-    "evaluate": 20,
-    "render_curves": 1,
-}
-EDITS = {
-    "lambda of one loss": (
-        {"students.losses": {"a-KD": {"kd_weight": 100}, "EAF-KD": {}}},
-        {
-            "train_student": 7,
-            "evaluate": 7,
-            "render_table": 2,
-            "render_accuracies": 1,
-            "render_curves": 1,
-            **SUMMARY,
-        },
-    ),
-    "dropout of one adaptor": (
-        {"adaptors.architectures": {"SL": {}, "DuL": {}, "DLDP": {"dropout": 0.5}}},
-        {
-            "train_adaptor": 2,
-            "train_student": 4,
-            "evaluate": 4,
-            "render_table": 4,
-            "render_accuracies": 2,
-            "render_curves": 1,
-            **SUMMARY,
-        },
-    ),
-    "epochs of the teachers": (
-        {"teachers.optimiser.epochs": 3},
-        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
-    ),
-    "epochs of the students": (
-        {"students.optimiser.epochs": 3},
-        {
-            "train_student": 15,
-            "evaluate": 15,
-            "render_table": 4,
-            "render_accuracies": 2,
-            "render_curves": 1,
-            **SUMMARY,
-        },
-    ),
-    "type of the cache": (
-        {"cache.dtype": "float32"},
-        {
-            "cache_embeddings": 3,
-            "train_adaptor": 6,
-            "train_student": 14,
-            "evaluate": 14,
-            "render_table": 4,
-            "render_accuracies": 2,
-            "render_curves": 1,
-            **SUMMARY,
-        },
-    ),
-    "seed of the baseline splits": (
-        {"splits.seed": 1},
-        {
-            "split_baseline": 1,
-            "train_teacher": 2,
-            "cache_embeddings": 1,
-            "train_adaptor": 3,
-            "train_student": 6,
-            "evaluate": 8,
-            "render_curves": 1,
-            **TABLES,
-            **SUMMARY,
-        },
-    ),
-    "folds of the evaluation": (
-        {"evaluation.folds": 4},
-        {"evaluate": 20, **TABLES, **SUMMARY, **DATA_REPORT},
-    ),
-    "decimals of the tables": ({"report.decimals": 1}, {**TABLES, "render_page": 1}),
-    "title of the report": ({"report.title": "Another"}, {"render_page": 1}),
-    "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **SUMMARY}),
-    "another student loss": (
-        {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
-        {
-            "train_student": 7,
-            "evaluate": 7,
-            "render_table": 2,
-            "render_accuracies": 1,
-            "render_curves": 1,
-            **SUMMARY,
-        },
-    ),
-    "another backbone of teachers": (
-        {
-            "backbones": {
-                **TINY["backbones"],
-                "other": {"blocks": [1, 1, 1, 1], "widths": [8, 8, 8, 8]},
-            },
-            "teachers.backbones": ["tiny", "other"],
-        },
-        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
-    ),
-    "no controls": (
-        {"controls": False},
-        {**TABLES, **SUMMARY, "render_curves": 1},
-    ),
-    # Snakemake compares params as a set without names: one JSON text a rule sees the swap.
-    "two values swapped": (
-        {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},
-        {
-            "train_student": 15,
-            "evaluate": 15,
-            "render_table": 4,
-            "render_accuracies": 2,
-            "render_curves": 1,
-            **SUMMARY,
-        },
-    ),
-    "a pack's policy": (
-        {"data.on_bad_image": "skip"},
-        {
-            "pack_train": 2,
-            "pack_verification": 2,
-            "split_specialized": 2,
-            "split_baseline": 1,
-            "split_single": 1,
-            **ALL_TRAINING,
-            **DATA_REPORT,
-            "render_samples": 2,
-            **TABLES,
-            **SUMMARY,
-        },
-    ),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", EDITS)
-def test_an_edit_reruns_exactly_what_it_must(finished, name):
-    edits, expected = EDITS[name]
-    assert planned(finished, edited(TINY, edits)) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("options", [["--set-threads", "train_teacher=2"], ["--cores", "1"]])
-def test_machine_matters_rerun_nothing(finished, options):
-    assert planned(finished, TINY, *options) == {}
-
-
-@pytest.mark.slow
-def test_the_order_of_keys_reruns_nothing(finished):
-    assert planned(finished, dict(reversed(TINY.items()))) == {}
-
-
-@pytest.mark.slow
-def test_a_deleted_model_is_made_anew_with_what_it_needs(finished, tmp_path):
-    """Snakemake misses a file that lies between finished ones only where it is asked for."""
-    copied = tmp_path / "copy"
-    shutil.copytree(finished, copied)  # keeps the times of the files
-    adaptor = copied / "results/adaptors/tiny/baseline/SL"
-    students = [
-        f"results/students/tiny/baseline/SL/{loss}/seed0/model.safetensors"
-        for loss in ("a-KD", "EAF-KD")
-    ]
-    shutil.rmtree(adaptor)
-    for student in students:
-        (copied / student).unlink()
-    assert planned(copied, TINY) == {}
-    assert planned(copied, TINY, *students) == {"train_adaptor": 1, "train_student": 2}
 
 
 @pytest.mark.slow
@@ -390,6 +158,13 @@ def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_p
     teacher = json.loads((results / "teachers/tiny/specialized/T-A/seed0/model.json").read_text())
     assert teacher["chosen_by"].startswith("best accuracy on the held-out pairs of A")
     assert planned(tmp_path, config, table) == {}
+    more = planned(
+        tmp_path,
+        edited(config, {"data": data | {"heldout": {**data["heldout"], "pairs": 6}}}),
+        table,
+    )
+    assert more["pack_heldout"] == 2
+    assert not more.keys() & {"pack_train", "pack_unlabelled", "split_baseline"}
 
 
 @pytest.mark.slow

@@ -46,14 +46,15 @@ from mstkd.bench.work import (
     experiment,
     training_of,
 )
-from mstkd.config import Config, OptimiserSettings
+from mstkd.config import Config, HeadSettings, OptimiserSettings
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import Pack
 from mstkd.devices import place, prepare
 from mstkd.errors import InputError
-from mstkd.heads import build_head
+from mstkd.head_loss import build_head_loss
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import build_backbone
+from mstkd.training.engine import configure
 
 PAIRS = 6000  # of an RFW group
 MADE_UP_BATCHES = 8
@@ -77,8 +78,8 @@ def bench(
     config: Config,
     *,
     name: str,
-    packs: Path,
     output: Path,
+    packs: Path | None = None,
     seconds: float = 3.0,
     threads: int = 1,
     device: str = "auto",
@@ -88,8 +89,9 @@ def bench(
     Args:
         config: the experiment.
         name: what to call the config in the result.
-        packs: the experiment's folder of packs; where it has none, images are made up.
         output: the JSON to write.
+        packs: the folder of packs, the experiment's own if None; where it has none, images are
+            made up.
         seconds: of each measurement, after its warm-up.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
@@ -97,7 +99,9 @@ def bench(
     Raises:
         InputError: a device that is not there, or packs that do not fit the config.
     """
+    configure(config.engine)
     where = prepare(device, threads)
+    packs = packs or config.inputs() / "packs"
     counts, no_estimate = _counts(config, packs)
     classes = sum(count.identities for count in counts.train.values()) if counts else 1000
     batch = max(optimiser.batch_size for _, optimiser in _trainings(config))
@@ -163,15 +167,18 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
     backbone = build_backbone(
         config.backbones[name], embedding_dim=config.embedding_dim, image_size=size
     )
-    head = build_head(config.teachers.head, config.embedding_dim, shared.classes)
+    head = build_head_loss(
+        config.teachers.head, config.embedding_dim, shared.classes, torch.Generator()
+    )
     one = torch.zeros(1, 3, size, size)
     forward = flops(backbone, one)
-    step = BACKWARD * (forward + _head_flops(head, config.embedding_dim))
+    step = BACKWARD * (forward + _head_flops(config.teachers.head, shared))
     place(nn.ModuleDict({"backbone": backbone, "head": head}), device)
     batches = FaceBatches(shared.packs, split=None, batch_size=batch, seed=0, device=device)
     of = training_of(config, name, batch)
     common: dict[str, Any] = {"device": device, "seconds": shared.seconds}
     training: dict[str, Any] = {"input_key": "images", "settings": optimiser, **common}
+    training["engine"] = config.engine
 
     span = time_input(batches, **common)
     input_of = {"image_size": size, "batch_size": batch, "storage": config.data.storage}
@@ -188,6 +195,7 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
         shared.folder / "cache.h5",
         embedding_dim=config.embedding_dim,
         dtype=config.cache.dtype,
+        precision=config.cache.precision,
         **common,
     )
     images = embedding_batch(shared.packs)
@@ -195,8 +203,11 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
     return [*rates, _rate(shared, f"embedding, {name}", "embedding", of, span, images, forward)]
 
 
-def _head_flops(head: nn.Module, embedding_dim: int) -> int:
-    return flops(head, torch.ones(1, embedding_dim), torch.zeros(1, dtype=torch.int64))
+def _head_flops(settings: HeadSettings, shared: _Bench) -> int:
+    """Of one embedding's products with the class weights that a step looks at."""
+    share = settings.sampled_share(shared.classes)
+    looked_at = shared.classes if share is None else round(share * shared.classes)
+    return 2 * shared.config.embedding_dim * looked_at
 
 
 def _adaptor_rate(shared: _Bench, name: str) -> Rate:
@@ -205,8 +216,9 @@ def _adaptor_rate(shared: _Bench, name: str) -> Rate:
     batch, dim = config.adaptors.optimiser.batch_size, config.embedding_dim
     teachers = len(config.groups)
     adaptor = build_adaptor(config.adaptors.architectures[name], teachers, dim)
-    head = build_head(config.adaptors.head, dim, shared.classes)
-    step = flops(adaptor, torch.zeros(1, teachers * dim)) + _head_flops(head, dim)
+    head = build_head_loss(config.adaptors.head, dim, shared.classes, torch.Generator())
+    step = flops(adaptor, torch.zeros(1, teachers * dim))
+    step += _head_flops(config.adaptors.head, shared)
     nn.ModuleDict({"adaptor": adaptor, "head": head}).to(device)
     count = MADE_UP_BATCHES * batch
     stored = torch.float16 if config.cache.dtype == "float16" else torch.float32
@@ -216,7 +228,7 @@ def _adaptor_rate(shared: _Bench, name: str) -> Rate:
     def batches() -> Any:
         while True:
             rows = torch.randperm(count)[:batch].to(device)
-            yield {"embeddings": cached[rows].float(), "labels": labels[rows]}
+            yield {"embeddings": cached.index_select(0, rows).float(), "labels": labels[rows]}
 
     span = time_training(
         adaptor,
@@ -224,6 +236,7 @@ def _adaptor_rate(shared: _Bench, name: str) -> Rate:
         batches(),
         input_key="embeddings",
         settings=config.adaptors.optimiser,
+        engine=config.engine,
         device=device,
         seconds=shared.seconds,
     )

@@ -32,17 +32,22 @@ def estimate(loads: Sequence[Load], result: BenchResult, *, counted_from: str) -
     return Estimate(counted_from=counted_from, parts=parts, hours=total)
 
 
-def dry_run_line(config: Config, path: Path, packs: Path) -> str | None:
+def dry_run_line(config: Config, path: Path, packs: Path | None = None) -> str | None:
     """What a dry run says of the whole experiment, or None where nothing was measured.
 
     The rates of the result meet the work of the present config, so an edit of the epochs or
     the seeds needs no new measurement. Never raises for a file that is not what it must be.
+
+    Args:
+        config: the experiment.
+        path: the bench result.
+        packs: the folder of packs; the experiment's own if None.
     """
     if not path.exists():
         return None
     try:
         result = read_result(path)
-        counts = count_images(config, packs)
+        counts = count_images(config, packs or config.inputs() / "packs")
         found = estimate(experiment(config, counts), result, counted_from=counts.source)
     except (InputError, OSError) as error:
         return f"mstkd: no estimate by {path}: {error}"

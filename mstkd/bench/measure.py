@@ -19,11 +19,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mstkd.bench.pace import Span, paced, repeat
 from mstkd.bench.result import Matmul
-from mstkd.config import OptimiserSettings
+from mstkd.config import EngineSettings, OptimiserSettings, Precision
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Pack
+from mstkd.devices import autocast
 from mstkd.embeddings import BATCH, embed_batch
 from mstkd.training.checkpoint import Checkpoint
+from mstkd.training.engine import embedder
+from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 from mstkd.verification import fold_accuracies, fold_of_pairs, squared_distances
 
@@ -81,6 +84,7 @@ def time_training(
     *,
     input_key: str,
     settings: OptimiserSettings,
+    engine: EngineSettings,
     device: torch.device,
     seconds: float,
 ) -> Span:
@@ -88,17 +92,19 @@ def time_training(
 
     Args:
         backbone: the network, on the device; its gradient is clipped.
-        head: the margin head, on the device.
+        head: the loss of the margin head, on the device.
         batches: without end; the same one again to time the step alone.
         input_key: what the network sees of a batch, "images" or "embeddings".
         settings: of the optimiser; the rate is replaced by a harmless one.
+        engine: precision and compilation.
         device: where all of it lies.
         seconds: how long to go on, after a warm-up.
     """
 
+    embed = embedder(backbone, engine, device)
+
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        logits = head(backbone(batch[input_key]), batch["labels"])  # (B, C)
-        return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
+        return {"loss": head(embed(batch[input_key]), batch["labels"])}
 
     span = Span()
 
@@ -106,19 +112,22 @@ def time_training(
         yield from paced(batches, span, device=device, seconds=seconds)
         raise _Measured
 
-    trained = nn.ModuleDict({"backbone": backbone, "head": head})
+    learner = Learner(
+        nn.ModuleDict({"backbone": backbone, "head": head}),
+        objective,
+        kept=backbone,
+        score=lambda epoch, parts: None,
+        score_name=None,
+        generators=[],
+        label="bench",
+    )
     # The loop's progress would stand between the lines of the table.
     with contextlib.suppress(_Measured), contextlib.redirect_stderr(io.StringIO()):
         fit(
-            trained,
-            objective,
+            [learner],
             batches=until_measured,
             steps=ENDLESS,
-            kept=backbone,
-            score=lambda epoch, parts: None,
-            score_name=None,
             settings=settings.model_copy(update={"lr": SAFE_RATE, "lr_scaling": "none"}),
-            generators=[],
             checkpoint=Checkpoint(Path("no-such-folder/bench"), "bench"),
             label="bench",
         )
@@ -132,6 +141,7 @@ def time_embedding(
     *,
     embedding_dim: int,
     dtype: str,
+    precision: Precision,
     device: torch.device,
     seconds: float,
 ) -> Span:
@@ -144,7 +154,9 @@ def time_embedding(
     with h5py.File(cache, "w") as file:
         data = file.create_dataset("embeddings", (len(images), embedding_dim), dtype)
         for part in paced(itertools.cycle(rows), span, device=device, seconds=seconds):
-            unit = nn.functional.normalize(embed_batch(backbone, np.array(images[part]), device))
+            with autocast(precision, device):
+                embeddings = embed_batch(backbone, np.array(images[part]), device)
+            unit = nn.functional.normalize(embeddings.float())
             data[part] = unit.cpu().numpy()
     return span
 

@@ -128,11 +128,19 @@ def _pack_count(path: Path) -> Count:
 
 def training_of(config: Config, backbone: str, batch_size: int) -> dict[str, Any]:
     """What decides the speed of training a backbone."""
-    return {**embedding_of(config, backbone), "batch_size": batch_size}
+    return {**_network_of(config, backbone), "batch_size": batch_size, **_engine_of(config)}
 
 
 def embedding_of(config: Config, backbone: str) -> dict[str, Any]:
     """What decides the speed of embedding images."""
+    return {**_network_of(config, backbone), "precision": config.cache.precision}
+
+
+def _engine_of(config: Config) -> dict[str, Any]:
+    return {"engine": config.engine.model_dump(mode="json")}
+
+
+def _network_of(config: Config, backbone: str) -> dict[str, Any]:
     settings = config.backbones[backbone].model_dump(mode="json", exclude_none=True)
     return {
         "backbone": settings,
@@ -149,6 +157,7 @@ def adaptor_of(config: Config, name: str) -> dict[str, Any]:
         "embedding_dim": config.embedding_dim,
         "teachers": len(config.groups),
         "batch_size": config.adaptors.optimiser.batch_size,
+        **_engine_of(config),
     }
 
 

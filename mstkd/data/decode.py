@@ -15,6 +15,14 @@ from mstkd.data.sources import Source
 FORMATS = ("JPEG", "PNG", "WEBP")
 JFIF = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi"}  # no word of an orientation
 
+# How a JFIF file begins, its first segment's end, and the markers of ITU-T T.81 table B.1 that
+# follow in a plain one: a frame, tables of Huffman codes, of quanta and the restart interval.
+JFIF_BEGIN, JFIF_END = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00", 20
+FRAMES = (0xFFC0, 0xFFC1, 0xFFC2)
+TABLES = (0xFFC4, 0xFFDB, 0xFFDD)
+SCAN = 0xFFDA
+_SEGMENT, _FRAME = struct.Struct(">HH").unpack_from, struct.Struct(">BHHB").unpack_from
+
 
 class BadImage(Exception):  # noqa: N818, it is a finding, not a fault of ours
     """An image that cannot be used. `reason` completes "this image is bad: ..."."""
@@ -41,6 +49,10 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
         raise BadImage(error.strerror or str(error)) from None
     if not data:
         raise BadImage("an empty file")
+    if image_size is not None and _is_plain(data, image_size):
+        pixels = _decode_plain(data, image_size)
+        if pixels is not None:
+            return pixels
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image_size is not None and image.size != (image_size, image_size):
@@ -55,6 +67,35 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
     # What Pillow's readers raise on damaged files; its OSError says "truncated" where it is.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise BadImage(f"damaged: {error}") from None
+
+
+def _is_plain(data: bytes, side: int) -> bool:
+    """Whether this is JFIF of that size and of three colours, with nothing beside the image."""
+    if not data.startswith(JFIF_BEGIN):
+        return False
+    at, framed = JFIF_END, False
+    while at + 10 <= len(data):
+        marker, length = _SEGMENT(data, at)
+        if marker in FRAMES:
+            framed = _FRAME(data, at + 4) == (8, side, side, 3)
+            if not framed:
+                return False
+        elif marker not in TABLES:
+            return framed and marker == SCAN
+        at += 2 + length
+    return False
+
+
+def _decode_plain(data: bytes, side: int) -> NDArray[np.uint8] | None:
+    """What Pillow's reader makes of a plain file, by its decoder alone, in two thirds of the time.
+
+    None where the decoder finds a fault: the reader then names it.
+    """
+    try:
+        image = Image.frombytes("RGB", (side, side), data, "jpeg", "RGB", "")
+    except (OSError, ValueError):
+        return None
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(side, side, 3)
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd import __version__
+from mstkd.contents import ATTRIBUTE, attribute
 from mstkd.data.encoded import EncodedImages
 from mstkd.errors import InputError
+from mstkd.records import Provenance
 
 FORMAT, VERSION = "mstkd-pack", 1
 UNFINISHED = "0" * 64
@@ -78,6 +80,7 @@ class Content:
     found: Found
     pairs: NDArray[np.int32] | None = None
     same: NDArray[np.bool_] | None = None
+    made: Provenance | None = None
 
 
 # ---------------------------------------------------------------- writing
@@ -106,6 +109,8 @@ def create_pack(
         file.attrs["image_size"] = side
         file.attrs["package_version"] = __version__
         file.attrs["found"] = content.found
+        if content.made is not None:
+            file.attrs[ATTRIBUTE] = attribute(content.made)
         # Of its final length, so that sealing overwrites it in place.
         file.attrs["sha256"] = np.bytes_(UNFINISHED)
         file.create_dataset("identity", data=content.identity)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.atomic import replacing, write_text
-from mstkd.config import ImageSettings, PackSettings, PackUnlabelledSettings
+from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
 from mstkd.data.pack import Content, Found, Kind, bad_file, create_pack, seal_pack
@@ -28,6 +28,7 @@ from mstkd.data.readers import (
 )
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
+from mstkd.provenance import provenance_of
 
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
@@ -64,8 +65,8 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     Raises:
         InputError: a fault of the data, too few identities for the folds, or bad images.
     """
-    if settings.heldout is None:
-        raise InputError("--settings: heldout", found="nothing", expected="what to hold out")
+    if not isinstance(settings.heldout, HeldOutSettings):
+        raise InputError("--settings: heldout", found="no pairs", expected="what to hold out")
     images = trainable(read_training(settings), settings)
     held_out = held_out_identities(images, settings.heldout, settings.group)
     images = [image for image in images if image.identity in held_out]
@@ -217,6 +218,7 @@ class _Packing:
             found=self._found,
             pairs=None if pairs is None else pairs[0],
             same=None if pairs is None else pairs[1],
+            made=provenance_of(self._step, self._settings, {}, self._output),
         )
 
     def _tell_cropped(self, images: Sequence[FaceImage]) -> None:
@@ -259,6 +261,11 @@ class _Packing:
             expected += ", or data.on_bad_image: skip to leave some out"
         found = f"{_count(bad)} of {len(images):,}\n{''.join(lines)}"
         return InputError(self._root(), found=found, expected=expected)
+
+    @property
+    def _step(self) -> str:
+        paired = self._kind == "verification" and self._held_out
+        return "pack-heldout" if paired else f"pack-{self._kind}"
 
     @property
     def _held_out(self) -> bool:

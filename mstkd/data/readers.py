@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mstkd.config import AlignmentSettings, HeldOutSettings, PackSettings
+from mstkd.config import AlignmentSettings, HeldOutIdentities, PackSettings
 from mstkd.data.formats.bins import read_bin
 from mstkd.data.formats.landmarks import read_landmarks_csv, read_rfw_landmarks
 from mstkd.data.formats.layouts import (
@@ -61,7 +61,7 @@ def trainable(images: Sequence[FaceImage], settings: PackSettings) -> list[FaceI
 
 
 def held_out_identities(
-    images: Sequence[FaceImage], settings: HeldOutSettings, group: str
+    images: Sequence[FaceImage], settings: HeldOutIdentities, group: str
 ) -> frozenset[str]:
     """The identities of a group that no network is trained on, to choose epochs by.
 

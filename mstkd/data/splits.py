@@ -16,6 +16,7 @@ from mstkd.atomic import replacing
 from mstkd.config import SplitSettings
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError
+from mstkd.provenance import beside, provenance_of, sidecar
 from mstkd.seeds import seed_from
 
 COLUMNS = ["group", "identity"]
@@ -51,11 +52,13 @@ def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[P
             outputs.
     """
     names_by_group: dict[str, tuple[str, ...]] = {}
+    read: dict[Path, str] = {}
     for path in packs:
         pack = open_pack(path, "train")
         if pack.group in names_by_group:
             raise InputError(path, found=f"group {pack.group} again", expected="a pack a group")
         names_by_group[pack.group] = pack.identity_names
+        read[path] = pack.sha256
     identities = sum(map(len, names_by_group.values()))
     if identities < len(outputs):
         where = ", ".join(map(str, packs))
@@ -63,9 +66,12 @@ def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[P
             where, found=f"{identities} identities", expected=f"{len(outputs)} or more to deal"
         )
     dealt = deal(names_by_group, len(outputs), settings.seed)
-    with replacing(*outputs) as parts:
-        for part, own in zip(parts, dealt, strict=True):
-            part.write_text(_table(own), encoding="utf-8")
+    with replacing(*map(sidecar, outputs), *outputs) as parts:
+        records, tables = parts[: len(outputs)], parts[len(outputs) :]
+        for output, record, table, own in zip(outputs, records, tables, dealt, strict=True):
+            text = _table(own)
+            record.write_text(beside(text, provenance_of("split", settings, read, output)), "utf-8")
+            table.write_text(text, encoding="utf-8")
 
 
 def read_split(path: Path) -> Split:

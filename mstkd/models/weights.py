@@ -20,6 +20,7 @@ from mstkd.config import AdaptorSettings, BackboneSettings, validate
 from mstkd.errors import InputError
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
+from mstkd.provenance import source_list
 from mstkd.records import ModelRecord, Subject, file_sha256, read_record
 
 
@@ -45,6 +46,11 @@ def history_path(weights: Path) -> Path:
     return weights.with_name("history.csv")
 
 
+def events_folder(weights: Path) -> Path:
+    """The folder of TensorBoard's events beside the weights."""
+    return weights.with_name("events")
+
+
 def save_model(
     output: Path,
     *,
@@ -56,8 +62,12 @@ def save_model(
     inputs: Mapping[str, str],
     chosen_epoch: int,
     chosen_by: str,
+    sources: Mapping[Path, str] | None = None,
 ) -> None:
-    """Write weights, record and history; the weights appear last."""
+    """Write weights, record and history; the weights appear last.
+
+    `inputs` are the hashes that later steps compare, `sources` the files that were read.
+    """
     with replacing(history_path(output), record_path(output), output) as (rows, record, weights):
         with rows.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(history[0]))
@@ -74,6 +84,7 @@ def save_model(
             weights_sha256=file_sha256(weights),
             chosen_epoch=chosen_epoch,
             chosen_by=chosen_by,
+            sources=source_list(sources or {}, output),
         ).write(record)
 
 

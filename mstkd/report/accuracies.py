@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mstkd.config import TableSettings
+from mstkd.provenance import hashed, provenance_of
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.formats import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows
@@ -47,7 +48,8 @@ def render_accuracies(settings: TableSettings, *, metrics: Sequence[Path], outpu
     check_comparable(rows)
     with mpl.rc_context(STYLE):
         draw = draw_map if rows[0].subject.kind == "teacher" else draw_dots
-        save(draw(rows, settings), output, title=settings.caption)
+        made = provenance_of("render-accuracies", settings, hashed(metrics), output)
+        save(draw(rows, settings), output, title=settings.caption, made=made)
 
 
 def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
@@ -80,7 +82,7 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
     axes.set_yticks(ticks, [row.label for _, members in sections for row in members])
     axes.set_title(settings.caption, loc="left", pad=26, weight="bold")
     framed = any(row.subject.name == f"T-{group}" for row in rows for group in groups)
-    note = " Framed: the teacher's own group." if framed else ""
+    note = "\nFramed: the teacher's own group." if framed else ""
     axes.set_xlabel(f"Verification accuracy, percent.{note}", loc="left")
     return figure
 

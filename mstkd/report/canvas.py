@@ -6,6 +6,9 @@ the process.
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,21 @@ from matplotlib.figure import Figure
 
 from mstkd.atomic import replacing
 from mstkd.errors import InputError
+from mstkd.provenance import described, embedded
+from mstkd.records import Provenance
 
 DPI = 150
-FORMATS = (".png", ".svg")
+FORMATS = (".png", ".svg", ".html")
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>body {{ margin: 1rem; background: white; }} img {{ max-width: 100%; }}</style>
+</head>
+<body><img src="data:image/png;base64,{data}" alt="{title}"></body>
+</html>
+"""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mstkd",  # else the ids in an SVG are random
     "svg.fonttype": "none",
@@ -44,10 +59,20 @@ def check_format(output: Path) -> None:
         raise InputError(output, found=output.suffix or "no suffix", expected=" or ".join(FORMATS))
 
 
-def save(figure: Figure, output: Path, *, title: str) -> None:
-    """Write the figure whole, with its title and no date: the same figure gives the same bytes."""
+def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
+    """Write the figure whole, with its title, what made it, and no date.
+
+    The same figure gives the same bytes. An .html file is a page that holds the image.
+    """
     dateless = {"Date": None} if output.suffix == ".svg" else {"Software": None}
+    told = {"Title": title, "Description": described(made), **dateless}
+    image = io.BytesIO()
+    kind = "svg" if output.suffix == ".svg" else "png"
+    figure.savefig(image, format=kind, dpi=DPI, metadata=told)
+    content = image.getvalue()
+    if output.suffix == ".html":
+        data = base64.b64encode(content).decode("ascii")
+        page = PAGE.format(title=html.escape(title), data=data)
+        content = embedded(page, made, ".html").encode()
     with replacing(output) as (part,):
-        figure.savefig(
-            part, format=output.suffix[1:], dpi=DPI, metadata={"Title": title, **dateless}
-        )
+        part.write_bytes(content)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from mstkd import __version__
-from mstkd.records import Record
+from mstkd.provenance import hashed, provenance_of
+from mstkd.records import Provenance, Record
 from mstkd.report.bootstrap import fold_weights
 from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs, sample_of
 from mstkd.report.rows import SUMMARIES, read_rows
@@ -36,6 +37,7 @@ class Claims(Record):
     folds: int
     draws: int
     confidence: float = CONFIDENCE
+    provenance: Provenance | None = None
     package_version: str = __version__
 
 
@@ -79,6 +81,7 @@ def compute_claims(
         seeds=seeds,
         folds=folds,
         draws=draws,
+        provenance=provenance_of("compute-claims", None, hashed(metrics), output),
     )
     claims.write(output)
     return claims

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.errors import InputError
+from mstkd.provenance import hashed, provenance_of
 from mstkd.records import ModelRecord, read_record
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.rows import SECTIONS, row_label
@@ -27,18 +28,19 @@ Style = tuple[str, tuple[float, float, float, float], str]  # label, colour, das
 Run = tuple[ModelRecord, pd.DataFrame]
 
 
-def render_curves(*, models: Sequence[Path], output: Path) -> None:
+def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Draw the history of models: a row of panels for teachers, adaptors and each student loss.
 
     Args:
         models: model.json files, each with its history.csv beside it: `epoch`, `loss` and
             `accuracy` (percent; blank where an epoch was not evaluated).
-        output: a .png or .svg file.
+        outputs: .png, .svg or .html files of the one figure.
 
     Raises:
         InputError: the suffix is unknown, or a file is missing or is not what it must be.
     """
-    check_format(output)
+    for output in outputs:
+        check_format(output)
     if not models:
         raise InputError("models", found="no file", expected="one model.json or more")
     panels: dict[str, list[Run]] = {}
@@ -46,7 +48,15 @@ def render_curves(*, models: Sequence[Path], output: Path) -> None:
         record = read_record(ModelRecord, path)
         panels.setdefault(_panel(record), []).append((record, read_history(path)))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
-        save(draw_curves(panels), output, title=TITLE)
+        read = hashed(file for path in models for file in (path, history_path(path)))
+        for output in outputs:  # drawn for each: a figure saved again has moved a little
+            made = provenance_of("render-curves", None, read, output)
+            save(draw_curves(panels), output, title=TITLE, made=made)
+
+
+def history_path(model: Path) -> Path:
+    """history.csv beside a model.json."""
+    return model.with_name("history.csv")
 
 
 def read_history(model: Path) -> pd.DataFrame:
@@ -55,7 +65,7 @@ def read_history(model: Path) -> pd.DataFrame:
     Raises:
         InputError: it is missing or lacks a column.
     """
-    path = model.with_name("history.csv")
+    path = history_path(model)
     try:
         history = pd.read_csv(path)
     except OSError as error:

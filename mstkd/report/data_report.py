@@ -13,6 +13,7 @@ from mstkd import __version__
 from mstkd.atomic import replacing
 from mstkd.errors import InputError
 from mstkd.findings import SEVERITIES, FindingRecord, Findings, PackCounts
+from mstkd.provenance import embedded, hashed, provenance_of
 from mstkd.records import read_record
 
 TITLE = "What the data are, and what is wrong with them"
@@ -56,7 +57,14 @@ def render_data_report(findings: Path, outputs: Sequence[Path]) -> None:
     record = read_record(Findings, findings)
     found = sorted(record.findings, key=lambda one: SEVERITIES.index(one.severity))
     rows = count_rows(record.packs)
-    texts = [FORMATS[output.suffix](rows, found) for output in outputs]
+    texts = [
+        embedded(
+            FORMATS[output.suffix](rows, found),
+            provenance_of("render-data-report", None, hashed([findings]), output),
+            output.suffix,
+        )
+        for output in outputs
+    ]
     with replacing(*outputs) as parts:
         for part, text in zip(parts, texts, strict=True):
             part.write_text(text, encoding="utf-8")

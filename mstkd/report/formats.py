@@ -6,9 +6,12 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from importlib import resources
 
+import jinja2
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from mstkd.config import TableSettings
 from mstkd.report.rows import SECTIONS, row_label
@@ -154,7 +157,8 @@ def _latex(frame: pd.DataFrame, settings: TableSettings) -> str:
     return "\n".join(lines)
 
 
-def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
+def _html_fragment(frame: pd.DataFrame, settings: TableSettings) -> str:
+    """The table alone, to stand in a page."""
     table = shown_table(frame, settings.decimals)
     heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in table.columns)
     lines = [
@@ -175,7 +179,18 @@ def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
             first = rowspan if number == 0 else ""
             lines.append(f'<tr>{first}<th scope="row">{html.escape(label)}</th>{texts}</tr>')
         lines.append("</tbody>")
-    return "\n".join([*lines, "</table>", ""])
+    return "\n".join([*lines, "</table>"])
+
+
+def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
+    """A page of its own: a browser shows it as it is, within Snakemake's report too."""
+    source = resources.files("mstkd.report").joinpath("table.html").read_text(encoding="utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        source
+    )
+    # The fragment has escaped what comes from outside.
+    table = Markup(_html_fragment(frame, settings))
+    return template.render(caption=settings.caption, table=table) + "\n"
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame, TableSettings], str]] = {

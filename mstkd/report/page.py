@@ -19,6 +19,7 @@ from mstkd import __version__
 from mstkd.atomic import write_text
 from mstkd.config import PageSettings
 from mstkd.errors import InputError
+from mstkd.provenance import embedded, hashed, provenance_of
 from mstkd.records import read_record
 from mstkd.report.claims import Claims
 from mstkd.report.comparisons import Comparison, Topic
@@ -48,7 +49,7 @@ def render_page(
 
     Args:
         settings: the title, and whether the faces are drawings, which the page must say.
-        tables: .html fragments of `render_table`, in order.
+        tables: .html tables of `render_table`, in order.
         figures: .png or .svg files, in order; captioned by the title that the file holds.
         claims: claims.json.
         output: the page, an .html file.
@@ -65,13 +66,15 @@ def render_page(
     page = environment.from_string(source).render(
         title=settings.title,
         data_note=PROCEDURAL if settings.procedural else "",
-        tables=[_fragment(path) for path in tables],
+        tables=[_table(path) for path in tables],
         figures=[_figure(path) for path in figures],
         claims=record,
         comparisons=_by_question(record.comparisons),
         version=__version__,
     )
-    write_text(output, page + "\n")
+    read = hashed([*tables, *figures, claims])
+    made = provenance_of("render-page", settings, read, output)
+    write_text(output, embedded(page + "\n", made, ".html"))
 
 
 def signed(value: float) -> str:
@@ -101,11 +104,12 @@ def _read(path: Path, expected: str) -> bytes:
         raise InputError(path, found=error.strerror, expected=expected) from None
 
 
-def _fragment(path: Path) -> Markup:
+def _table(path: Path) -> Markup:
     text = _read(path, "a table in HTML").decode("utf-8", errors="replace")
-    if not text.startswith('<table class="mstkd-table">'):
+    table = re.search(r'<table class="mstkd-table">.*?</table>', text, re.DOTALL)
+    if table is None:
         raise InputError(path, found="other text", expected="a table in HTML of mstkd")
-    return Markup(text)  # render_table has escaped what comes from outside
+    return Markup(table[0] + "\n")  # render_table has escaped what comes from outside
 
 
 def _figure(path: Path) -> tuple[str, str]:

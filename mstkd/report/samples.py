@@ -14,7 +14,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mstkd.contents import hashed_contents
 from mstkd.errors import InputError
+from mstkd.provenance import provenance_of
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, 3)
@@ -51,7 +53,8 @@ def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) 
     rows = [read_faces(path, count=per_group) for path in packs]
     title = TITLE.format(KINDS[rows[0].kind])
     with mpl.rc_context(STYLE):
-        save(draw_faces([(row.group, row.images) for row in rows]), output, title=title)
+        made = provenance_of("render-samples", None, hashed_contents(packs), output)
+        save(draw_faces([(row.group, row.images) for row in rows]), output, title=title, made=made)
 
 
 def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:

@@ -20,6 +20,7 @@ from rich.text import Text
 from mstkd.atomic import replacing
 from mstkd.config import TableSettings, Threshold
 from mstkd.errors import InputError
+from mstkd.provenance import EMBED, beside, embedded, hashed, provenance_of, sidecar
 from mstkd.report.formats import FORMATS, cell_text, shown_table
 from mstkd.report.rows import (
     SECTIONS,
@@ -38,7 +39,7 @@ def render_table(
     Args:
         settings: caption, columns and decimals.
         metrics: metrics.json files in the order of the rows; seeds of a model share a row.
-        outputs: paths ending in .csv (full precision), .md, .tex or .html (a fragment).
+        outputs: paths ending in .csv (full precision), .md, .tex or .html (a page).
 
     Raises:
         InputError: a suffix is unknown, a metrics file lacks a group, or the files do not
@@ -48,9 +49,18 @@ def render_table(
         if output.suffix not in FORMATS:
             raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
     frame = table_frame(metrics, settings.groups, settings.threshold)
-    texts = [FORMATS[output.suffix](frame, settings) for output in outputs]
-    with replacing(*outputs) as parts:
-        for part, text in zip(parts, texts, strict=True):
+    read = hashed(metrics)
+    texts: dict[Path, str] = {}
+    for output in outputs:
+        text = FORMATS[output.suffix](frame, settings)
+        made = provenance_of("render-table", settings, read, output)
+        if output.suffix in EMBED:
+            text = embedded(text, made, output.suffix)
+        else:
+            texts[sidecar(output)] = beside(text, made)
+        texts[output] = text
+    with replacing(*texts) as parts:
+        for part, text in zip(parts, texts.values(), strict=True):
             part.write_text(text, encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ import torch
 
 from mstkd.atomic import replacing
 
-FORMAT = "mstkd-checkpoint 2"
+FORMAT = "mstkd-checkpoint 3"
 
 
 def fingerprint(*parts: object) -> str:

@@ -15,7 +15,11 @@ class Interrupted(Exception):  # noqa: N818, nothing went wrong
 
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
+        self.number = number
         self.exit_code = 128 + number  # as a shell reports a process that a signal ended
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.number, str(self))
 
 
 @contextlib.contextmanager

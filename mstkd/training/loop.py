@@ -1,216 +1,257 @@
 """The one training loop: teachers, adaptors and students differ in what they hand to `fit`.
 
 It knows no task. An objective turns a batch into named parts, one of them `loss`; a score turns
-the parts of an epoch into a number by which the best epoch is kept.
+the parts of an epoch into a number by which the best epoch is kept. Several learners may share
+one stream of batches; each ends as it would alone.
 """
 
 from __future__ import annotations
 
-import copy
+import contextlib
+import dataclasses
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
-
-import torch
-from torch import Tensor, nn
 
 from mstkd.config import OptimiserSettings
 from mstkd.data.loader import Batch
 from mstkd.errors import InputError
 from mstkd.progress import progress
+from mstkd.ranks import ALONE, Ranks
 from mstkd.training.checkpoint import Checkpoint
+from mstkd.training.divergence import Cause, first_cause
+from mstkd.training.events import Events
 from mstkd.training.interruption import Interrupted, asked_to_end
+from mstkd.training.learner import Fit, Learner, Run
 from mstkd.training.schedule import learning_rate
 
-# How many steps run between two looks at whether the loss is still finite: each look waits for
-# the device.
+# How many steps run between two looks at whether the losses are still finite: each look waits
+# for the device.
 STEPS_BETWEEN_CHECKS = 50
-
-Objective = Callable[[Batch], Mapping[str, Tensor]]
-History = list[dict[str, float | int | None]]
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What training gave: a row an epoch, and the state of the epoch that scored best."""
-
-    history: History
-    epoch: int  # counted from 1
-    score: float
-    state: dict[str, Tensor]  # of the kept module, on the CPU
+LOWER_LR_RETRIES = 3
+DUE = 1  # stands where a signal's number would, when it is time to save; no signal we listen to
 
 
 def fit(
-    trained: nn.Module,
-    objective: Objective,
+    learners: Sequence[Learner],
     *,
     batches: Callable[[int, int], Iterator[Batch]],
     steps: int,
-    kept: nn.Module,
-    score: Callable[[int, Mapping[str, float]], float | None],
-    score_name: str | None,
     settings: OptimiserSettings,
-    generators: Iterable[torch.Generator],
     checkpoint: Checkpoint,
     label: str,
-) -> Fit:
-    """Train by SGD and keep the best epoch.
+    name_images: Callable[[Batch], Sequence[str]] | None = None,
+    ranks: Ranks = ALONE,
+) -> list[Fit]:
+    """Train by SGD and keep each learner's best epoch.
 
     Args:
-        trained: everything with parameters to train.
-        objective: a batch to its parts, 0-d tensors; `loss` is minimised.
+        learners: what is trained; all see the same batches.
         batches: an epoch's number and the number of batches to pass over, both from 0, to the
             rest of the epoch's batches.
         steps: batches in an epoch.
-        kept: the part of `trained` whose gradient is clipped and whose best state is returned.
-        score: an epoch's number, from 0, and the means of its parts to a score, higher is
-            better, or None for "not looked at"; the last epoch must give a number.
-        score_name: the score's column in the history, if it has one.
         settings: optimiser and schedule.
-        generators: random streams that the objective draws from, to save with the state.
         checkpoint: where the state is saved, after each epoch and every so many minutes, and
             resumed from.
         label: names the run in progress lines and failures.
+        name_images: what a batch's images are called, for the diagnosis of a loss that is not
+            finite.
+        ranks: who trains together; each has its share of the batches, and the first writes.
 
     Raises:
-        InputError: the loss is no longer finite.
+        InputError: a loss is no longer finite.
         Interrupted: a signal asked the process to end; the state is saved.
     """
-    generators = tuple(generators)
-    optimiser = torch.optim.SGD(
-        [parameter for parameter in trained.parameters() if parameter.requires_grad],
-        lr=1.0,  # set anew in every step
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        foreach=True,
-    )
-    clipped = [parameter for parameter in kept.parameters() if parameter.requires_grad]
-    history: History = []
-    best: dict[str, Any] = {"epoch": 0, "score": -float("inf"), "state": {}}
-    # What an epoch has so far: batches taken, sums of the parts, seconds.
-    taken, sums, seconds = 0, dict[str, Tensor](), 0.0
-    state = checkpoint.load()
-    if state is not None:
-        trained.load_state_dict(state["trained"])
-        optimiser.load_state_dict(state["optimiser"])
-        _restore_random(state["random"], generators)
-        history, best = state["history"], state["best"]
-        device = next(trained.parameters()).device
-        taken, seconds = state["taken"], state["seconds"]
-        sums = {name: total.to(device) for name, total in state["sums"].items()}
-        place = f"epoch {len(history)}" + (f" and {taken} steps" if taken else "")
-        print(f"{label}: resumed after {place} from {checkpoint.path}", flush=True)
+    runs = [Run(learner, settings, alone=len(learners) == 1, ranks=ranks) for learner in learners]
+    stream = _Stream(runs, batches, steps, settings, checkpoint, label, ranks)
+    resumed = stream.resume()
+    if not resumed and settings.on_divergence == "retry_lower_lr":
+        stream.save()  # there must be a state to go back to
+    done = stream.place() * settings.batch_size  # images
+    total = settings.epochs * steps * settings.batch_size
+    with (
+        progress(label, total, "images", done) as told,
+        asked_to_end() as signalled,
+        contextlib.ExitStack() as opened,
+    ):
+        folders = [run.learner.events if ranks.is_first else None for run in runs]
+        events = [
+            opened.enter_context(Events(folder, run.history))
+            for folder, run in zip(folders, runs, strict=True)
+        ]
+        while stream.epoch < settings.epochs:
+            cause = stream.run_epoch(lambda: told(settings.batch_size), signalled)
+            if cause is None:
+                for run, written in zip(runs, events, strict=True):
+                    written.add(run.history[-1])
+                continue
+            before = stream.place()
+            if not stream.go_back(cause):
+                raise stream.diverged(cause, name_images)
+            told((stream.place() - before) * settings.batch_size)
+    return [run.fitted() for run in runs]
 
-    def save() -> None:
-        checkpoint.save(
-            {
-                "trained": trained.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "random": _random_state(generators),
-                "history": history,
-                "best": best,
-                "taken": taken,
-                "sums": sums,
-                "seconds": seconds,
-            }
+
+class _Stream:
+    """How far all learners are in the batches that they share."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        batches: Callable[[int, int], Iterator[Batch]],
+        steps: int,
+        settings: OptimiserSettings,
+        checkpoint: Checkpoint,
+        label: str,
+        ranks: Ranks,
+    ) -> None:
+        self.ranks = ranks
+        self.runs, self.batches, self.steps = runs, batches, steps
+        self.settings, self.checkpoint, self.label = settings, checkpoint, label
+        self.epoch = 0  # epochs finished
+        self.taken, self.seconds = 0, 0.0  # of the epoch under way
+        self.snapshot: tuple[int, list[dict[str, Any]]] = (0, [])  # place, and copies of states
+
+    def place(self) -> int:
+        """Steps taken in all."""
+        return self.epoch * self.steps + self.taken
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint, if there is a usable one."""
+        state = self._load()
+        if state is None:
+            return False
+        self.restore(state)
+        place = f"epoch {self.epoch}" + (f" and {self.taken} steps" if self.taken else "")
+        print(f"{self.label}: resumed after {place} from {self.checkpoint.path}", flush=True)
+        return True
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.epoch, self.taken, self.seconds = state["epoch"], state["taken"], state["seconds"]
+        for run, its in zip(self.runs, state["runs"], strict=True):
+            run.restore(its)
+
+    def save(self) -> None:
+        state = {
+            "epoch": self.epoch,
+            "taken": self.taken,
+            "seconds": self.seconds,
+            "runs": [run.state() for run in self.runs],
+        }
+        if self.ranks.is_first:
+            self.checkpoint.save(state)
+
+    def run_epoch(self, told: Callable[[], None], signalled: Callable[[], int]) -> Cause | None:
+        """The rest of the epoch under way; the cause where a loss is not finite."""
+        begin = time.monotonic() - self.seconds
+        first = self.place()
+        for run in self.runs:
+            run.begin_epoch()
+        self._remember()
+        for step, batch in enumerate(self.batches(self.epoch, self.taken), start=first):
+            rate = learning_rate(self.settings, step, self.steps)
+            for run in self.runs:
+                run.step(batch, rate, step)
+            self.taken = step + 1 - self.epoch * self.steps
+            self.seconds = time.monotonic() - begin
+            last = self.taken == self.steps
+            asked = 0 if last else self._asked(signalled)
+            save_now = asked != 0
+            if save_now or last or (step + 1) % STEPS_BETWEEN_CHECKS == 0:
+                cause = self._cause()
+                if cause is not None:
+                    return cause
+                if not last:
+                    self._remember()
+            told()
+            if save_now:
+                self.save()
+                self._end_if(asked)
+        for run in self.runs:
+            run.end_epoch(self.epoch, self.steps, rate)
+        seconds = round(time.monotonic() - begin, 3)
+        for run in self.runs:
+            run.history[-1]["seconds"] = seconds
+        self.epoch, self.taken, self.seconds = self.epoch + 1, 0, 0.0
+        self.save()
+        if self.epoch < self.settings.epochs:
+            self._end_if(self._asked(signalled))
+        return None
+
+    def go_back(self, cause: Cause) -> bool:
+        """Restore the last saved state with half the learning rate, where the settings say so."""
+        run = self.runs[cause.run]
+        retries = run.halvings + 1
+        if self.settings.on_divergence == "stop" or retries > LOWER_LR_RETRIES:
+            return False
+        state = self._load()
+        if state is None:
+            return False
+        self.restore(state)
+        run.halvings = retries
+        self.save()  # a run that is killed now must not try the same again
+        print(
+            f"{self.label}: {cause.told(self.steps)}; going on after {self.place()} steps with "
+            f"the learning rate times {run.factor():g} (try {retries} of {LOWER_LR_RETRIES})",
+            file=sys.stderr,
+            flush=True,
+        )
+        return True
+
+    def diverged(
+        self, cause: Cause, name_images: Callable[[Batch], Sequence[str]] | None
+    ) -> InputError:
+        """What to tell; the images of the batch are listed beside the checkpoint."""
+        report = self.checkpoint.path.with_name("divergence.json")
+        batch = {name: self.ranks.gather(part) for name, part in cause.batch.items()}
+        cause = dataclasses.replace(cause, batch=batch)
+        if self.ranks.is_first:
+            cause.write(report, name_images)
+        rate = learning_rate(self.settings, cause.step, self.steps)
+        rate *= self.runs[cause.run].factor()
+        saved = self.checkpoint.path if self.checkpoint.path.exists() else "none yet"
+        return InputError(
+            self.runs[cause.run].learner.label,
+            found=f"{cause.told(self.steps)}, learning rate {rate:g}",
+            expected="a finite loss; try a lower optimiser.lr, or on_divergence: retry_lower_lr; "
+            f"the batch is in {report}, the last good checkpoint: {saved}",
         )
 
-    done = (len(history) * steps + taken) * settings.batch_size  # images
-    total = settings.epochs * steps * settings.batch_size
-    with progress(label, total, "images", done) as told, asked_to_end() as signalled:
-        for epoch in range(len(history), settings.epochs):
-            begin = time.monotonic() - seconds
-            trained.train()
-            bad_step: Tensor | None = None
-            for step, batch in enumerate(batches(epoch, taken), start=epoch * steps + taken):
-                rate = learning_rate(settings, step, steps)
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                parts = objective(batch)
-                loss = parts["loss"]
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(clipped, settings.gradient_norm, foreach=True)
-                optimiser.step()
-                for name, part in parts.items():
-                    sums[name] = sums.get(name, torch.zeros_like(part)) + part.detach()
-                bad_step = _first_bad(bad_step, loss.detach(), step)
-                taken, seconds = step + 1 - epoch * steps, time.monotonic() - begin
-                save_now = taken < steps and (signalled() > 0 or checkpoint.is_due())
-                if save_now or taken == steps or (step + 1) % STEPS_BETWEEN_CHECKS == 0:
-                    _stop_if_not_finite(bad_step, settings, steps, checkpoint, label)
-                told(settings.batch_size)
-                if save_now:
-                    save()
-                    _end_if(signalled(), label, checkpoint)
-            means = {name: float(total) / steps for name, total in sums.items()}
-            value = score(epoch, means)
-            row: dict[str, float | int | None] = {"epoch": epoch + 1, "learning_rate": rate}
-            row |= means
-            if score_name is not None:
-                row[score_name] = value
-            row["seconds"] = round(time.monotonic() - begin, 3)
-            taken, sums, seconds = 0, {}, 0.0
-            history.append(row)
-            if value is not None and value > best["score"]:
-                best = {"epoch": epoch + 1, "score": value, "state": _on_cpu(kept.state_dict())}
-            save()
-            if epoch + 1 < settings.epochs:
-                _end_if(signalled(), label, checkpoint)
-    return Fit(history, best["epoch"], best["score"], best["state"])
+    def _load(self) -> dict[str, Any] | None:
+        """The saved state, read by all ranks before the first may write the next."""
+        state = self.checkpoint.load()
+        self.ranks.wait_for_all()
+        return state
 
+    def _asked(self, signalled: Callable[[], int]) -> int:
+        """The number of a signal that any rank has heard, or DUE, or 0: the same on all ranks."""
+        due = self.ranks.is_first and self.checkpoint.is_due()
+        return self.ranks.largest(signalled() or (DUE if due else 0))
 
-def _end_if(number: int, label: str, checkpoint: Checkpoint) -> None:
-    if number > 0:
-        name = signal.Signals(number).name
-        raise Interrupted(number, f"{label}: {name} received, state saved in {checkpoint.path}")
+    def _remember(self) -> None:
+        self.snapshot = (self.place(), [run.copied() for run in self.runs])
 
+    def _cause(self) -> Cause | None:
+        """Why a loss is not finite, by taking the last steps again; None where all are."""
+        for number, run in enumerate(self.runs):
+            bad = run.first_bad_step()
+            if bad is None:
+                continue
+            begin, states = self.snapshot
+            run.restore_exact(states[number])
+            again = self.batches(self.epoch, begin - self.epoch * self.steps)
+            rates = (
+                (step, learning_rate(self.settings, step, self.steps))
+                for step in range(begin, bad + 1)
+            )
+            return first_cause(number, run, bad, zip(rates, again, strict=False))
+        return None
 
-def _first_bad(bad_step: Tensor | None, loss: Tensor, step: int) -> Tensor:
-    """The first step with a loss that is not finite, or -1; stays on the device."""
-    if bad_step is None:
-        bad_step = torch.full((), -1, device=loss.device)
-    return torch.where((bad_step < 0) & ~torch.isfinite(loss), step, bad_step)
-
-
-def _stop_if_not_finite(
-    bad_step: Tensor,
-    settings: OptimiserSettings,
-    steps: int,
-    checkpoint: Checkpoint,
-    label: str,
-) -> None:
-    step = int(bad_step)
-    if step < 0:
-        return
-    rate = learning_rate(settings, step, steps)
-    saved = checkpoint.path if checkpoint.path.exists() else "none yet"
-    raise InputError(
-        label,
-        found=f"a loss that is not finite in step {step} (epoch {step // steps + 1}, "
-        f"learning rate {rate:g})",
-        expected=f"a finite loss; try a lower optimiser.lr; last good checkpoint: {saved}",
-    )
-
-
-def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: copy.deepcopy(value.detach()).cpu() for name, value in state.items()}
-
-
-def _random_state(generators: tuple[torch.Generator, ...]) -> dict[str, Any]:
-    return {
-        "cpu": torch.get_rng_state(),
-        # Of this process's GPU alone: a run may go on with another one.
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        "generators": [generator.get_state() for generator in generators],
-    }
-
-
-def _restore_random(state: dict[str, Any], generators: tuple[torch.Generator, ...]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if torch.cuda.is_available() and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"])
-    for generator, saved in zip(generators, state["generators"], strict=True):
-        generator.set_state(saved)
+    def _end_if(self, number: int) -> None:
+        if number > DUE:
+            self.ranks.wait_for_all()  # the first may still be writing
+            name = signal.Signals(number).name
+            message = f"{self.label}: {name} received, state saved in {self.checkpoint.path}"
+            raise Interrupted(number, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,47 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.config import StudentSettings
+from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
 from mstkd.devices import place, prepare
 from mstkd.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.embeddings import Cache, open_cache
 from mstkd.errors import InputError
-from mstkd.heads import build_head
-from mstkd.models.weights import build_backbone, load_adaptor, record_path, save_model
+from mstkd.head_loss import build_head_loss
+from mstkd.models.weights import (
+    build_backbone,
+    events_folder,
+    load_adaptor,
+    record_path,
+    save_model,
+)
+from mstkd.ranks import ALONE, Ranks
 from mstkd.records import Subject
 from mstkd.seeds import seed_from
+from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
+from mstkd.training.engine import configure, embedder
+from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 from mstkd.training.teacher import chosen_by, selection_hashes, verification_score
+
+Target = Callable[[Tensor], Tensor]  # rows of the packs (B,) to fused embeddings (B, D)
+
+
+@dataclass(frozen=True)
+class Student:
+    """One student to train: its settings, who it is, and its files.
+
+    `adaptor` is the frozen map into the fused space; None for a student of a single teacher,
+    whose embedding is the target itself. Beside the weights `output`, model.json and history.csv
+    appear.
+    """
+
+    settings: StudentSettings
+    subject: Subject
+    adaptor: Path | None
+    output: Path
 
 
 def train_student(
@@ -36,39 +65,120 @@ def train_student(
     output: Path,
     threads: int = 1,
     device: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Train a student and keep its best epoch.
+    """Train one student and keep its best epoch; see `Student` and `train_students`."""
+    train_students(
+        [Student(settings, subject, adaptor, output)],
+        packs=packs,
+        selection=selection,
+        cache=cache,
+        threads=threads,
+        device=device,
+        ranks=ranks,
+    )
+
+
+def train_students(
+    students: Sequence[Student],
+    *,
+    packs: Sequence[Path],
+    selection: Sequence[Path],
+    cache: Path | None,
+    threads: int = 1,
+    device: str = "auto",
+    ranks: Ranks = ALONE,
+) -> None:
+    """Train students of one set of teachers, from one stream of batches, each as it would alone.
 
     Args:
-        settings: backbone, loss, head, optimiser and how the epoch is chosen.
-        subject: which student this is, and its seed.
+        students: of one seed, optimiser, engine and kind of images.
         packs: training packs of all groups, in the experiment's order, or the pack of
-            unlabelled images where the loss says so.
+            unlabelled images where the losses say so.
         selection: verification packs that choose the epoch by the mean of their accuracies;
             none where the rule is "last".
         cache: the teachers' embeddings; None for a student with no distillation.
-        adaptor: the frozen map into the fused space; None for a student of a single teacher,
-            whose embedding is the target itself.
-        output: weights to write; model.json and history.csv appear beside it.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
+        ranks: who trains together; the first writes.
 
     Raises:
-        InputError: cache, adaptor and packs that do not belong together, or a loss that is not
-            finite.
+        InputError: students that cannot share a stream, cache, adaptor and packs that do not
+            belong together, or a loss that is not finite.
     """
+    first = students[0]
+    _refuse_strangers(students)
+    configure(first.settings.engine)
     where = prepare(device, threads)
-    opened = [open_pack(path, _kind(settings)) for path in packs]
+    opened = [open_pack(path, _kind(first.settings)) for path in packs]
     # Students of one seed start alike and see the same batches: what differs is the teaching.
-    seed = seed_from("student", subject.seed)
-    torch.manual_seed(seed)
+    seed = seed_from("student", first.subject.seed)
     batches = FaceBatches(
         opened,
         split=None,
-        batch_size=settings.optimiser.batch_size,
+        batch_size=first.settings.optimiser.batch_size,
         seed=seed,
         device=where,
+        share=ranks.share(first.settings.optimiser.batch_size),
     )
+    hashes = pack_hashes(opened)
+    fused: dict[Path | None, tuple[Target, dict[str, str]]] = {}
+    for student in students:
+        if student.settings.loss.kd_weight > 0 and student.adaptor not in fused:
+            fused[student.adaptor] = _fused_targets(
+                student.settings, cache, student.adaptor, opened, where
+            )
+    learners, inputs = [], []
+    for student in students:
+        target: Target | None = None
+        made_from: dict[str, str] = {}
+        if student.settings.loss.kd_weight > 0:
+            target, made_from = fused[student.adaptor]
+        learners.append(_learner(student, batches, target, seed, selection, where, ranks))
+        inputs.append(hashes | made_from)
+    checkpoint = Checkpoint(first.output, _fingerprint(students, inputs, selection))
+    fitted = fit(
+        learners,
+        batches=batches.epoch,
+        steps=batches.steps,
+        settings=first.settings.optimiser,
+        checkpoint=checkpoint,
+        ranks=ranks,
+        label=learners[0].label if len(students) == 1 else f"train {len(students)} students",
+        name_images=lambda batch: batches.paths(batch["rows"]),
+    )
+    if not ranks.is_first:
+        return
+    for student, found, made_from in zip(students, fitted, inputs, strict=True):
+        save_model(
+            student.output,
+            state=found.state,
+            history=found.history,
+            subject=student.subject,
+            settings=student.settings.model_dump(mode="json", exclude_none=True),
+            image_size=batches.image_size,
+            inputs=made_from,
+            chosen_epoch=found.epoch,
+            chosen_by=chosen_by(student.settings.selection, selection, found.score),
+            sources=hashed_contents(
+                path for path in [*packs, *selection, cache, student.adaptor] if path is not None
+            ),
+        )
+    checkpoint.remove()
+
+
+def _learner(
+    student: Student,
+    batches: FaceBatches,
+    target: Target | None,
+    seed: int,
+    selection: Sequence[Path],
+    device: torch.device,
+    ranks: Ranks,
+) -> Learner:
+    """The student's network, freshly initialised, with its loss (equations 5 and 6)."""
+    settings, subject = student.settings, student.subject
+    torch.manual_seed(seed)
     backbone = build_backbone(
         settings.backbone, embedding_dim=settings.embedding_dim, image_size=batches.image_size
     )
@@ -78,21 +188,18 @@ def train_student(
     if settings.loss.classification:
         if settings.head is None:
             raise InputError("--settings: head", found="nothing", expected="a margin head")
-        head = build_head(settings.head, settings.embedding_dim, batches.num_classes, margins)
+        head = build_head_loss(
+            settings.head, settings.embedding_dim, batches.num_classes, margins, ranks
+        )
         trained["head"] = head
-    place(trained, where)
-    inputs = pack_hashes(opened)
-    target: Callable[[Tensor], Tensor] | None = None
-    if settings.loss.kd_weight > 0:
-        target, made_from = _fused_targets(settings, cache, adaptor, opened, where)
-        inputs |= made_from
+    place(synchronised(trained, ranks, device), device)
+    embed = embedder(backbone, settings.engine, device, ranks)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        embeddings = backbone(batch["images"])  # (B, D)
+        embeddings = embed(batch["images"])  # (B, D)
         parts: dict[str, Tensor] = {}
         if head is not None:
-            logits = head(embeddings, batch["labels"])  # (B, C)
-            parts["head"] = nn.functional.cross_entropy(logits, batch["labels"])
+            parts["head"] = head(embeddings, batch["labels"])
         if target is None:
             return {"loss": parts["head"], **parts}
         fused = target(batch["rows"])  # (B, D)
@@ -101,36 +208,42 @@ def train_student(
         loss = student_loss(parts["kd"], parts.get("head"), settings.loss.kd_weight)
         return {"loss": loss, **parts}
 
-    checkpoint = Checkpoint(
-        output, fingerprint(settings.dump(), subject, inputs, *selection_hashes(selection))
-    )
-    fitted = fit(
+    return Learner(
         trained,
         objective,
-        batches=batches.epoch,
-        steps=batches.steps,
         kept=backbone,
         score=verification_score(
-            settings.selection, backbone, selection, settings.optimiser.epochs, where
+            settings.selection, backbone, selection, settings.optimiser.epochs, device
         ),
         score_name="accuracy",
-        settings=settings.optimiser,
         generators=[margins],
-        checkpoint=checkpoint,
         label=f"train student {subject.set} {subject.name} {subject.loss}",
+        events=events_folder(student.output),
     )
-    save_model(
-        output,
-        state=fitted.state,
-        history=fitted.history,
-        subject=subject,
-        settings=settings.model_dump(mode="json", exclude_none=True),
-        image_size=batches.image_size,
-        inputs=inputs,
-        chosen_epoch=fitted.epoch,
-        chosen_by=chosen_by(settings.selection, selection, fitted.score),
-    )
-    checkpoint.remove()
+
+
+def _fingerprint(
+    students: Sequence[Student], inputs: Sequence[dict[str, str]], selection: Sequence[Path]
+) -> str:
+    parts = [
+        (student.settings.dump(), student.subject, made_from)
+        for student, made_from in zip(students, inputs, strict=True)
+    ]
+    return fingerprint(*parts, *selection_hashes(selection))
+
+
+def _refuse_strangers(students: Sequence[Student]) -> None:
+    first = students[0]
+    for student in students[1:]:
+        for key, its, expected in (
+            ("seed", student.subject.seed, first.subject.seed),
+            ("optimiser", student.settings.optimiser, first.settings.optimiser),
+            ("engine", student.settings.engine, first.settings.engine),
+            ("loss.images", student.settings.loss.images, first.settings.loss.images),
+        ):
+            if its != expected:
+                who = f"{student.subject.name} {student.subject.loss}: {key}"
+                raise InputError(who, found=its, expected=f"{expected}, as the first student has")
 
 
 def _kind(settings: StudentSettings) -> Kind:
@@ -143,7 +256,7 @@ def _fused_targets(
     adaptor: Path | None,
     packs: Sequence[Pack],
     device: torch.device,
-) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
+) -> tuple[Target, dict[str, str]]:
     """The fused embedding (B, D) of given rows, computed once, and what it was made from."""
     if cache is None:
         raise InputError("--cache", found="nothing", expected="an embedding cache to distil from")

@@ -9,16 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.config import SelectionSettings, TeacherSettings
+from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.splits import read_split
 from mstkd.devices import place, prepare
 from mstkd.evaluation import group_accuracy
-from mstkd.heads import build_head
-from mstkd.models.weights import build_backbone, save_model
+from mstkd.head_loss import build_head_loss
+from mstkd.models.weights import build_backbone, events_folder, save_model
+from mstkd.ranks import ALONE, Ranks
 from mstkd.records import Subject, file_sha256
 from mstkd.seeds import seed_from
+from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
+from mstkd.training.engine import configure, embedder
+from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 
 
@@ -32,6 +37,7 @@ def train_teacher(
     output: Path,
     threads: int = 1,
     device: str = "auto",
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train a teacher and keep its best epoch.
 
@@ -45,10 +51,12 @@ def train_teacher(
         output: weights to write; model.json and history.csv appear beside it.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
+        ranks: who trains together; the first writes.
 
     Raises:
         InputError: packs or split that do not fit, or a loss that is not finite.
     """
+    configure(settings.engine)
     where = prepare(device, threads)
     opened = [open_pack(path, "train") for path in packs]
     # Teachers of one seed differ in their initial weights, as independent runs do.
@@ -60,18 +68,21 @@ def train_teacher(
         batch_size=settings.optimiser.batch_size,
         seed=seed,
         device=where,
+        share=ranks.share(settings.optimiser.batch_size),
     )
     backbone = build_backbone(
         settings.backbone, embedding_dim=settings.embedding_dim, image_size=batches.image_size
     )
     margins = torch.Generator().manual_seed(seed_from("margin", seed))
-    head = build_head(settings.head, settings.embedding_dim, batches.num_classes, margins)
+    head = build_head_loss(
+        settings.head, settings.embedding_dim, batches.num_classes, margins, ranks
+    )
     trained = nn.ModuleDict({"backbone": backbone, "head": head})
-    place(trained, where)
+    place(synchronised(trained, ranks, where), where)
+    embed = embedder(backbone, settings.engine, where, ranks)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        logits = head(backbone(batch["images"]), batch["labels"])  # (B, C)
-        return {"loss": nn.functional.cross_entropy(logits, batch["labels"])}
+        return {"loss": head(embed(batch["images"]), batch["labels"])}
 
     inputs = pack_hashes(opened)
     checkpoint = Checkpoint(
@@ -80,21 +91,31 @@ def train_teacher(
             settings.dump(), subject, inputs, file_sha256(split), *selection_hashes(selection)
         ),
     )
-    fitted = fit(
+    label = f"train {subject.set} {subject.name}"
+    learner = Learner(
         trained,
         objective,
-        batches=batches.epoch,
-        steps=batches.steps,
         kept=backbone,
         score=verification_score(
             settings.selection, backbone, selection, settings.optimiser.epochs, where
         ),
         score_name="accuracy",
-        settings=settings.optimiser,
         generators=[margins],
-        checkpoint=checkpoint,
-        label=f"train {subject.set} {subject.name}",
+        label=label,
+        events=events_folder(output),
     )
+    (fitted,) = fit(
+        [learner],
+        batches=batches.epoch,
+        steps=batches.steps,
+        settings=settings.optimiser,
+        checkpoint=checkpoint,
+        ranks=ranks,
+        label=label,
+        name_images=lambda batch: batches.paths(batch["rows"]),
+    )
+    if not ranks.is_first:
+        return
     save_model(
         output,
         state=fitted.state,
@@ -105,6 +126,7 @@ def train_teacher(
         inputs=inputs,
         chosen_epoch=fitted.epoch,
         chosen_by=chosen_by(settings.selection, selection, fitted.score),
+        sources=hashed_contents([*packs, *selection, split]),
     )
     checkpoint.remove()
 

@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,11 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 )
 
+# A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
+# runs in it too, would die of it and take along the training that saves its state. Ignored here,
+# it is ignored by the shells below as well; the training listens to it all the same.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+
 try:
     CONFIG = validate(
         Config, config, " + ".join(map(str, workflow.configfiles)) or "config"
@@ -19,31 +25,43 @@ try:
 except InputError as error:
     raise WorkflowError(str(error)) from None
 
+
+pathvars:
+    results=str(CONFIG.results()),
+    inputs=str(CONFIG.inputs()),
+
+
 SYNTHETIC = CONFIG.data.synthetic is not None
-DATA_INDEX = ["results/data/index.csv"] if SYNTHETIC else []
-TRAIN_PACKS = expand("results/packs/train/{group}.h5", group=CONFIG.groups)
-UNLABELLED_PACK = "results/packs/unlabelled.h5"
+DATA_INDEX = ["<inputs>/data/index.csv"] if SYNTHETIC else []
+TRAIN_PACKS = expand("<inputs>/packs/train/{group}.h5", group=CONFIG.groups)
+UNLABELLED_PACK = "<inputs>/packs/unlabelled.h5"
 VERIFICATION_PACKS = expand(
-    "results/packs/verification/{group}.h5", group=CONFIG.groups
+    "<inputs>/packs/verification/{group}.h5", group=CONFIG.groups
 )
 # The paper's tables by number, and each again with one threshold for all groups.
 TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
 ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]
 FORMATS = ("csv", "md", "tex", "html")
 REPORT_FILES = [
-    *expand("results/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
-    *expand("results/figures/{table}.png", table=TABLES),
-    "results/figures/training.png",
-    "results/figures/samples-train.png",
-    "results/figures/samples-verification.png",
-    "results/report.html",
-    "results/data-report.html",
-    "results/data-report.md",
+    *expand("<results>/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
+    *expand("<results>/figures/{table}.png", table=TABLES),
+    "<results>/figures/training.png",
+    "<results>/figures/training.html",
+    "<results>/figures/samples-train.png",
+    "<results>/figures/samples-verification.png",
+    "<results>/report.html",
+    "<results>/data-report.html",
+    "<results>/data-report.md",
+    "<results>/config.yaml",
 ]
 # As many threads each as leave no core idle and none shared: a pack of each group can be made at
 # once, and of training and verification; and eight teachers or more are ready together.
 PACKING_THREADS = max(1, (workflow.cores or 1) // (2 * len(CONFIG.groups)))
 TRAINING_THREADS = max(1, (workflow.cores or 1) // 8)
+# Memory and time asked of a scheduler are for the paper's 1.25 million images of 112 x 112 and its
+# IResNet-34 and -50; on a workstation nobody looks at them.
+HOUR = 60
+LONGEST_JOB = 24 * HOUR  # a common limit of partitions, which refuse what asks for more
 
 
 wildcard_constraints:
@@ -59,9 +77,39 @@ wildcard_constraints:
     seed=r"-?\d+",
 
 
+def growing(megabytes):
+    """Memory for each attempt, half as much again: a job that was killed may have had too little."""
+
+    def resource(wildcards, attempt):
+        return megabytes * (attempt + 1) // 2
+
+    return resource
+
+
+def longer(minutes):
+    """Time for each attempt, up to LONGEST_JOB: training goes on from where it was anyway."""
+
+    def resource(wildcards, attempt):
+        return min(minutes * attempt, LONGEST_JOB)
+
+    return resource
+
+
+def refuse_gpus_asked_for_twice(steps):
+    """`gpu` becomes --gpus; what SLURM makes of --gres beside it depends on its version."""
+    for step in steps:
+        asked = {name: step.resources.get(name) for name in ("gpu", "gres")}
+        gpu, gres = (str(asked[name].raw) if asked[name] else "" for name in asked)
+        if gpu not in ("", "0") and "gpu" in gres:
+            raise WorkflowError(
+                f"resources.{step.name}: found gpu={gpu} and gres={gres}; "
+                "expected one of them: in set-resources, set gpu=0 beside gres"
+            )
+
+
 def teacher_packs(wildcards):
     return expand(
-        "results/packs/train/{group}.h5",
+        "<inputs>/packs/train/{group}.h5",
         group=CONFIG.training_groups(wildcards.teacher),
     )
 
@@ -71,7 +119,7 @@ def selection_packs(selection, groups):
     if not selection.needs_pairs:
         return []
     part = "heldout" if selection.rule == "heldout" else "verification"
-    return expand("results/packs/{part}/{group}.h5", part=part, group=groups)
+    return expand("<inputs>/packs/{part}/{group}.h5", part=part, group=groups)
 
 
 def teacher_selection(wildcards):
@@ -93,7 +141,7 @@ def student_packs(wildcards):
 
 def set_teachers(wildcards):
     return expand(
-        "results/teachers/{{backbone}}/{{set}}/{teacher}/seed{{seed}}/model.safetensors",
+        "<results>/teachers/{{backbone}}/{{set}}/{teacher}/seed{{seed}}/model.safetensors",
         teacher=CONFIG.teachers_of(wildcards.set),
     )
 
@@ -102,14 +150,29 @@ def student_cache(wildcards):
     if wildcards.set == "none":
         return []
     if learns_unlabelled(wildcards.loss):
-        return "results/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5"
-    return "results/embeddings/{backbone}/{set}/seed{seed}.h5"
+        return "<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5"
+    return "<results>/embeddings/{backbone}/{set}/seed{seed}.h5"
 
 
 def student_adaptor(wildcards):
     if wildcards.adaptor not in CONFIG.adaptors.architectures:
         return []
-    return "results/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
+    return "<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
+
+
+def together_adaptors(wildcards):
+    return expand(
+        "<results>/adaptors/{{backbone}}/{{set}}/{adaptor}/seed{{seed}}/model.safetensors",
+        adaptor=dict.fromkeys(adaptor for adaptor, _ in CONFIG.students_together()),
+    )
+
+
+def together_files(file):
+    """That file of every student that one job trains."""
+    return [
+        f"<results>/students/{{backbone}}/{{set}}/{adaptor}/{loss}/seed{{seed}}/{file}"
+        for adaptor, loss in CONFIG.students_together()
+    ]
 
 
 def table_models(table):
@@ -130,7 +193,7 @@ def table_models(table):
         if CONFIG.controls:
             models.append(f"students/{CONFIG.students.backbone}/none/none/none")
             models.append(f"students/{backbone}/single/direct/{loss}")
-    return expand("results/{model}/seed{seed}", model=models, seed=CONFIG.seeds)
+    return expand("<results>/{model}/seed{seed}", model=models, seed=CONFIG.seeds)
 
 
 def table_metrics(wildcards):
@@ -150,6 +213,10 @@ def synthesize_settings(wildcards):
 
 def train_pack_settings(wildcards):
     return CONFIG.train_pack_settings(wildcards.group).dump()
+
+
+def heldout_pack_settings(wildcards):
+    return CONFIG.heldout_pack_settings(wildcards.group).dump()
 
 
 def verification_pack_settings(wildcards):
@@ -177,7 +244,7 @@ def teacher_settings(wildcards):
 
 
 def cache_settings(wildcards):
-    return CONFIG.cache.dump()
+    return CONFIG.cache_settings().dump()
 
 
 def adaptor_settings(wildcards):
@@ -186,6 +253,10 @@ def adaptor_settings(wildcards):
 
 def student_settings(wildcards):
     return CONFIG.student_settings(wildcards.loss).dump()
+
+
+def students_settings(wildcards):
+    return CONFIG.students_settings().dump()
 
 
 def evaluation_settings(wildcards):
@@ -202,11 +273,44 @@ def page_settings(wildcards):
     return CONFIG.page_settings().dump()
 
 
+def whole_config(wildcards):
+    return CONFIG.dump()
+
+
+def table_subcategory(wildcards):
+    """Where a table, or its figure, stands in Snakemake's report."""
+    table = wildcards.table.removesuffix("-shared-threshold")
+    return f"{TABLES[table][0]} teachers"
+
+
+def figure_labels(wildcards):
+    """Number and models of a table, so that Snakemake's report sorts by the number.
+
+    One label: of a further one that two figures share half and half, the report makes a switch,
+    and fails where a figure has one side of it only.
+    """
+    table = wildcards.table.removesuffix("-shared-threshold")
+    number = table.removeprefix("table").zfill(len(str(len(TABLES))))
+    loss = TABLES[table][1]
+    return {"table": f"{number}: {f'{loss} students' if loss else 'teachers'}"}
+
+
+def table_labels(format):
+    """What Snakemake's report says of a table in this format."""
+
+    def labels(wildcards):
+        shared = wildcards.table.endswith("-shared-threshold")
+        return {
+            **figure_labels(wildcards),
+            "format": format,
+            "threshold": "one for all groups" if shared else "each group's own",
+        }
+
+    return labels
+
+
 # A dry run says what the experiment takes, where `mstkd bench` has measured this machine.
 if workflow.output_settings.dryrun and Path("results/bench.json").exists():
     from mstkd.bench.estimate import dry_run_line
 
-    print(
-        dry_run_line(CONFIG, Path("results/bench.json"), Path("results/packs")),
-        file=sys.stderr,
-    )
+    print(dry_run_line(CONFIG, Path("results/bench.json")), file=sys.stderr)

@@ -2,29 +2,40 @@ if SYNTHETIC:
 
     rule synthesize:
         output:
-            index="results/data/index.csv",
+            index="<inputs>/data/index.csv",
         log:
-            "results/logs/synthesize.log",
+            "<results>/logs/synthesize.log",
+        benchmark:
+            "<results>/benchmarks/synthesize.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(2 * HOUR),
         params:
             settings=synthesize_settings,
+            folder=subpath(output.index, parent=True),
         shell:
             "mstkd --log {log:q} synthesize --settings {params.settings:q}"
-            " --threads {threads} --output results/data"
+            " --threads {threads} --output {params.folder:q}"
 
 
 rule pack_train:
     input:
         index=DATA_INDEX,
     output:
-        pack="results/packs/train/{group}.h5",
+        pack="<inputs>/packs/train/{group}.h5",
     log:
-        "results/logs/pack_train/{group}.log",
+        "<results>/logs/pack_train/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_train/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=train_pack_settings,
     shell:
@@ -36,12 +47,17 @@ rule pack_verification:
     input:
         index=DATA_INDEX,
     output:
-        pack="results/packs/verification/{group}.h5",
+        pack="<inputs>/packs/verification/{group}.h5",
     log:
-        "results/logs/pack_verification/{group}.log",
+        "<results>/logs/pack_verification/{group}.log",
+    benchmark:
+        "<results>/benchmarks/pack_verification/{group}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: PACKING_THREADS
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=verification_pack_settings,
     shell:
@@ -55,14 +71,19 @@ if CONFIG.data.heldout is not None:
         input:
             index=DATA_INDEX,
         output:
-            pack="results/packs/heldout/{group}.h5",
+            pack="<inputs>/packs/heldout/{group}.h5",
         log:
-            "results/logs/pack_heldout/{group}.log",
+            "<results>/logs/pack_heldout/{group}.log",
+        benchmark:
+            "<results>/benchmarks/pack_heldout/{group}.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: 1
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(4 * HOUR),
         params:
-            settings=train_pack_settings,
+            settings=heldout_pack_settings,
         shell:
             "mstkd --log {log:q} pack-heldout --settings {params.settings:q}"
             " --threads {threads} --output {output.pack:q}"
@@ -74,10 +95,15 @@ if CONFIG.data.unlabelled is not None:
         output:
             pack=UNLABELLED_PACK,
         log:
-            "results/logs/pack_unlabelled.log",
+            "<results>/logs/pack_unlabelled.log",
+        benchmark:
+            "<results>/benchmarks/pack_unlabelled.tsv"
         conda:
             "../../envs/mstkd.yaml"
         threads: PACKING_THREADS
+        resources:
+            mem_mb=growing(4_000),
+            runtime=longer(4 * HOUR),
         params:
             settings=unlabelled_pack_settings,
         shell:
@@ -93,12 +119,17 @@ rule check_data:
         train=TRAIN_PACKS,
         verification=VERIFICATION_PACKS,
     output:
-        findings="results/data-findings.json",
+        findings="<results>/data-findings.json",
     log:
-        "results/logs/check_data.log",
+        "<results>/logs/check_data.log",
+    benchmark:
+        "<results>/benchmarks/check_data.tsv"
     priority: 100
     conda:
         "../../envs/mstkd.yaml"
+    resources:
+        mem_mb=growing(8_000),
+        runtime=longer(HOUR),
     params:
         settings=check_settings,
     shell:
@@ -107,14 +138,18 @@ rule check_data:
         " --output {output.findings:q}"
 
 
+# The splits are read from lists in the packs and take seconds: not worth a job of a cluster's.
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
 rule split_specialized:
     input:
-        packs="results/packs/train/{group}.h5",
+        packs="<inputs>/packs/train/{group}.h5",
     output:
-        splits="results/splits/specialized/T-{group}.csv",
+        splits="<results>/splits/specialized/T-{group}.csv",
     log:
-        "results/logs/split_specialized/{group}.log",
+        "<results>/logs/split_specialized/{group}.log",
+    benchmark:
+        "<results>/benchmarks/split_specialized/{group}.tsv"
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -129,11 +164,14 @@ rule split_baseline:
         packs=TRAIN_PACKS,
     output:
         splits=expand(
-            "results/splits/baseline/{teacher}.csv",
+            "<results>/splits/baseline/{teacher}.csv",
             teacher=CONFIG.teachers_of("baseline"),
         ),
     log:
-        "results/logs/split_baseline.log",
+        "<results>/logs/split_baseline.log",
+    benchmark:
+        "<results>/benchmarks/split_baseline.tsv"
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
@@ -147,9 +185,12 @@ rule split_single:
     input:
         packs=TRAIN_PACKS,
     output:
-        splits="results/splits/single/T-all.csv",
+        splits="<results>/splits/single/T-all.csv",
     log:
-        "results/logs/split_single.log",
+        "<results>/logs/split_single.log",
+    benchmark:
+        "<results>/benchmarks/split_single.tsv"
+    localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:

@@ -3,14 +3,18 @@ rule cache_embeddings:
         teachers=set_teachers,
         packs=TRAIN_PACKS,
     output:
-        cache="results/embeddings/{backbone}/{set}/seed{seed}.h5",
+        cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
     log:
-        "results/logs/cache_embeddings/{backbone}-{set}-seed{seed}.log",
+        "<results>/logs/cache_embeddings/{backbone}-{set}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/cache_embeddings/{backbone}-{set}-seed{seed}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(16_000),
+        runtime=longer(4 * HOUR),
     params:
         settings=cache_settings,
     shell:
@@ -26,6 +30,8 @@ if CONFIG.data.unlabelled is not None:
             teachers=set_teachers,
             packs=UNLABELLED_PACK,
         output:
-            cache="results/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
+            cache="<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
         log:
-            "results/logs/cache_unlabelled/{backbone}-{set}-seed{seed}.log",
+            "<results>/logs/cache_unlabelled/{backbone}-{set}-seed{seed}.log",
+        benchmark:
+            "<results>/benchmarks/cache_unlabelled/{backbone}-{set}-seed{seed}.tsv"

@@ -1,18 +1,26 @@
+# There are as many evaluations as models, and each is short: a scheduler may be given several as
+# one job (`group-components` in its profile). Where nothing groups them, each is its own.
 rule evaluate:
     input:
-        model="results/{model}/model.safetensors",
-        record="results/{model}/model.json",
+        model="<results>/{model}/model.safetensors",
+        record="<results>/{model}/model.json",
         packs=VERIFICATION_PACKS,
     output:
-        scores="results/{model}/scores.h5",
-        metrics="results/{model}/metrics.json",
+        scores="<results>/{model}/scores.h5",
+        metrics="<results>/{model}/metrics.json",
     log:
-        "results/logs/evaluate/{model}.log",
+        "<results>/logs/evaluate/{model}.log",
+    benchmark:
+        "<results>/benchmarks/evaluate/{model}.tsv"
+    group:
+        "evaluation"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(8_000),
+        runtime=longer(15),
     params:
         settings=evaluation_settings,
     shell:

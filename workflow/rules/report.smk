@@ -1,10 +1,23 @@
+# Every rule here takes seconds: Snakemake runs them beside itself, not as jobs of a cluster's.
 rule render_table:
     input:
         metrics=table_metrics,
     output:
-        tables=expand("results/tables/{{table}}.{format}", format=FORMATS),
+        tables=[
+            report(
+                "<results>/tables/{{table}}.{}".format(format),
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory=table_subcategory,
+                labels=table_labels(format),
+            )
+            for format in FORMATS
+        ],
     log:
-        "results/logs/render_table/{table}.log",
+        "<results>/logs/render_table/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_table/{table}.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -18,9 +31,18 @@ rule render_accuracies:
     input:
         metrics=table_metrics,
     output:
-        figure="results/figures/{table}.png",
+        figure=report(
+            "<results>/figures/{table}.png",
+            caption="../report/accuracies.rst",
+            category="Figures",
+            subcategory=table_subcategory,
+            labels=figure_labels,
+        ),
     log:
-        "results/logs/render_accuracies/{table}.log",
+        "<results>/logs/render_accuracies/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_accuracies/{table}.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -35,23 +57,44 @@ rule render_curves:
         models=every_model("model.json"),
         histories=every_model("history.csv"),
     output:
-        figure="results/figures/training.png",
+        # In Snakemake's report the head of an image higher than the window is out of reach.
+        figures=[
+            "<results>/figures/training.png",
+            report(
+                "<results>/figures/training.html",
+                caption="../report/training.rst",
+                category="Figures",
+                subcategory="Training",
+                labels={"figure": "loss and accuracy"},
+            ),
+        ],
     log:
-        "results/logs/render_curves.log",
+        "<results>/logs/render_curves.log",
+    benchmark:
+        "<results>/benchmarks/render_curves.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
         "mstkd --log {log:q} render-curves"
-        " --models {input.models:q} --output {output.figure:q}"
+        " --models {input.models:q} --outputs {output.figures:q}"
 
 
 rule render_samples:
     input:
-        packs=expand("results/packs/{{part}}/{group}.h5", group=CONFIG.groups),
+        packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
     output:
-        figure="results/figures/samples-{part}.png",
+        figure=report(
+            "<results>/figures/samples-{part}.png",
+            caption="../report/samples.rst",
+            category="Data",
+            labels={"data": "sample faces, {part}", "format": "png"},
+        ),
     log:
-        "results/logs/render_samples/{part}.log",
+        "<results>/logs/render_samples/{part}.log",
+    benchmark:
+        "<results>/benchmarks/render_samples/{part}.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -61,11 +104,22 @@ rule render_samples:
 
 rule render_data_report:
     input:
-        findings="results/data-findings.json",
+        findings="<results>/data-findings.json",
     output:
-        reports=expand("results/data-report.{format}", format=["html", "md"]),
+        reports=[
+            report(
+                "<results>/data-report.{}".format(format),
+                caption="../report/data-report.rst",
+                category="Data",
+                labels={"data": "checks", "format": format},
+            )
+            for format in ("html", "md")
+        ],
     log:
-        "results/logs/render_data_report.log",
+        "<results>/logs/render_data_report.log",
+    benchmark:
+        "<results>/benchmarks/render_data_report.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -77,9 +131,17 @@ rule compute_claims:
     input:
         metrics=every_model("metrics.json"),
     output:
-        claims="results/claims.json",
+        claims=report(
+            "<results>/claims.json",
+            caption="../report/claims.rst",
+            category="Summary",
+            labels={"file": "statements, counted (json)"},
+        ),
     log:
-        "results/logs/compute_claims.log",
+        "<results>/logs/compute_claims.log",
+    benchmark:
+        "<results>/benchmarks/compute_claims.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     shell:
@@ -89,18 +151,26 @@ rule compute_claims:
 
 rule render_page:
     input:
-        tables=expand("results/tables/{table}.html", table=ALL_TABLES),
+        tables=expand("<results>/tables/{table}.html", table=ALL_TABLES),
         figures=[
-            "results/figures/samples-train.png",
-            "results/figures/samples-verification.png",
-            *expand("results/figures/{table}.png", table=TABLES),
-            "results/figures/training.png",
+            "<results>/figures/samples-train.png",
+            "<results>/figures/samples-verification.png",
+            *expand("<results>/figures/{table}.png", table=TABLES),
+            "<results>/figures/training.png",
         ],
-        claims="results/claims.json",
+        claims="<results>/claims.json",
     output:
-        page="results/report.html",
+        page=report(
+            "<results>/report.html",
+            caption="../report/summary.rst",
+            category="Summary",
+            labels={"file": "everything on one page"},
+        ),
     log:
-        "results/logs/render_page.log",
+        "<results>/logs/render_page.log",
+    benchmark:
+        "<results>/benchmarks/render_page.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
@@ -109,3 +179,24 @@ rule render_page:
         "mstkd --log {log:q} render-page --settings {params.settings:q}"
         " --tables {input.tables:q} --figures {input.figures:q}"
         " --claims {input.claims:q} --output {output.page:q}"
+
+
+rule write_config:
+    output:
+        config=report(
+            "<results>/config.yaml",
+            caption="../report/config.rst",
+            category="Settings",
+            labels={"file": "config with every default (yaml)"},
+        ),
+    log:
+        "<results>/logs/write_config.log",
+    benchmark:
+        "<results>/benchmarks/write_config.tsv"
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=whole_config,
+    shell:
+        "mstkd --log {log:q} write-config --settings {params.settings:q}"
+        " --output {output.config:q}"

@@ -7,16 +7,20 @@ rule train_student:
         cache=student_cache,
         adaptor=student_adaptor,
     output:
-        model="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
-        record="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",
-        history="results/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/history.csv",
+        model="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
+        record="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",
+        history="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/history.csv",
     log:
-        "results/logs/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.log",
+        "<results>/logs/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_student/{backbone}-{set}-{adaptor}-{loss}-seed{seed}.tsv"
     conda:
         "../../envs/mstkd.yaml"
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(24_000),
+        runtime=longer(12 * HOUR),
     params:
         settings=student_settings,
     shell:
@@ -25,4 +29,37 @@ rule train_student:
         " --cache {input.cache:q} --adaptor {input.adaptor:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.adaptor}"
         " --loss {wildcards.loss} --seed {wildcards.seed}"
-        " --threads {threads} --output {output.model:q}"
+        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
+
+
+if CONFIG.students.together:
+
+    ruleorder: train_students > train_student
+
+    rule train_students:
+        input:
+            packs=TRAIN_PACKS,
+            selection=student_selection,
+            cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
+            adaptors=together_adaptors,
+        output:
+            models=together_files("model.safetensors"),
+            records=together_files("model.json"),
+            histories=together_files("history.csv"),
+        log:
+            "<results>/logs/train_students/{backbone}-{set}-seed{seed}.log",
+        wildcard_constraints:
+            set="|".join(SETS),
+        conda:
+            "../../envs/mstkd.yaml"
+        threads: TRAINING_THREADS
+        resources:
+            gpu=1,
+        params:
+            settings=students_settings,
+        shell:
+            "mstkd --log {log:q} train-students --settings {params.settings:q}"
+            " --packs {input.packs:q} --selection {input.selection:q}"
+            " --cache {input.cache:q} --adaptors {input.adaptors:q}"
+            " --backbone {wildcards.backbone} --set {wildcards.set} --seed {wildcards.seed}"
+            " --ranks {resources.gpu} --threads {threads} --outputs {output.models:q}"

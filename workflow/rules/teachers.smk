@@ -2,13 +2,15 @@ rule train_teacher:
     input:
         packs=teacher_packs,
         selection=teacher_selection,
-        split="results/splits/{set}/{teacher}.csv",
+        split="<results>/splits/{set}/{teacher}.csv",
     output:
-        model="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
-        record="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
-        history="results/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
+        model="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
+        record="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
+        history="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/history.csv",
     log:
-        "results/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
+        "<results>/logs/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/train_teacher/{backbone}-{set}-{teacher}-seed{seed}.tsv"
     wildcard_constraints:
         set="specialized|baseline",
     conda:
@@ -16,13 +18,16 @@ rule train_teacher:
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        mem_mb=growing(16_000),
+        runtime=longer(12 * HOUR),
     params:
         settings=teacher_settings,
     shell:
         "mstkd --log {log:q} train-teacher --settings {params.settings:q}"
         " --packs {input.packs:q} --selection {input.selection:q} --split {input.split:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.teacher}"
-        " --seed {wildcards.seed} --threads {threads} --output {output.model:q}"
+        " --seed {wildcards.seed}"
+        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
 
 
 # The control's one teacher sees what all the others see together: started first, it does not

@@ -21,6 +21,7 @@ from mstkd.data.checks.known import Count, Kind, compare_with_known
 from mstkd.data.pack import Pack, bad_file, open_pack
 from mstkd.errors import InputError
 from mstkd.findings import EXAMPLES, PICTURES, SEVERITIES, Finding, Findings, PackCounts, Severity
+from mstkd.provenance import provenance_of
 
 UNEVEN = 1.1  # the largest group over the smallest
 LOST, TIMES = 0.001, 2  # the share of images lost that matters, and against another group's
@@ -58,6 +59,9 @@ def check_data(
         packs=[_counts(pack, "train") for pack in trained]
         + [_counts(pack, "verification") for pack in tested],
         findings=[record_of(finding, packs) for finding in found],
+        provenance=provenance_of(
+            "check-data", settings, {path: pack.sha256 for path, pack in packs.items()}, output
+        ),
     )
     record.write(output)
     failed = output.with_suffix(".failed.json")

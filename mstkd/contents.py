@@ -1,0 +1,44 @@
+"""What HDF5 files say of themselves: the hash of their content, and what made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+
+from mstkd.provenance import parse
+from mstkd.records import Provenance, file_sha256
+
+ATTRIBUTE = "provenance"
+
+
+def content_sha256(path: Path) -> str:
+    """The content hash that a pack or cache carries, of other files that of their bytes."""
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            carried = file.attrs.get("sha256")
+        if carried is not None:
+            return carried.decode() if isinstance(carried, bytes) else str(carried)
+    return file_sha256(path)
+
+
+def hashed_contents(paths: Iterable[Path]) -> dict[Path, str]:
+    """The content hash of each file."""
+    return {path: content_sha256(path) for path in paths}
+
+
+def attribute(made: Provenance) -> str:
+    """A record as the attribute `ATTRIBUTE` of an HDF5 file."""
+    return made.model_dump_json()
+
+
+def read_attribute(path: Path) -> Provenance | None:
+    """The record in an HDF5 file, None where there is none.
+
+    Raises:
+        InputError: the attribute holds something else.
+    """
+    with h5py.File(path, "r") as file:
+        text = file.attrs.get(ATTRIBUTE)
+    return None if text is None else parse(str(text), path)

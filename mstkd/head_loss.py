@@ -1,0 +1,46 @@
+"""The loss of a margin head: the mean cross-entropy of its softmax over the identities."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mstkd.config import HeadSettings
+from mstkd.heads import MarginHead, build_head
+from mstkd.ranks import ALONE, Ranks
+from mstkd.sharded_loss import ShardedHeadLoss
+
+
+class HeadLoss(nn.Module):
+    """Over all classes, by one process."""
+
+    def __init__(self, head: MarginHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """The mean (0-d, float32) over embeddings (B, D) and labels (B,) int64."""
+        return F.cross_entropy(self.head(embeddings, labels), labels)
+
+
+def build_head_loss(
+    settings: HeadSettings,
+    embedding_dim: int,
+    num_classes: int,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
+) -> HeadLoss | ShardedHeadLoss:
+    """The loss that the settings ask for: with so many identities, and so many ranks.
+
+    Several ranks always share the classes out: the result is the same, and what they tell each
+    other is embeddings, of which a batch has fewer than there are class weights.
+
+    Raises:
+        InputError: fewer identities than ranks.
+    """
+    head = build_head(settings, embedding_dim, num_classes, generator)
+    share = settings.sampled_share(num_classes)
+    if ranks.size == 1 and share is None:
+        return HeadLoss(head)
+    return ShardedHeadLoss(head, ranks, generator, share)

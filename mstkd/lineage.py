@@ -1,0 +1,253 @@
+"""From a result back to the data: what made it, what made that, and whether the files are the same.
+
+The command `mstkd provenance`. It goes up as far as the files are there and are those that were
+read; of a file that is gone or has changed only the hash is known.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+from PIL import Image, UnidentifiedImageError
+
+from mstkd.contents import content_sha256, read_attribute
+from mstkd.errors import InputError
+from mstkd.provenance import (
+    EMBED,
+    MARK,
+    extracted,
+    parse,
+    read_sidecar,
+)
+from mstkd.records import (
+    ModelRecord,
+    Provenance,
+    Record,
+    Source,
+    Subject,
+    file_sha256,
+    read_record,
+)
+
+State = Literal["as it was", "changed", "gone", "no record"]
+KNOWN = (
+    "a pack, split, cache, model, scores.h5, metrics.json, claims.json, data-findings.json, "
+    "table, figure or report of mstkd"
+)
+SIDECAR = ".provenance.json"
+DIGITS = 12  # of a hash, as people see it
+
+
+class Read(Record):
+    """A file that a result was made from, and what has become of it."""
+
+    path: str
+    sha256: str  # when it was read
+    state: State
+
+
+class Result(Record):
+    """One file of the chain."""
+
+    path: str
+    step: str
+    settings: dict[str, Any]
+    subject: Subject | None  # of models and their scores
+    package_version: str
+    unchanged: bool | None  # since it was written; None where it holds no hash of itself
+    sources: list[Read]
+
+
+class Lineage(Record):
+    """A result and all that it was made from, the nearest first."""
+
+    format: Literal["mstkd-lineage"] = "mstkd-lineage"
+    results: list[Result]
+
+
+Found = tuple[Provenance, bool | None, Subject | None]
+
+
+def lineage(path: Path) -> Lineage:
+    """The chain above a result.
+
+    Raises:
+        InputError: no such file, not a result of mstkd, or one that says nothing of itself.
+    """
+    if not path.is_file():
+        raise InputError(path, found="no such file", expected=KNOWN)
+    found = _found(path)
+    if found is None:
+        raise InputError(path, found="no record of what made it", expected=KNOWN)
+    results: dict[Path, Result] = {}
+    waiting = {path: found}
+    while waiting:
+        here, found = next(iter(waiting.items()))
+        del waiting[here]
+        made, unchanged, subject = found
+        sources = []
+        for source in made.sources:
+            file = Path(os.path.normpath(here.parent / source.path))
+            state, above = _compare(file, source)
+            sources.append(Read(path=str(file), sha256=source.sha256, state=state))
+            if above is not None and file not in results and file != here:
+                waiting[file] = above
+        results[here] = Result(
+            path=str(here),
+            step=made.step,
+            settings=made.settings,
+            subject=subject,
+            package_version=made.package_version,
+            unchanged=unchanged,
+            sources=sources,
+        )
+    return Lineage(results=list(results.values()))
+
+
+def _compare(file: Path, source: Source) -> tuple[State, Found | None]:
+    if not file.is_file():
+        return "gone", None
+    if content_sha256(file) != source.sha256:
+        return "changed", None
+    try:
+        above = _found(file)
+    except InputError:
+        above = None
+    return ("no record" if above is None else "as it was"), above
+
+
+# ---------------------------------------------------------------- the files
+
+
+def _found(path: Path) -> Found | None:
+    """What a file says of itself; None where it says nothing.
+
+    Raises:
+        InputError: the file is of no known kind, or damaged.
+    """
+    if path.name.endswith(SIDECAR):
+        return _found(path.with_name(path.name.removesuffix(SIDECAR)))
+    if path.suffix == ".safetensors" or path.name == "history.csv":
+        return _of_model(path.with_name("model.json"), path)
+    if path.suffix == ".csv":
+        told = read_sidecar(path)
+        return None if told is None else (*told, None)
+    if path.suffix == ".json":
+        return _of_json(path)
+    if path.suffix in EMBED:
+        told = extracted(path.read_text(encoding="utf-8", errors="replace"), path)
+        return None if told is None else (*told, None)
+    if path.suffix in (".png", ".svg"):
+        return _of_figure(path)
+    if h5py.is_hdf5(path):
+        made = read_attribute(path)
+        return None if made is None else (made, None, None)
+    raise InputError(path, found="a file of another kind", expected=KNOWN)
+
+
+def _of_model(record: Path, file: Path) -> Found:
+    model = read_record(ModelRecord, record)
+    made = Provenance(
+        step=f"train-{model.subject.kind}",
+        settings=model.settings,
+        sources=model.sources,
+        package_version=model.package_version,
+    )
+    weights = record.with_suffix(".safetensors")
+    unchanged = file_sha256(weights) == model.weights_sha256 if file == weights else None
+    return made, unchanged, model.subject
+
+
+def _of_json(path: Path) -> Found | None:
+    try:
+        record = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputError(path, found=error, expected=KNOWN) from None
+    kind = str(record.get("format", "")) if isinstance(record, dict) else ""
+    if not kind.startswith("mstkd-"):
+        raise InputError(path, found="JSON of another kind", expected=KNOWN)
+    if kind == "mstkd-model":
+        return _of_model(path, path)
+    if record.get("provenance") is None:
+        return None
+    subject = record.get("subject")
+    made = parse(json.dumps(record["provenance"]), path)
+    return made, None, None if subject is None else Subject.model_validate(subject)
+
+
+def _of_figure(path: Path) -> Found | None:
+    if path.suffix == ".png":
+        try:
+            with Image.open(path) as image:
+                text = str(image.info.get("Description", ""))
+        except UnidentifiedImageError:
+            raise InputError(path, found="other data", expected="a PNG image") from None
+    else:
+        drawing = path.read_text(encoding="utf-8", errors="replace")
+        found = re.search(r"<dc:description>(.*?)</dc:description>", drawing, re.DOTALL)
+        text = html.unescape(found[1]) if found else ""
+    if not text.startswith(MARK):
+        return None
+    return parse(text.removeprefix(MARK), path), None, None
+
+
+# ---------------------------------------------------------------- as people read it
+
+
+def lineage_lines(told: Lineage) -> list[str]:
+    """The chain in short: the file itself, then each step above it with its settings once."""
+    own, *above = told.results
+    lines = [own.path, f"  made by   {own.step} of mstkd {own.package_version}"]
+    if own.subject is not None:
+        lines.append(f"  is of     {_named(own.subject)}")
+    lines.append(f"  settings  {_settings(own)}")
+    words = {None: "not known: it holds no hash of itself", True: "yes", False: "NO, it was edited"}
+    lines.append(f"  unchanged {words[own.unchanged]}")
+    lines.append(f"  made from {'files of yours, see root' if not own.sources else ''}".rstrip())
+    lines += [f"    {read.sha256[:DIGITS]}  {read.path}" for read in own.sources]
+    if above:
+        lines += ["", "and that, up to the data, by"]
+        lines += _steps(above)
+    every = [read for result in told.results for read in result.sources]
+    for state, heading in (
+        ("gone", "GONE, with all that is known above it:"),
+        ("changed", "CHANGED since it was read, so nothing above it is told:"),
+        ("no record", "without a record of what made it:"),
+    ):
+        names = dict.fromkeys(read.path for read in every if read.state == state)
+        if names:
+            lines += ["", heading, *(f"  {name}" for name in names)]
+    edited = [result.path for result in above if result.unchanged is False]
+    if edited:
+        lines += ["", "EDITED since it was written:", *(f"  {name}" for name in edited)]
+    return lines
+
+
+def _steps(results: list[Result]) -> Iterator[str]:
+    """A paragraph a step, version and settings: how many files, of which seeds."""
+    alike: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        key = (result.step, result.package_version, _settings(result))
+        alike.setdefault(key, []).append(result)
+    for (step, version, settings), members in alike.items():
+        count = f"{len(members)} file{'s' if len(members) > 1 else ''}"
+        seeds = sorted({one.subject.seed for one in members if one.subject is not None})
+        of_seeds = f", seed {', '.join(map(str, seeds))}" if seeds else ""
+        yield f"  {step} of mstkd {version}: {count}{of_seeds}"
+        yield f"    {settings}"
+
+
+def _settings(result: Result) -> str:
+    return json.dumps(result.settings, separators=(",", ":"), ensure_ascii=False)
+
+
+def _named(subject: Subject) -> str:
+    parts = (subject.backbone, subject.set, subject.name, subject.loss)
+    return f"{subject.kind} {'/'.join(part for part in parts if part)}, seed {subject.seed}"

@@ -1,0 +1,148 @@
+"""What made a result, inside the file itself where its format can hold that.
+
+JSON records and HDF5 files have a field for it, figures their description, Markdown, LaTeX and
+HTML one line that shows nowhere. A CSV file, which people open in spreadsheets, has another file
+beside it. Nothing of it depends on the clock or the machine: same inputs, same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from mstkd.errors import InputError
+from mstkd.records import Provenance, Source, file_sha256
+
+MARK = "mstkd-provenance"
+END_OF_TITLE = "</title>\n"
+
+
+def hashed(paths: Iterable[Path]) -> dict[Path, str]:
+    """The hash of each file's bytes; of packs and caches see `contents.hashed_contents`."""
+    return {path: file_sha256(path) for path in paths}
+
+
+def source_list(sources: Mapping[Path, str], output: Path) -> list[Source]:
+    """Files with their content hashes, as seen from the folder of `output`."""
+    return [
+        Source(path=Path(os.path.relpath(path, output.parent)).as_posix(), sha256=sha256)
+        for path, sha256 in sources.items()
+    ]
+
+
+def provenance_of(
+    step: str, settings: BaseModel | None, sources: Mapping[Path, str], output: Path
+) -> Provenance:
+    """What a step that writes `output` says of itself.
+
+    Args:
+        step: the sub-command.
+        settings: the step's settings, None where it takes none.
+        sources: the files it read, with their content hashes.
+        output: the result; sources are named from its folder.
+    """
+    given = {} if settings is None else settings.model_dump(mode="json", exclude_none=True)
+    return Provenance(step=step, settings=given, sources=source_list(sources, output))
+
+
+# ---------------------------------------------------------------- in texts
+
+
+def _in_html(record: str, text: str) -> str:
+    if END_OF_TITLE in text:  # a page; else a fragment
+        line = f'<meta name="{MARK}" content="{html.escape(record)}">\n'
+        return text.replace(END_OF_TITLE, END_OF_TITLE + line, 1)
+    return text + _comment(record)
+
+
+def _in_comment(record: str, text: str) -> str:
+    return text + _comment(record)
+
+
+def _in_latex(record: str, text: str) -> str:
+    return f"{text}% {MARK} {record}\n"
+
+
+def _comment(record: str) -> str:
+    # Neither may stand in a comment; both stand only in strings, where JSON has another spelling.
+    spelt = record.replace("--", "-\\u002d").replace(">", "\\u003e")
+    return f"<!-- {MARK} {spelt} -->\n"
+
+
+EMBED: dict[str, Callable[[str, str], str]] = {
+    ".html": _in_html,
+    ".md": _in_comment,
+    ".tex": _in_latex,
+}
+
+
+def embedded(text: str, made: Provenance, suffix: str) -> str:
+    """A text of Markdown, LaTeX or HTML with the record in one line, and its own hash in that."""
+    if suffix == ".md":
+        text += "\n"  # or the line would be one of the table
+    record = made.model_copy(update={"sha256": _text_sha256(text)}).model_dump_json()
+    return EMBED[suffix](record, text)
+
+
+def sidecar(path: Path) -> Path:
+    """The file beside a CSV file that holds its record."""
+    return path.with_name(f"{path.name}.provenance.json")
+
+
+def beside(text: str, made: Provenance) -> str:
+    """The text of the sidecar of a CSV file with such a text."""
+    return made.model_copy(update={"sha256": _text_sha256(text)}).model_dump_json(indent=2) + "\n"
+
+
+def _text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- reading again
+
+
+def parse(record: str | bytes, where: Path) -> Provenance:
+    """A record from its JSON.
+
+    Raises:
+        InputError: the text is not such a record.
+    """
+    try:
+        return Provenance.model_validate_json(record)
+    except ValidationError as error:
+        found = error.errors()[0]["msg"]
+        raise InputError(where, found=found, expected="a record of what made a result") from None
+
+
+def extracted(text: str, where: Path) -> tuple[Provenance, bool] | None:
+    """The record in a text, and whether the text is as it was; None where there is no record."""
+    lines = re.split(r"(?<=\n)", text)
+    for number, line in enumerate(lines):
+        found = re.search(rf'{MARK}(?:" content="(.*)">| (\{{.*\}}))', line)
+        if found is None:
+            continue
+        made = parse(html.unescape(found[1]) if found[1] else found[2], where)
+        rest = "".join(lines[:number] + lines[number + 1 :])
+        return made, _text_sha256(rest) == made.sha256
+    return None
+
+
+def read_sidecar(path: Path) -> tuple[Provenance, bool] | None:
+    """The record beside a CSV file, and whether the file is as it was; None where none is."""
+    record = sidecar(path)
+    if not record.is_file():
+        return None
+    made = parse(record.read_bytes(), record)
+    return made, file_sha256(path) == made.sha256
+
+
+def described(made: Provenance) -> str:
+    """The record as the description of a figure, in ASCII: older readers of PNG know no other."""
+    return f"{MARK} {json.dumps(made.model_dump(mode='json'))}"

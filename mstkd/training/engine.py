@@ -1,0 +1,43 @@
+"""How a step is computed, not what: precision, compilation, determinism."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mstkd.config import EngineSettings
+from mstkd.devices import autocast
+from mstkd.ranks import ALONE, Ranks
+
+
+def configure(settings: EngineSettings) -> None:
+    """Set up the process; before anything is computed on a GPU."""
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    if settings.deterministic:
+        # cuBLAS is deterministic with a workspace of fixed size only.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def embedder(
+    backbone: nn.Module, settings: EngineSettings, device: torch.device, ranks: Ranks = ALONE
+) -> Callable[[Tensor], Tensor]:
+    """Images (B, 3, H, H) to embeddings float32 (B, D), for training.
+
+    Under autocast convolutions and matrix products are bfloat16, weights, batch statistics and
+    what comes after the embedding float32. A compiled backbone shares the weights of `backbone`;
+    with several ranks there is none, since its layers talk to those of the others.
+    """
+    network: Callable[[Tensor], Tensor] = backbone
+    if settings.compile != "off" and ranks.size == 1:
+        network = torch.compile(backbone, mode=settings.compile)
+
+    def embed(images: Tensor) -> Tensor:
+        with autocast(settings.precision, device):
+            embeddings = network(images)
+        return embeddings.float()
+
+    return embed

@@ -1,0 +1,175 @@
+"""A step on several processes: real processes over gloo, and the ways they end."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mstkd.errors import InputError, RankError
+from mstkd.training.interruption import Interrupted, asked_to_end
+from mstkd.training.parallel import TORCHRUN, run
+
+STUCK_SECONDS = 120  # only a fault waits so long
+MAIN = "import sys; sys.path.insert(0, {tests!r}); import test_parallel; test_parallel.main()"
+
+
+def add_up(*, ranks, threads, device, output):
+    """A step: each rank adds its number, and the first writes what came out."""
+    total = ranks.add(torch.tensor([1.0 + ranks.rank])).item()
+    print(f"rank {ranks.rank} speaks")
+    if ranks.is_first:
+        output.write_text(f"{total} {ranks.size} {threads} {device} {torch.get_num_threads()}")
+
+
+def fail(*, ranks, threads, device, how):
+    """A step that goes wrong on one rank or on all."""
+    if how == "all":
+        raise InputError("packs/A.h5", found="nothing", expected="a pack")
+    if ranks.is_first:
+        ranks.largest(0)  # the other never comes
+        return
+    if how == "disk":
+        raise OSError(28, "No space left on device", "model.safetensors")
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise ValueError("a fault of ours")
+
+
+def listen(*, ranks, threads, device):
+    """A step that ends when asked to, all ranks at the same step."""
+    with asked_to_end() as signalled:
+        print(f"pid {os.getpid()}", file=sys.__stdout__, flush=True)
+        steps = 0
+        while not (number := ranks.largest(signalled())):
+            steps += 1
+    agreed = ranks.gather(torch.tensor([steps])).unique()
+    raise Interrupted(number, f"{len(agreed)} opinions of when")
+
+
+def main():
+    """What the tests' own process starts: `listen` on two ranks."""
+    try:
+        run(listen, ranks=2, threads=2, device="cpu")
+    except Interrupted as interrupted:
+        print(interrupted, flush=True)
+        sys.exit(interrupted.exit_code)
+
+
+def test_one_rank_is_this_process(tmp_path, capfd):
+    for ranks in (0, 1):
+        run(add_up, ranks=ranks, threads=3, device="cpu", output=tmp_path / "out")
+        assert (tmp_path / "out").read_text().startswith("1.0 1 3 cpu ")
+    assert capfd.readouterr().out == "rank 0 speaks\n" * 2
+
+
+def test_two_ranks_share_the_threads_and_one_speaks(tmp_path, capfd):
+    run(add_up, ranks=2, threads=4, device="cpu", output=tmp_path / "out")
+    assert (tmp_path / "out").read_text().startswith("3.0 2 2 cpu ")
+    assert capfd.readouterr().out == "rank 0 speaks\n"
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    ("how", "error", "told"),
+    [
+        ("all", InputError, r"^packs/A.h5: found nothing; expected a pack$"),
+        slow("disk", OSError, r"No space left on device: 'model.safetensors'$"),
+        slow("killed", RankError, r"^rank 1 of 2 was ended by SIGKILL$"),
+        slow("ours", RankError, r"^rank 1 of 2 failed; what it says stands above$"),
+    ],
+)
+def test_a_fault_ends_all_ranks_and_is_told_once(how, error, told, capfd):
+    with pytest.raises(error, match=told):
+        run(fail, ranks=2, threads=2, device="cpu", how=how)
+    traceback = capfd.readouterr().err
+    assert ("ValueError: a fault of ours" in traceback) == (how == "ours")
+    assert "InputError" not in traceback and "No space" not in traceback
+
+
+class Launcher:
+    """The parent of two ranks, as a process of its own."""
+
+    def __init__(self):
+        command = MAIN.format(tests=str(Path(__file__).parent))
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", command], stdout=subprocess.PIPE, bufsize=0
+        )
+        self.children = []
+        while len(self.children) < 2:
+            self.children.append(int(self.line().removeprefix("pid ")))
+
+    def line(self):
+        assert select.select([self.process.stdout], [], [], STUCK_SECONDS)[0], "it is stuck"
+        return self.process.stdout.readline().decode().strip()
+
+    def end(self):
+        for pid in (self.process.pid, *self.children):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.fixture
+def launcher():
+    started = Launcher()
+    yield started
+    started.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_all_ranks_at_one_step(launcher, number):
+    launcher.process.send_signal(number)
+    assert launcher.line() == "1 opinions of when"
+    assert launcher.process.wait(STUCK_SECONDS) == 128 + number
+
+
+@pytest.mark.slow
+def test_no_rank_outlives_a_killed_parent(launcher):
+    launcher.process.kill()
+    # Their ends of the pipe close when they are gone, however they end.
+    assert launcher.line() == ""
+
+
+@pytest.mark.slow
+def test_torchrun_s_processes_join_its_group(tmp_path):
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import test_parallel as here; from pathlib import Path\n"
+        "here.run(here.add_up, ranks=1, threads=4, device='cpu', output=Path(sys.argv[1]))\n"
+    )
+    script = tmp_path / "job.py"
+    script.write_text(code)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *command, script, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_text().startswith("3.0 2 2 cpu ")
+
+
+def test_torchrun_and_another_number_of_ranks(monkeypatch, tmp_path):
+    for name in TORCHRUN:
+        monkeypatch.setenv(name, "2")
+    with pytest.raises(InputError, match="--ranks: found 3; expected 2, as torchrun has started"):
+        run(add_up, ranks=3, threads=1, device="cpu", output=tmp_path / "out")
+
+
+def test_more_ranks_than_gpus(monkeypatch, tmp_path):
+    from mstkd.leases import Gpu
+
+    monkeypatch.setattr("mstkd.training.parallel.visible_gpus", lambda: [Gpu(0, "a"), Gpu(1, "b")])
+    with pytest.raises(InputError, match="--ranks: found 3; expected at most the 2 GPUs"):
+        run(add_up, ranks=3, threads=1, device="auto", output=tmp_path / "out")

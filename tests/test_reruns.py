@@ -1,0 +1,285 @@
+"""What an edit reruns, exactly, and what it leaves alone: `snakemake -n` on a finished run."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from runs import ROOT, TINY, edited, planned, snakemake
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+
+def test_nothing_to_do_after_a_finished_run(finished):
+    assert planned(finished, TINY) == {}
+
+
+# Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2; students: 3 x 2 + 1 of the
+# single teacher for each loss, and one with no distillation.
+TABLES = {"render_table": 6, "render_accuracies": 3}
+SUMMARY = {"compute_claims": 1, "render_page": 1}
+DATA_REPORT = {"check_data": 1, "render_data_report": 1}
+ALL_TRAINING = {
+    "train_teacher": 4,
+    "train_single_teacher": 1,
+    "cache_embeddings": 3,
+    "train_adaptor": 6,
+    "train_student": 15,
+    "evaluate": 20,
+    "render_curves": 1,
+}
+EDITS = {
+    "lambda of one loss": (
+        {"students.losses": {"a-KD": {"kd_weight": 100}, "EAF-KD": {}}},
+        {
+            "train_student": 7,
+            "evaluate": 7,
+            "render_table": 2,
+            "render_accuracies": 1,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "dropout of one adaptor": (
+        {"adaptors.architectures": {"SL": {}, "DuL": {}, "DLDP": {"dropout": 0.5}}},
+        {
+            "train_adaptor": 2,
+            "train_student": 4,
+            "evaluate": 4,
+            "render_table": 4,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "epochs of the teachers": (
+        {"teachers.optimiser.epochs": 3},
+        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
+    ),
+    "epochs of the students": (
+        {"students.optimiser.epochs": 3},
+        {
+            "train_student": 15,
+            "evaluate": 15,
+            "render_table": 4,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "type of the cache": (
+        {"cache.dtype": "float32"},
+        {
+            "cache_embeddings": 3,
+            "train_adaptor": 6,
+            "train_student": 14,
+            "evaluate": 14,
+            "render_table": 4,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "seed of the baseline splits": (
+        {"splits.seed": 1},
+        {
+            "split_baseline": 1,
+            "train_teacher": 2,
+            "cache_embeddings": 1,
+            "train_adaptor": 3,
+            "train_student": 6,
+            "evaluate": 8,
+            "render_curves": 1,
+            **TABLES,
+            **SUMMARY,
+        },
+    ),
+    "folds of the evaluation": (
+        {"evaluation.folds": 4},
+        {"evaluate": 20, **TABLES, **SUMMARY, **DATA_REPORT},
+    ),
+    "decimals of the tables": ({"report.decimals": 1}, {**TABLES, "render_page": 1}),
+    "title of the report": ({"report.title": "Another"}, {"render_page": 1}),
+    "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **SUMMARY}),
+    "another student loss": (
+        {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
+        {
+            "train_student": 7,
+            "evaluate": 7,
+            "render_table": 2,
+            "render_accuracies": 1,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "another backbone of teachers": (
+        {
+            "backbones": {
+                **TINY["backbones"],
+                "other": {"blocks": [1, 1, 1, 1], "widths": [8, 8, 8, 8]},
+            },
+            "teachers.backbones": ["tiny", "other"],
+        },
+        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
+    ),
+    "no controls": (
+        {"controls": False},
+        {**TABLES, **SUMMARY, "render_curves": 1},
+    ),
+    # Snakemake compares params as a set without names: one JSON text a rule sees the swap.
+    "two values swapped": (
+        {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},
+        {
+            "train_student": 15,
+            "evaluate": 15,
+            "render_table": 4,
+            "render_accuracies": 2,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
+    "a pack's policy": (
+        {"data.on_bad_image": "skip"},
+        {
+            "pack_train": 2,
+            "pack_verification": 2,
+            "split_specialized": 2,
+            "split_baseline": 1,
+            "split_single": 1,
+            **ALL_TRAINING,
+            **DATA_REPORT,
+            "render_samples": 2,
+            **TABLES,
+            **SUMMARY,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_reruns_exactly_what_it_must(finished, name):
+    edits, expected = EDITS[name]
+    assert planned(finished, edited(TINY, edits)) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--cores", "1"],
+        [
+            *("--set-threads", "train_teacher=2", "pack_train=8"),
+            *("--set-resources", "train_student:gpu=2", "evaluate:mem_mb=9000"),
+            *("--resources", "gpu=1"),
+        ],
+    ],
+    ids=["cores", "threads, GPUs and memory"],
+)
+def test_machine_matters_rerun_nothing(finished, options):
+    assert planned(finished, TINY, *options) == {}
+
+
+def backwards(value):
+    """The same settings, written in the opposite order."""
+    if isinstance(value, dict):
+        return {key: backwards(value[key]) for key in reversed(value)}
+    return value
+
+
+def test_the_order_of_keys_reruns_nothing(finished):
+    turned = backwards(TINY)
+    assert list(turned["students"]["optimiser"]) != list(TINY["students"]["optimiser"])
+    assert planned(finished, turned) == {}
+
+
+def test_another_version_of_the_package_reruns_nothing(finished, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "mstkd", tmp_path / "mstkd")
+    init = tmp_path / "mstkd/__init__.py"
+    init.write_text(re.sub(r'__version__ = ".*"', '__version__ = "9.8.7"', init.read_text()))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    code = "import mstkd; print(mstkd.__version__)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "9.8.7"
+    assert planned(finished, TINY) == {}
+
+
+@pytest.fixture(scope="module")
+def folders(finished, tmp_path_factory):
+    """A finished run on folders of images, and its config; the images are those of `finished`."""
+    folder = tmp_path_factory.mktemp("folders") / "copy"
+    shutil.copytree(finished, folder)
+    data = {
+        "image_size": 16,
+        "train": "results/data/train",
+        "verification": "results/data/verification",
+    }
+    config = edited(TINY, {"data": data})
+    snakemake(folder, config, "--touch")  # same images: what is there is taken as it is
+    assert planned(folder, config) == {}
+    return folder, config
+
+
+def test_a_new_group_leaves_the_specialized_teachers_of_the_others(folders):
+    folder, config = folders
+    assert planned(folder, edited(config, {"groups": ["A", "B", "C"]})) == {
+        "pack_train": 1,
+        "pack_verification": 1,
+        "split_specialized": 1,
+        "split_baseline": 1,
+        "split_single": 1,
+        "train_teacher": 1 + 3,  # T-C, and the baseline set
+        "train_single_teacher": 1,
+        "cache_embeddings": 3,
+        "train_adaptor": 6,
+        "train_student": 15,
+        "evaluate": 22,
+        "render_curves": 1,
+        "render_samples": 2,
+        **DATA_REPORT,
+        **TABLES,
+        **SUMMARY,
+    }
+
+
+def test_another_order_of_groups_makes_all_caches_anew(folders):
+    """Snakemake compares inputs as a set: without the order in the settings it would see none."""
+    folder, config = folders
+    assert planned(folder, edited(config, {"groups": ["B", "A"]})) == {
+        "train_teacher": 2,  # baseline teachers, whose epoch the group of the same number chooses
+        "cache_embeddings": 3,
+        "train_adaptor": 6,
+        "train_student": 14,
+        "evaluate": 16,
+        "render_curves": 1,
+        **TABLES,
+        **SUMMARY,
+    }
+
+
+def test_what_is_deleted_is_made_anew_with_what_it_needs_and_nothing_else(finished, tmp_path):
+    """Snakemake misses a file that lies between finished ones only where it is asked for."""
+    copied = tmp_path / "copy"
+    shutil.copytree(finished, copied)  # keeps the times of the files
+    weights = "seed0/model.safetensors"
+    students = [
+        f"results/students/tiny/baseline/SL/{loss}/{weights}" for loss in ("a-KD", "EAF-KD")
+    ]
+    shutil.rmtree(copied / "results/adaptors/tiny/baseline/SL")
+    for deleted in (
+        "results/packs/train/A.h5",
+        "results/splits/specialized/T-A.csv",
+        "results/embeddings/tiny/specialized/seed0.h5",
+        f"results/adaptors/tiny/specialized/DuL/{weights}",
+        *students,
+    ):
+        (copied / deleted).unlink(missing_ok=True)
+    assert planned(copied, TINY) == {}
+    for asked, jobs in (
+        (students, {"train_adaptor": 1, "train_student": 2}),
+        (["results/splits/specialized/T-A.csv"], {"pack_train": 1, "split_specialized": 1}),
+        (
+            [f"results/adaptors/tiny/specialized/DuL/{weights}"],
+            {"pack_train": 1, "cache_embeddings": 1, "train_adaptor": 1},
+        ),
+    ):
+        assert planned(copied, TINY, *asked) == jobs

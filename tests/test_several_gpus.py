@@ -1,0 +1,76 @@
+"""A job that computes on several GPUs gets all of them or none."""
+
+import subprocess
+import sys
+
+import pytest
+
+from mstkd.devices import own_together
+from mstkd.leases import Gpu, take, take_together
+
+GPUS = [Gpu(number, letter * 4) for number, letter in enumerate("abc")]
+TOGETHER = """
+import sys
+from pathlib import Path
+from mstkd.leases import Gpu, take_together
+gpus = [Gpu(number, letter * 4) for number, letter in enumerate("abc")]
+for _ in range(200):
+    leases = take_together(gpus, 2, directory=Path(sys.argv[1]), seconds_between_tries=0.001)
+    assert len({lease.gpu for lease in leases}) == 2
+    for lease in leases:
+        lease.release()
+"""
+
+
+class WaitedError(Exception):
+    """Stands for a wait that would never end."""
+
+
+@pytest.fixture
+def _no_wait(monkeypatch):
+    def sleep(seconds):
+        raise WaitedError
+
+    monkeypatch.setattr("mstkd.leases.time.sleep", sleep)
+
+
+def release(leases):
+    for lease in leases:
+        lease.release()
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_all_or_none(tmp_path):
+    held = take(GPUS[1:2], directory=tmp_path / "locks")
+    leases = take_together(GPUS, 2, directory=tmp_path / "locks")
+    assert [lease.gpu for lease in leases] == [GPUS[0], GPUS[2]]
+    release(leases)
+    with pytest.raises(WaitedError):
+        take_together(GPUS, 3, directory=tmp_path / "locks")
+    # It keeps none of those that it found free while it waits.
+    release([take(GPUS, directory=tmp_path / "locks") for _ in range(2)])
+    held.release()
+    release(take_together(GPUS, 3, directory=tmp_path / "locks"))
+
+
+@pytest.mark.usefixtures("_no_wait")
+def test_where_jobs_share_a_gpu_the_ranks_of_one_do_not(tmp_path):
+    jobs = [take_together(GPUS[:2], 2, directory=tmp_path / "locks", jobs=2) for _ in range(2)]
+    assert [[lease.gpu for lease in leases] for leases in jobs] == [GPUS[:2]] * 2
+    with pytest.raises(WaitedError):
+        take(GPUS[:2], directory=tmp_path / "locks", jobs=2)
+    for leases in jobs:
+        release(leases)
+
+
+def test_two_that_want_several_do_not_wait_for_each_other(tmp_path):
+    """Three GPUs and two jobs of two: one at a time, and neither for ever."""
+    command = [sys.executable, "-c", TOGETHER, str(tmp_path / "locks")]
+    jobs = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [job.wait(timeout=120) for job in jobs] == [0, 0]
+
+
+def test_a_scheduler_s_gpus_are_taken_as_they_are(tmp_path):
+    leases = own_together(GPUS, 2, directory=tmp_path / "locks", environment={"SLURM_JOB_ID": "1"})
+    assert [(lease.gpu, lease.descriptors) for lease in leases] == [(GPUS[0], ()), (GPUS[1], ())]
+    assert not (tmp_path / "locks").exists()
