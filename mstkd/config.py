@@ -707,7 +707,7 @@ class Config(Settings):
         )
 
     def cache_settings(self) -> CacheSettings:
-        return CacheSettings(dtype=self.cache.dtype, groups=self.groups)
+        return CacheSettings(**self.cache.model_dump(), groups=self.groups)
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
         return AdaptorSettings(

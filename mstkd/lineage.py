@@ -10,7 +10,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,7 @@ class Result(Record):
     settings: dict[str, Any]
     subject: Subject | None  # of models and their scores
     package_version: str
+    sha256: str  # now; of packs and caches the hash of content that they carry
     unchanged: bool | None  # since it was written; None where it holds no hash of itself
     sources: list[Read]
 
@@ -105,6 +106,7 @@ def lineage(path: Path) -> Lineage:
             settings=made.settings,
             subject=subject,
             package_version=made.package_version,
+            sha256=content_sha256(here),
             unchanged=unchanged,
             sources=sources,
         )
@@ -207,15 +209,21 @@ def lineage_lines(told: Lineage) -> list[str]:
     lines = [own.path, f"  made by   {own.step} of mstkd {own.package_version}"]
     if own.subject is not None:
         lines.append(f"  is of     {_named(own.subject)}")
-    lines.append(f"  settings  {_settings(own)}")
+    lines.append(f"  settings  {_json(own.settings)}")
     words = {None: "not known: it holds no hash of itself", True: "yes", False: "NO, it was edited"}
     lines.append(f"  unchanged {words[own.unchanged]}")
-    lines.append(f"  made from {'files of yours, see root' if not own.sources else ''}".rstrip())
+    lines.append(f"  sha256    {own.sha256}")
+    if own.sources:
+        lines.append("  made from")
+    elif own.step.startswith("pack-"):
+        lines.append("  made from files outside, see root in the settings")
+    else:
+        lines.append("  made from files that are not recorded")
     lines += [f"    {read.sha256[:DIGITS]}  {read.path}" for read in own.sources]
-    if above:
-        lines += ["", "and that, up to the data, by"]
-        lines += _steps(above)
     every = [read for result in told.results for read in result.sources]
+    if above:
+        hashes = {read.path: read.sha256 for read in every}
+        lines += ["", "and that, up to the data, by", *_steps(above, hashes)]
     for state, heading in (
         ("gone", "GONE, with all that is known above it:"),
         ("changed", "CHANGED since it was read, so nothing above it is told:"),
@@ -230,22 +238,39 @@ def lineage_lines(told: Lineage) -> list[str]:
     return lines
 
 
-def _steps(results: list[Result]) -> Iterator[str]:
-    """A paragraph a step, version and settings: how many files, of which seeds."""
-    alike: dict[tuple[str, str, str], list[Result]] = {}
+def _steps(results: list[Result], hashes: Mapping[str, str]) -> Iterator[str]:
+    """A paragraph a step and version: how many results, of which seeds, by which settings."""
+    alike: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        key = (result.step, result.package_version, _settings(result))
-        alike.setdefault(key, []).append(result)
-    for (step, version, settings), members in alike.items():
-        count = f"{len(members)} file{'s' if len(members) > 1 else ''}"
+        alike.setdefault((result.step, result.package_version), []).append(result)
+    for (step, version), members in alike.items():
+        # Weights, record and history are one result.
+        count = len({one.path if one.subject is None else str(one.subject) for one in members})
         seeds = sorted({one.subject.seed for one in members if one.subject is not None})
         of_seeds = f", seed {', '.join(map(str, seeds))}" if seeds else ""
-        yield f"  {step} of mstkd {version}: {count}{of_seeds}"
-        yield f"    {settings}"
+        yield f"  {step} of mstkd {version}: {count} result{'s' if count > 1 else ''}{of_seeds}"
+        yield from (f"    {line}" for line in _in_common([one.settings for one in members]))
+        if step.startswith("pack-"):
+            yield from (f"    {hashes[one.path][:DIGITS]}  {one.path}" for one in members)
 
 
-def _settings(result: Result) -> str:
-    return json.dumps(result.settings, separators=(",", ":"), ensure_ascii=False)
+def _in_common(settings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What all settings share as a line of JSON, then a line for each key in which they differ."""
+    keys = dict.fromkeys(key for one in settings for key in one)
+    texts = {
+        key: dict.fromkeys(_json(one[key]) if key in one else "nothing" for one in settings)
+        for key in keys
+    }
+    same = {key: json.loads(next(iter(told))) for key, told in texts.items() if len(told) == 1}
+    if same:
+        yield _json(same)
+    for key, told in texts.items():
+        if len(told) > 1:
+            yield f"{key}: {'  or  '.join(told)}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _named(subject: Subject) -> str:

@@ -46,6 +46,8 @@ RULES = "".join(
     for file in re.findall(r'include: "(.*)"', (ROOT / "Snakefile").read_text())
 )
 ORDER = re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", RULES, re.MULTILINE)
+EVERY_EDIT = "write_config"  # the config with its defaults, for the report: after every edit
+ONE_JOB = ("render_curves", "compute_claims", "render_page")  # of all models together
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 PARTS: dict[str, Any] = {
@@ -245,7 +247,7 @@ def with_value(config: Mapping[str, Any], path: str, value: Any) -> dict[str, An
 def edits(name: str, already: Container[str]) -> Iterator[Edit]:
     """An edit or more of every key that means something in one of `CONFIGS`.
 
-    Of keys that another config had `already`, only those that say where the data come from.
+    Of keys that another config had `already`, only those that mean something else in each.
     """
     config = CONFIGS[name]
     checked = Config.model_validate(config)
@@ -256,7 +258,7 @@ def edits(name: str, already: Container[str]) -> Iterator[Edit]:
             elif key not in already:
                 yield Edit(key, note, with_value(config, key, value))
     for key, path, value in leaves(checked):
-        if key in already and not key.startswith("data."):
+        if key in already and not key.startswith(("data.", "backbones.")):
             continue
         for other in other_values(value, checked, key):
             changed = with_value(config, path, other)
@@ -295,14 +297,14 @@ def table_lines() -> list[Line]:
 
 
 def _line(key: str, note: str, effects: list[Effect]) -> Line:
-    rules = {rule for one in effects for rule in one.jobs}
+    rules = {rule for one in effects for rule in one.jobs} - {EVERY_EDIT}
     direct, below, stays = [], [], []
     for rule in sorted(rules, key=ORDER.index):
         there = [one for one in effects if rule in one.jobs]
         counts = [one.missing[rule] + one.direct[rule] + one.below[rule] for one in there]
         # Of a key that one entry of several has, the jobs of the other entries stay.
         whole = all(
-            count == one.jobs[rule] or (count == 0 and ("<name>" not in key or one.jobs[rule] == 1))
+            count == one.jobs[rule] or (count == 0 and ("<name>" not in key or rule in ONE_JOB))
             for count, one in zip(counts, there, strict=True)
         )
         words = f"`{rule}`" if whole else f"some `{rule}`"

@@ -104,6 +104,24 @@ def test_the_warm_up_is_not_counted_and_the_last_step_is():
     assert span.peak_gpu_bytes is None
 
 
+def test_a_first_step_that_takes_long_counts_and_is_the_only_one(monkeypatch):
+    clock = itertools.count(0, 7)  # seconds, at each look
+    monkeypatch.setattr("mstkd.bench.pace.time.perf_counter", lambda: next(clock))
+    span = Span()
+    assert list(paced(itertools.count(), span, device=CPU, seconds=3)) == [0]
+    assert (span.steps, span.seconds) == (1, 7)
+
+
+def test_items_go_on_until_the_seconds_are_over(monkeypatch):
+    clock = itertools.count(0, 1)
+    monkeypatch.setattr("mstkd.bench.pace.time.perf_counter", lambda: next(clock))
+    span = Span()
+    seen = list(paced(itertools.count(), span, device=CPU, seconds=4))
+    assert span.steps == len(seen) - 1  # one to warm up takes a second, which is enough
+    assert span.steps == 4
+    assert span.seconds == 5
+
+
 # ---------------------------------------------------------------- the work
 
 

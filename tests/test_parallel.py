@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from networks import teacher_settings
 
 from mstkd.errors import InputError, RankError
 from mstkd.training.interruption import Interrupted, asked_to_end
@@ -173,3 +174,45 @@ def test_more_ranks_than_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr("mstkd.training.parallel.visible_gpus", lambda: [Gpu(0, "a"), Gpu(1, "b")])
     with pytest.raises(InputError, match="--ranks: found 3; expected at most the 2 GPUs"):
         run(add_up, ranks=3, threads=1, device="auto", output=tmp_path / "out")
+
+
+def train(folder, packs, split, *, begun=None):
+    """The command `mstkd train-teacher --ranks 2`; ended once it has `begun`, if that is given."""
+    settings = teacher_settings(
+        optimiser={"epochs": 40, "batch_size": 8, "milestones": [30], "schedule_epochs": 40},
+        selection={"rule": "last"},
+    )
+    output = folder / "model.safetensors"
+    command = [Path(sys.executable).with_name("mstkd"), "--log", folder / "log", "train-teacher"]
+    command += ["--settings", settings.dump(), "--packs", packs[0], "--split", split]
+    command += ["--backbone", "tiny", "--set", "specialized", "--name", "T-A", "--seed", "0"]
+    command += ["--ranks", "2", "--device", "cpu", "--output", output]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while begun is not None and not begun.exists() and process.poll() is None:
+            select.select([], [], [], 0.01)
+        if begun is not None:
+            process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=STUCK_SECONDS)
+    finally:
+        process.kill()
+    return process.returncode, told, output
+
+
+@pytest.mark.slow
+def test_a_command_on_two_ranks_is_ended_and_goes_on_to_the_same_bytes(tmp_path, packs):
+    split = tmp_path / "T-A.csv"
+    split.write_text("group,identity\n" + "".join(f"A,A{i}\n" for i in range(5)))
+    code, told, whole = train(tmp_path / "whole", packs, split)
+    assert code == 0, (tmp_path / "whole" / "log").read_text()
+    checkpoint = tmp_path / "ended" / "checkpoint.pt"
+    code, told, output = train(tmp_path / "ended", packs, split, begun=checkpoint)
+    assert code == 128 + signal.SIGTERM
+    assert "SIGTERM received, state saved in" in told and told.count("\n") == 1
+    assert not output.exists()
+    code, told, output = train(tmp_path / "ended", packs, split)
+    assert (code, told) == (0, "")
+    log = (tmp_path / "ended" / "log").read_text()
+    assert log.count("resumed after epoch") == 1, "one rank speaks"
+    assert output.read_bytes() == whole.read_bytes()
+    assert not checkpoint.exists()

@@ -20,6 +20,7 @@ def test_nothing_to_do_after_a_finished_run(finished):
 TABLES = {"render_table": 6, "render_accuracies": 3}
 SUMMARY = {"compute_claims": 1, "render_page": 1}
 DATA_REPORT = {"check_data": 1, "render_data_report": 1}
+CONFIG_FILE = {"write_config": 1}  # the config with its defaults, after every edit
 ALL_TRAINING = {
     "train_teacher": 4,
     "train_single_teacher": 1,
@@ -160,7 +161,7 @@ EDITS = {
 @pytest.mark.parametrize("name", EDITS)
 def test_an_edit_reruns_exactly_what_it_must(finished, name):
     edits, expected = EDITS[name]
-    assert planned(finished, edited(TINY, edits)) == expected
+    assert planned(finished, edited(TINY, edits)) == expected | CONFIG_FILE
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,9 @@ def test_another_version_of_the_package_reruns_nothing(finished, tmp_path, monke
     init.write_text(re.sub(r'__version__ = ".*"', '__version__ = "9.8.7"', init.read_text()))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     code = "import mstkd; print(mstkd.__version__)"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True
+    )
     assert told.stdout.strip() == "9.8.7"
     assert planned(finished, TINY) == {}
 
@@ -238,6 +241,7 @@ def test_a_new_group_leaves_the_specialized_teachers_of_the_others(folders):
         **DATA_REPORT,
         **TABLES,
         **SUMMARY,
+        **CONFIG_FILE,
     }
 
 
@@ -253,33 +257,40 @@ def test_another_order_of_groups_makes_all_caches_anew(folders):
         "render_curves": 1,
         **TABLES,
         **SUMMARY,
+        **CONFIG_FILE,
     }
 
 
-def test_what_is_deleted_is_made_anew_with_what_it_needs_and_nothing_else(finished, tmp_path):
+WEIGHTS = "seed0/model.safetensors"
+STUDENTS = [f"results/students/tiny/baseline/SL/{loss}/{WEIGHTS}" for loss in ("a-KD", "EAF-KD")]
+
+
+@pytest.mark.parametrize(
+    ("deleted", "asked", "jobs"),
+    [
+        (
+            "results/packs/train/A.h5",
+            ["results/splits/specialized/T-A.csv"],
+            {"pack_train": 1, "split_specialized": 1},
+        ),
+        (
+            "results/embeddings/tiny/specialized/seed0.h5",
+            [f"results/adaptors/tiny/specialized/DuL/{WEIGHTS}"],
+            {"cache_embeddings": 1, "train_adaptor": 1},
+        ),
+        (
+            f"results/adaptors/tiny/baseline/SL/{WEIGHTS}",
+            STUDENTS,
+            {"train_adaptor": 1, "train_student": 2},
+        ),
+    ],
+    ids=["pack", "cache", "adaptor"],
+)
+def test_what_is_deleted_is_made_anew_with_what_it_needs(finished, tmp_path, deleted, asked, jobs):
     """Snakemake misses a file that lies between finished ones only where it is asked for."""
     copied = tmp_path / "copy"
     shutil.copytree(finished, copied)  # keeps the times of the files
-    weights = "seed0/model.safetensors"
-    students = [
-        f"results/students/tiny/baseline/SL/{loss}/{weights}" for loss in ("a-KD", "EAF-KD")
-    ]
-    shutil.rmtree(copied / "results/adaptors/tiny/baseline/SL")
-    for deleted in (
-        "results/packs/train/A.h5",
-        "results/splits/specialized/T-A.csv",
-        "results/embeddings/tiny/specialized/seed0.h5",
-        f"results/adaptors/tiny/specialized/DuL/{weights}",
-        *students,
-    ):
-        (copied / deleted).unlink(missing_ok=True)
+    for name in (deleted, *asked):
+        (copied / name).unlink()
     assert planned(copied, TINY) == {}
-    for asked, jobs in (
-        (students, {"train_adaptor": 1, "train_student": 2}),
-        (["results/splits/specialized/T-A.csv"], {"pack_train": 1, "split_specialized": 1}),
-        (
-            [f"results/adaptors/tiny/specialized/DuL/{weights}"],
-            {"pack_train": 1, "cache_embeddings": 1, "train_adaptor": 1},
-        ),
-    ):
-        assert planned(copied, TINY, *asked) == jobs
+    assert planned(copied, TINY, *asked) == jobs

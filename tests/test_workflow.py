@@ -4,6 +4,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -247,3 +248,17 @@ def test_lint_finds_nothing():
         [SNAKEMAKE, "--lint"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert told.returncode == 0, told.stdout + told.stderr
+
+
+def test_a_job_of_several_gpus_trains_on_as_many_ranks(tmp_path):
+    told = snakemake(
+        tmp_path, TINY, "--dry-run", "--printshellcmds", "--set-resources", "train_teacher:gpu=2"
+    ).stdout
+    ranks = {
+        (step, count)
+        for step, count in re.findall(r"mstkd --log \S+ (train-\w+) .* --ranks (\d+) ", told)
+    }
+    assert {("train-teacher", "2"), ("train-adaptor", "1"), ("train-student", "1")} <= ranks
+    # A limit of none, as on a machine without a GPU, still trains.
+    told = snakemake(tmp_path, TINY, "--dry-run", "--printshellcmds", "--resources", "gpu=0").stdout
+    assert "train-teacher" in told and " --ranks 0 " in told

@@ -15,10 +15,10 @@ import torch
 
 Item = TypeVar("Item")
 
-# Kernels are chosen, memory is laid out and code is loaded in the first steps. A CPU is warm
-# after one, and a large network's step takes it a minute.
+# Kernels are chosen, memory is laid out and code is loaded in the first steps.
 WARM_UP_GPU, WARM_UP_CPU = 20, 3
 WARM_UP_SECONDS_CPU = 0.5
+LONG_STEP_SECONDS_CPU = 5.0  # beside a step that takes longer, warming up is nothing: it counts
 
 
 @dataclass
@@ -34,12 +34,16 @@ def paced(
     items: Iterator[Item], span: Span, *, device: torch.device, seconds: float
 ) -> Iterator[Item]:
     """Pass items on, some to warm up and then for so many seconds, at least one; fill the span."""
+    on_cpu = device.type != "cuda"
     begin = time.perf_counter()
-    for done in range(WARM_UP_GPU if device.type == "cuda" else WARM_UP_CPU):
-        long_enough = time.perf_counter() - begin >= WARM_UP_SECONDS_CPU
-        if done and device.type != "cuda" and long_enough:
-            break
+    for done in range(1, 1 + (WARM_UP_CPU if on_cpu else WARM_UP_GPU)):
         yield next(items)
+        elapsed = time.perf_counter() - begin
+        if on_cpu and done == 1 and elapsed >= max(seconds, LONG_STEP_SECONDS_CPU):
+            span.steps, span.seconds = 1, elapsed
+            return
+        if on_cpu and elapsed >= WARM_UP_SECONDS_CPU:
+            break
     wait_for(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
