@@ -1,36 +1,5 @@
 """What a benchmark ran on, for its JSON."""
 
-from __future__ import annotations
+from mstkd.bench.machine import cpu_model, describe
 
-import datetime
-import os
-import platform
-import shlex
-import sys
-from importlib.metadata import version
-from pathlib import Path
-
-
-def cpu_model() -> str:
-    """The processor's name, as the kernel tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def describe(*packages: str) -> dict[str, object]:
-    """Machine, versions of Python and the packages, command and date of this run."""
-    return {
-        "cpu": cpu_model(),
-        "cpu_count": os.cpu_count(),
-        "load_average": round(os.getloadavg()[0], 2),  # all programs, of the last minute
-        "threads": os.environ.get("OMP_NUM_THREADS", "not limited"),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in packages},
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+__all__ = ["cpu_model", "describe"]

@@ -19,7 +19,9 @@ from pathlib import Path
 
 import torch
 from _machine import describe
-from torch import Tensor, nn
+from _memory import rise_in_mib
+from _textbook import TextbookHead
+from torch import nn
 from torch.nn import functional as F
 
 from mstkd.atomic import write_json
@@ -29,29 +31,10 @@ RESULT = Path(__file__).parent / "results" / "head.json"
 REPEATS = 9
 
 
-class Textbook(nn.Module):
-    """Equation 3 written straight down: unit copies of both sides, a (B, C) matrix of margins,
-    and arccos and cos of every logit."""
-
-    def __init__(self, dim: int, classes: int) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.empty(dim, classes))
-        nn.init.normal_(self.kernel, std=0.01)
-
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        unit = embeddings / torch.norm(embeddings, 2, 1, True)
-        kernel = self.kernel / torch.norm(self.kernel, 2, 0, True)
-        cosine = torch.mm(unit, kernel).clamp(-1, 1)  # (B, C)
-        rows = torch.where(labels != -1)[0]
-        margins = torch.zeros(len(rows), cosine.shape[1])  # (B, C)
-        drawn = torch.normal(0.5, 0.05, (len(rows), 1))
-        margins.scatter_(1, labels[rows, None], drawn)
-        cosine.acos_()
-        cosine[rows] += margins
-        return cosine.cos_().mul_(64.0)
-
-
-HEADS: dict[str, Callable[[int, int], nn.Module]] = {"ours": ElasticArcFace, "textbook": Textbook}
+HEADS: dict[str, Callable[[int, int], nn.Module]] = {
+    "ours": ElasticArcFace,
+    "textbook": TextbookHead,
+}
 
 
 def make_step(name: str, classes: int, batch: int, dim: int) -> Callable[[], None]:
@@ -68,23 +51,11 @@ def make_step(name: str, classes: int, batch: int, dim: int) -> Callable[[], Non
     return step
 
 
-def status(key: str) -> int:
-    """A size of this process in bytes, of /proc/self/status."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status has no {key}: memory is measured on Linux only")
-
-
 def rise(name: str, arguments: argparse.Namespace) -> float:
     """MiB that a step needs on top of head and inputs, in this fresh process."""
     make_step(name, 50, arguments.batch, arguments.dim)()  # libraries load their parts once
     step = make_step(name, arguments.classes, arguments.batch, arguments.dim)
-    before = status("VmRSS")
-    # Peaks of the past must not hide this one.
-    Path("/proc/self/clear_refs").write_text("5")
-    step()
-    return (status("VmHWM") - before) / 2**20
+    return rise_in_mib(step)
 
 
 def main() -> None:

@@ -591,6 +591,41 @@ def show_tables(
     show_tables(paths)
 
 
+@step("bench")
+def bench(
+    config: Annotated[Path, typer.Option("--config", help="The experiment's config file.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="Of each measurement, after a warm-up.")
+    ] = 3.0,
+    packs: Annotated[
+        Path | None,
+        typer.Option("--packs", help="Folder of packs; where it has none, images are made up."),
+    ] = None,
+    output: Output = Path("results/bench.json"),
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads; an eighth of the cores, as a job has."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure input, step, embedding and verification here, and say what the experiment takes."""
+    from rich.console import Console
+
+    from mstkd.bench.bench import bench, show
+    from mstkd.config import read_config
+
+    result = bench(
+        read_config(config),
+        name=str(config),
+        packs=packs,
+        output=output,
+        seconds=seconds,
+        threads=threads or max(1, (os.cpu_count() or 1) // 8),
+        device=device,
+    )
+    show(result, Console())
+
+
 @step("schema")
 def schema() -> None:
     """Print the JSON schema of the config file, for editors."""

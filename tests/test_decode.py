@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mstkd.data.decode import BadImage, decode
+from mstkd.data.sources import READ_AT_ONCE
 
 SIZE = 16
 
@@ -114,6 +115,13 @@ def test_files(tmp_path: Path) -> None:
         decode(tmp_path / "gone.jpg", SIZE)
     with pytest.raises(BadImage, match="Is a directory"):
         decode(tmp_path, SIZE)
+
+
+def test_a_large_file_is_read_to_its_end(tmp_path: Path) -> None:
+    pixels = noise(600, 600, 3)
+    (tmp_path / "large.png").write_bytes(encode(Image.fromarray(pixels)))
+    assert (tmp_path / "large.png").stat().st_size > 3 * READ_AT_ONCE
+    np.testing.assert_array_equal(decode(tmp_path / "large.png"), pixels)
 
 
 KINDS = {**WHOLE, "WEBP": encode(Image.fromarray(noise(SIZE, SIZE, 3)), "WEBP")}

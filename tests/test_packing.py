@@ -2,23 +2,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from killedruns import IN_THE_THIRD_CHUNK, count_decoded, kill
 from packs import settings_of, write_faces, write_rfw
 from PIL import Image
 
 from mstkd.data import partial
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train, pack_verification
-from mstkd.data.partial import face_pixels
-from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
 
@@ -147,46 +143,16 @@ def test_a_bad_verification_image_is_always_an_error(tmp_path: Path, rule: str) 
 # ---------------------------------------------------------------- a killed run
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from mstkd.config import PackSettings
-from mstkd.data import packing, partial
-
-decoded = 0
-
-def decode_some(*image):
-    global decoded
-    decoded += 1
-    if decoded > 10:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(*image)
-
-partial.CHUNK = 4
-whole, partial.face_pixels = partial.face_pixels, decode_some
-settings = PackSettings(root=sys.argv[1], group="A", image_size=16, on_bad_image="error")
-packing.pack_train(settings, output=Path(sys.argv[2]))
-"""
-
-
 @pytest.fixture
 def killed(faces: Path, tmp_path: Path) -> Path:
     """The output of a run that was killed in the third of six chunks."""
     output = tmp_path / "out" / "A.h5"
-    run = subprocess.run([sys.executable, "-c", KILLED, faces, output], check=False)
-    assert run.returncode == -signal.SIGKILL
-    assert {path.name for path in output.parent.iterdir()} == {".A.h5.partial", ".A.h5.journal"}
+    kill(IN_THE_THIRD_CHUNK, settings_of(faces), output)
     return output
 
 
 def pack_counting(root: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    decoded = []
-
-    def decode_and_count(image: FaceImage, *rest: Any) -> np.ndarray:
-        decoded.append(image.name)
-        return face_pixels(image, *rest)
-
-    monkeypatch.setattr(partial, "face_pixels", decode_and_count)
+    decoded = count_decoded(monkeypatch)
     pack_train(settings_of(root), output=output)
     return decoded
 

@@ -6,15 +6,14 @@ import errno
 import io
 import os
 import shutil
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from killedruns import IN_THE_THIRD_CHUNK, WITH_WORKERS, count_decoded, kill
 from packs import SIZE, settings_of, write_faces
 from packs import write_rfw as write_rfw_faces
 from PIL import Image
@@ -26,8 +25,7 @@ from mstkd.data.align import align, centre_crop
 from mstkd.data.decode import decode
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_heldout, pack_train, pack_unlabelled, pack_verification
-from mstkd.data.partial import face_pixels
-from mstkd.data.sources import FaceImage, Points
+from mstkd.data.sources import Points
 from mstkd.errors import InputError
 
 STORAGES = ("pixels", "encoded")
@@ -447,62 +445,6 @@ def test_several_workers_make_the_same_pack(
 
 # ---------------------------------------------------------------- a killed run
 
-KILLED_WHILE_DECODING = """
-import os, signal, sys
-from pathlib import Path
-from mstkd.config import PackSettings
-from mstkd.data import packing, partial
-
-decoded = 0
-
-def decode_some(*image):
-    global decoded
-    decoded += 1
-    if decoded > 10:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return whole(*image)
-
-partial.CHUNK = 4
-whole, partial.face_pixels = partial.face_pixels, decode_some
-settings = PackSettings.model_validate_json(sys.argv[1])
-packing.pack_train(settings, output=Path(sys.argv[2]))
-"""
-
-KILLED_WITH_WORKERS = """
-import contextlib, os, signal, sys
-from pathlib import Path
-from mstkd.config import PackSettings
-from mstkd.data import packing, partial
-
-@contextlib.contextmanager
-def progress(*of):
-    yield lambda count: os.kill(os.getpid(), signal.SIGKILL)
-
-partial.CHUNK = 4
-partial.progress = progress
-settings = PackSettings.model_validate_json(sys.argv[1])
-packing.pack_train(settings, output=Path(sys.argv[2]), workers=2)
-"""
-
-
-def kill(script: str, settings: PackSettings, output: Path) -> None:
-    """Run until the script kills itself; its workers hold the pipe, so they have ended too."""
-    command = [sys.executable, "-c", script, settings.model_dump_json(), str(output)]
-    run = subprocess.run(command, capture_output=True, timeout=60, check=False)
-    assert run.returncode == -signal.SIGKILL
-    assert {path.name for path in output.parent.iterdir()} == {".A.h5.partial", ".A.h5.journal"}
-
-
-def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    decoded = []
-
-    def decode_and_count(image: FaceImage, *rest: Any) -> np.ndarray:
-        decoded.append(image.name)
-        return face_pixels(image, *rest)
-
-    monkeypatch.setattr(partial, "face_pixels", decode_and_count)
-    return decoded
-
 
 @both_storages
 def test_a_killed_run_with_a_bad_image_is_taken_up(
@@ -511,7 +453,7 @@ def test_a_killed_run_with_a_bad_image_is_taken_up(
     settings = mixed.model_copy(update={"storage": storage})
     whole = packed(settings, tmp_path / "whole.h5")
     output = tmp_path / "out/A.h5"
-    kill(KILLED_WHILE_DECODING, settings, output)
+    kill(IN_THE_THIRD_CHUNK, settings, output)
     decoded = count_decoded(monkeypatch)
     resumed = packed(settings, output)
     assert len(decoded) == 22 - 8
@@ -526,7 +468,7 @@ def test_a_killed_run_of_several_workers_is_taken_up(
 ) -> None:
     settings = mixed.model_copy(update={"storage": storage})
     output = tmp_path / "out/A.h5"
-    kill(KILLED_WITH_WORKERS, settings, output)
+    kill(WITH_WORKERS, settings, output)
     decoded = count_decoded(monkeypatch)
     resumed = packed(settings, output)
     assert len(decoded) in (22 - 4, 22 - 2)  # one chunk was finished; the last has two images
@@ -538,7 +480,7 @@ def test_a_chunk_that_was_lost_is_decoded_again(
 ) -> None:
     settings = mixed.model_copy(update={"storage": "encoded"})
     output = tmp_path / "out/A.h5"
-    kill(KILLED_WHILE_DECODING, settings, output)
+    kill(IN_THE_THIRD_CHUNK, settings, output)
     (output.parent / ".A.h5.partial/000000").write_bytes(b"cut off")
     decoded = count_decoded(monkeypatch)
     resumed = packed(settings, output)
@@ -553,7 +495,7 @@ def test_another_storage_starts_anew(
 ) -> None:
     other = next(one for one in STORAGES if one != storage)
     output = tmp_path / "out/A.h5"
-    kill(KILLED_WHILE_DECODING, mixed.model_copy(update={"storage": other}), output)
+    kill(IN_THE_THIRD_CHUNK, mixed.model_copy(update={"storage": other}), output)
     resumed = packed(mixed.model_copy(update={"storage": storage}), output)
     assert "images or settings have changed, starting anew" in capsys.readouterr().err
     assert_same(resumed, packed(mixed, tmp_path / "whole.h5"))

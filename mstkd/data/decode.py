@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mstkd.data.sources import Source
+from mstkd.data.sources import Source, read
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 JFIF = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi"}  # no word of an orientation
@@ -44,7 +44,7 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
         BadImage: the file cannot be read, is not such an image, is cut off or has another size.
     """
     try:
-        data = source if isinstance(source, bytes) else source.read_bytes()
+        data = source if isinstance(source, bytes) else read(source)
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from None
     if not data:

@@ -29,10 +29,11 @@ from mstkd.config import AlignmentSettings, Storage
 from mstkd.data.align import align, centre_crop
 from mstkd.data.decode import BadImage, decode
 from mstkd.data.encoded import to_jpeg_or_png
-from mstkd.data.sources import FaceImage, file_of
+from mstkd.data.sources import FaceImage, file_of, read
 from mstkd.progress import progress
 
 CHUNK = 1024  # images
+BUFFER = 1 << 20  # bytes; large writes take fewer, larger pages of the system's cache
 DIGEST_BYTES = 16
 CHUNKS_WAITING = 4  # for each worker: enough to keep it busy, few enough to hold in memory
 
@@ -179,8 +180,11 @@ class PartialPack:
         )
 
     def copy(self, rows: NDArray[np.int64], target: Path, offset: int) -> None:
-        """Copy what is kept of some images to `target`, end to end, from byte `offset` on."""
-        with _naming(target), target.open("r+b") as file:
+        """Copy what is kept of some images to `target`, end to end, from byte `offset` on.
+
+        `rows` are those images, in ascending order.
+        """
+        with _naming(target), target.open("r+b", BUFFER) as file:
             file.seek(offset)
             if self._storage == "pixels":
                 shape = (len(self._images), self._bytes)
@@ -190,8 +194,10 @@ class PartialPack:
                 return
             for number in sorted(self._done):
                 data = self._chunk_file(number).read_bytes()
-                ends = np.cumsum([0, *self._done[number].sizes])
-                for row in rows[(rows // CHUNK) == number] - number * CHUNK:
+                ends = np.cumsum([0, *self._done[number].sizes]).tolist()
+                own = self._rows(number)
+                first, end = np.searchsorted(rows, (own.start, own.stop))
+                for row in (rows[first:end] - own.start).tolist():
                     file.write(data[ends[row] : ends[row + 1]])
 
     def remove(self) -> None:
@@ -250,10 +256,14 @@ def _key(images: Sequence[FaceImage], settings: Mapping[str, Any]) -> str:
             return None  # a bad image; decoding says why
         return stat.st_size, stat.st_mtime_ns
 
-    for image in images:
-        path = file_of(image.source)
-        entry = [str(path.absolute()), image.name, image.points, version(path)]
-        digest.update(json.dumps(entry).encode())
+    for begin in range(0, len(images), CHUNK):  # a text an image would take thrice the time
+        some = images[begin : begin + CHUNK]
+        paths = [file_of(image.source) for image in some]
+        entries = [
+            (str(path.absolute()), image.name, image.points, version(path))
+            for path, image in zip(paths, some, strict=True)
+        ]
+        digest.update(json.dumps(entries).encode())
     return digest.hexdigest()
 
 
@@ -306,11 +316,10 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
     side = chunk.image_size
     black = np.zeros((side, side, 3), np.uint8)
     digests, sizes, bad = [], [], []
-    # Written image by image, from the processor's cache. Not mapped: on a full disk a write
-    # raises, where a map would end in a bus error.
+    # Not mapped: on a full disk a write raises, where a map would end in a bus error.
     with (
         _naming(chunk.target),
-        chunk.target.open("r+b" if chunk.storage == "pixels" else "wb") as target,
+        chunk.target.open("r+b" if chunk.storage == "pixels" else "wb", BUFFER) as target,
     ):
         target.seek(chunk.offset)
         for row, image in enumerate(chunk.images):
@@ -361,6 +370,6 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> bytes:
 
 def _bytes(image: FaceImage) -> bytes:
     try:
-        return image.source.read_bytes()
+        return read(image.source)
     except OSError as error:
         raise BadImage(error.strerror or str(error)) from None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+READ_AT_ONCE = 1 << 18  # bytes
 
 Points = tuple[tuple[float, float], ...]  # five landmarks (x, y), in pixels of the image
 
@@ -32,3 +35,18 @@ class FaceImage(NamedTuple):
 def file_of(source: Source) -> Path:
     """The file that holds the image."""
     return source if isinstance(source, Path) else Path(source.path)  # type: ignore[attr-defined]
+
+
+def read(source: Source) -> bytes:
+    """The encoded image: `source.read_bytes()`, of a file with half the calls to the system.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not isinstance(source, Path):
+        return source.read_bytes()
+    descriptor = os.open(source, os.O_RDONLY)
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, READ_AT_ONCE), b""))
+    finally:
+        os.close(descriptor)

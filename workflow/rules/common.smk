@@ -377,3 +377,10 @@ def table_labels(format):
         }
 
     return labels
+
+
+# A dry run says what the experiment takes, where `mstkd bench` has measured this machine.
+if workflow.output_settings.dryrun and Path("results/bench.json").exists():
+    from mstkd.bench.estimate import dry_run_line
+
+    print(dry_run_line(CONFIG, Path("results/bench.json")), file=sys.stderr)

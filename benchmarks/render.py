@@ -1,0 +1,239 @@
+"""Writes the tables of docs/performance.md from the results, between its `<!-- table -->` marks.
+
+python benchmarks/render.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mstkd.atomic import write_text
+from mstkd.bench.estimate import duration
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENT = ROOT / "docs" / "performance.md"
+BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+NOT_MEASURED = "not measured"
+
+Result = dict[str, Any]
+Row = Sequence[object]
+
+
+def table(header: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table, numbers to the right."""
+    cells = [[_cell(value) for value in row] for row in (header, *rows)]
+    right = [":--" if column == 0 else "--:" for column in range(len(header))]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (cells[0], right, *cells[1:]))
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+# ---------------------------------------------------------------- a table each
+
+
+def adaptor_epoch(found: Result) -> str:
+    alone = found["input_alone"]
+    rates = alone["samples_a_second"]
+    rows: list[Row] = [
+        (
+            "input alone",
+            rates["ours"],
+            rates[alone["fastest_plain"]],
+            alone["times_as_fast"],
+            found["target"],
+            alone["target_met"],
+        )
+    ]
+    for case in found["with_step"].values():
+        rows.append(
+            (
+                f"with the step, {case['identities']:,} identities",
+                case["ours_samples_a_second"],
+                case["plain_samples_a_second"],
+                case["times_as_fast"],
+                found["target"],
+                case["target_met"],
+            )
+        )
+    fastest = f"plain: fastest with {alone['fastest_plain'].removeprefix('plain, ')}."
+    header = ("samples a second", "ours", "plain", "times as fast", "target", "met")
+    return table(header, rows) + f"\n{fastest.capitalize()}\n"
+
+
+def training_step(found: Result) -> str:
+    header = ("images a second", "ours", "plain", "times as fast", "target", "met")
+    rows: list[Row] = []
+    for where, target in (("on_cpu", "target_on_cpu"), ("on_gpu", "target_on_gpu")):
+        cases = found[where]
+        if isinstance(cases, str):
+            rows.append(("on a GPU", cases, cases, cases, found[target], cases))
+            continue
+        for name, case in cases.items():
+            rates = (case["ours_images_a_second"], case["plain_images_a_second"])
+            rows.append((name, *rates, case["times_as_fast"], found[target], case["target_met"]))
+    return table(header, rows)
+
+
+def evaluation(found: Result) -> str:
+    alone = found["verification_alone"]
+    header = ("seconds", "ours", "plain", "times as fast", "target", "met")
+    images, pairs = f"{found['images']:,} images", f"{found['pairs']:,} pairs"
+    return table(
+        header,
+        [
+            (
+                f"embedding and verification, {images}, {pairs}",
+                found["ours_seconds"],
+                found["plain_seconds"],
+                found["times_as_fast"],
+                found["target"],
+                found["target_met"],
+            ),
+            (
+                f"verification alone, {alone['pairs']:,} pairs",
+                alone["ours_seconds"],
+                alone["plain_seconds"],
+                alone["times_as_fast"],
+                "",
+                "",
+            ),
+        ],
+    )
+
+
+def scaling(found: Result) -> str:
+    heads = found["head_exact_by_identities"]
+    header = ("head, identities", "weight, MiB", "a step's memory, MiB", "a step, seconds")
+    text = table(header, [(f"{int(size):,}", *one.values()) for size, one in heads.items()])
+    sampled = found["head_sampled_by_identities"]
+    header = (f"head that looks at {found['sampled_share']:.0%}, identities", *header[1:])
+    text += "\n" + table(header, [(f"{int(n):,}", *one.values()) for n, one in sampled.items()])
+    for kind in ("pack", "cache"):
+        header = (f"{kind}, images", "file, MiB", "memory, MiB", "open and a batch, seconds")
+        sizes = found[f"{kind}_by_images"]
+        text += "\n" + table(header, [(f"{int(n):,}", *one.values()) for n, one in sizes.items()])
+    return text
+
+
+def gpu(found: Result) -> str:
+    rows: list[Row] = []
+    for network, tasks in found["networks"].items():
+        for task, ways in tasks.items():
+            for way, one in ways.items():
+                cells = [one, "", ""] if isinstance(one, str) else list(one.values())[:3]
+                rows.append((f"{network} {task}, {way}", *cells))
+    header = ("way", "images a second", "share of matmul peak", "peak memory, GiB")
+    hours = found["hours_of_the_six_tables_and_the_controls"]
+    text = f"On {found['gpu']}, bfloat16 product {found['matmul_tflops']} TFLOP/s.\n\n"
+    text += table(header, rows) + "\n"
+    return text + table(("the six tables and the controls", "hours"), hours.items())
+
+
+def bench(found: Result) -> str:
+    peak = found["matmul"]
+    rows: list[Row] = [
+        (f"matmul, {peak['dtype']}", f"{peak['flops_a_second'] / 1e12:.3f} TFLOP", "")
+    ]
+    for rate in found["rates"]:
+        share = rate["share_of_matmul_peak"]
+        of_peak = "" if share is None else f"{share:.0%}"
+        rows.append((rate["part"], f"{rate['per_second']:,.0f} {rate['unit']}", of_peak))
+    text = table(("part", "a second", "share of matmul peak"), rows)
+    text += "".join(f"\n{sentence}.\n" for sentence in found["binds"])
+    estimate = found["estimate"]
+    parts: list[Row] = [
+        (part["part"], part["jobs"], f"{part['images']:,.0f}", duration(part["hours"]))
+        for part in estimate["parts"]
+    ]
+    parts.append(("one job after another", "", "", duration(estimate["hours"])))
+    text += "\n" + table(("the experiment", "jobs", "images seen", "time"), parts)
+    return text + f"\nGPU: {found['gpu']}.\n"
+
+
+def head(found: Result) -> str:
+    return table(
+        (f"head, {found['classes']:,} identities", "ours", "textbook", "ours / textbook"),
+        [
+            ("seconds", found["ours_seconds"], found["textbook_seconds"], found["time_ratio"]),
+            ("MiB", found["ours_mib"], found["textbook_mib"], found["memory_ratio"]),
+        ],
+    )
+
+
+def loading(found: Result) -> str:
+    times = found["times_as_fast_as_the_dataset"]
+    rows = [
+        (name.replace("_", " "), rate, times.get(name, ""))
+        for name, rate in found["images_a_second"].items()
+    ]
+    return table(("one core", "images a second", "times the Dataset of files"), rows)
+
+
+def demo(found: Result) -> str:
+    rows = [("seconds", found["seconds"]), ("peak memory, GiB", found["peak_memory_gib"])]
+    return table(("the whole demo", "measured"), rows)
+
+
+TABLES: dict[str, Callable[[Result], str]] = {
+    "adaptor_epoch": adaptor_epoch,
+    "training_step": training_step,
+    "evaluation": evaluation,
+    "scaling": scaling,
+    "gpu": gpu,
+    "bench_demo": bench,
+    "bench_paper": bench,
+    "head": head,
+    "loading": loading,
+    "demo": demo,
+}
+
+
+def source(name: str, found: Result) -> str:
+    """What a table was measured with: every figure's file, command, machine, versions, date."""
+    machine = found.get("machine", found)
+    torch = f"PyTorch {machine['torch']}, " if "torch" in machine else ""
+    return (
+        f"\n[{name}.json](../benchmarks/results/{name}.json): `{machine['command']}`, "
+        f"{machine['cpu']} with {machine['cpu_count']} cores, load before "
+        f"{machine['load_average']}, {torch}Python {machine['python']}, {machine['date'][:10]}.\n"
+    )
+
+
+def block(name: str, results: Path) -> str:
+    """The text of one table; `not measured` where there is no result."""
+    path = results / f"{name}.json"
+    if not path.exists():
+        return f"\n{NOT_MEASURED.capitalize()}.\n\n"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return f"\n{TABLES[name](found)}{source(name, found)}\n"
+
+
+def render(text: str, results: Path = RESULTS) -> str:
+    """The document with all its tables made anew."""
+    return BLOCK.sub(lambda match: match[1] + block(match["name"], results) + match[3], text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stale")
+    check = parser.parse_args().check
+    text = DOCUMENT.read_text(encoding="utf-8")
+    rendered = render(text)
+    if check:
+        sys.exit(f"{DOCUMENT} is not in step with the results" if rendered != text else 0)
+    write_text(DOCUMENT, rendered)
+
+
+if __name__ == "__main__":
+    main()

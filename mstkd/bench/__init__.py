@@ -1,0 +1,1 @@
+"""What this machine does in a second, and how long an experiment would take on it."""

@@ -1,0 +1,247 @@
+"""What an experiment computes: its jobs, and how many images pass through which network.
+
+Counted from the config and the packs, if there are any, without torch: a dry run asks too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import h5py
+
+from mstkd.config import SETS, Config, OptimiserSettings, SelectionSettings
+from mstkd.data.checks.known import KNOWN
+from mstkd.errors import InputError
+
+MIRRORED = 2  # each image of a verification pair is embedded with its mirror image (D9)
+
+Measure = Literal["input", "step", "training", "embedding", "adaptor", "verification"]
+
+
+class Subject(NamedTuple):
+    """What a rate is of: a measure, and all that decides its speed but the machine."""
+
+    measure: Measure
+    of: dict[str, Any]
+
+
+class Load(NamedTuple):
+    """All jobs of a kind: `images` is the sum over them of images times epochs."""
+
+    part: str
+    jobs: int
+    images: float
+    subject: Subject
+
+
+class Count(NamedTuple):
+    """Images and identities of a group."""
+
+    images: float
+    identities: int
+
+
+class Counts(NamedTuple):
+    """Of each group in training and verification, of the unlabelled images, and where from."""
+
+    train: dict[str, Count]
+    verification: dict[str, float]
+    heldout: dict[str, float]
+    unlabelled: float
+    source: str
+
+
+# ---------------------------------------------------------------- how many images
+
+
+def count_images(config: Config, packs: Path) -> Counts:
+    """Images of each group: of the packs, else as the config says, else as published.
+
+    Raises:
+        InputError: a file there that is no pack, or data that nobody has counted yet.
+    """
+    share = config.data.heldout.share if config.data.heldout is not None else 0.0
+    train, verification = _pack_counts(config, packs, "train"), _pack_counts(config, packs, "test")
+    source = f"the packs in {packs}"
+    synthetic = config.data.synthetic
+    known = KNOWN["bupt-rfw"]
+    if train is None or verification is None:
+        if synthetic is not None:
+            source = "the config"
+            images = synthetic.identities * synthetic.images_per_identity
+            tested = synthetic.verification_identities * synthetic.verification_images
+            all_train = dict.fromkeys(config.groups, Count(images, synthetic.identities))
+            all_tested = dict.fromkeys(config.groups, Count(tested, 0))
+        else:
+            of_bupt = next(iter(known["train"].variants.values()))
+            of_rfw = next(iter(known["verification"].variants.values()))
+            if config.data.expected != "bupt-rfw" or not set(config.groups) <= set(of_bupt):
+                raise InputError(
+                    packs,
+                    found="no packs of all groups",
+                    expected="packs to count the images of, or data whose counts are known",
+                )
+            source = f"the counts of {known['train'].name} and {known['verification'].name}"
+            all_train = {
+                group: Count(of_bupt[group].images, of_bupt[group].identities or 0)
+                for group in config.groups
+            }
+            all_tested = {group: Count(of_rfw[group].images, 0) for group in config.groups}
+        train = {group: _less(count, share) for group, count in all_train.items()}
+        verification = all_tested
+    unlabelled = 0.0
+    if any(loss.images == "unlabelled" for loss in config.students.losses.values()):
+        unlabelled = _pack_count(packs / "unlabelled.h5").images
+    kept_out = {g: count.images * share / (1 - share) for g, count in train.items()}
+    tested_images = {group: count.images for group, count in verification.items()}
+    return Counts(train, tested_images, kept_out, unlabelled, source)
+
+
+def _less(count: Count, share: float) -> Count:
+    return Count(count.images * (1 - share), round(count.identities * (1 - share)))
+
+
+def _pack_counts(
+    config: Config, packs: Path, part: Literal["train", "test"]
+) -> dict[str, Count] | None:
+    folder = packs / ("train" if part == "train" else "verification")
+    paths = {group: folder / f"{group}.h5" for group in config.groups}
+    if not all(path.exists() for path in paths.values()):
+        return None
+    return {group: _pack_count(path) for group, path in paths.items()}
+
+
+def _pack_count(path: Path) -> Count:
+    if not path.exists():
+        raise InputError(path, found="no such file", expected="a pack, to count its images")
+    try:
+        with h5py.File(path, "r") as file:
+            return Count(len(file["identity"]), len(file["identity_names"]))
+    except (OSError, KeyError) as error:
+        raise InputError(path, found=" ".join(str(error).split()), expected="a pack") from None
+
+
+# ---------------------------------------------------------------- what passes through what
+
+
+def training_of(config: Config, backbone: str, batch_size: int) -> dict[str, Any]:
+    """What decides the speed of training a backbone."""
+    return {**_network_of(config, backbone), "batch_size": batch_size, **_engine_of(config)}
+
+
+def embedding_of(config: Config, backbone: str) -> dict[str, Any]:
+    """What decides the speed of embedding images."""
+    return {**_network_of(config, backbone), "precision": config.cache.precision}
+
+
+def _engine_of(config: Config) -> dict[str, Any]:
+    return {"engine": config.engine.model_dump(mode="json")}
+
+
+def _network_of(config: Config, backbone: str) -> dict[str, Any]:
+    settings = config.backbones[backbone].model_dump(mode="json", exclude_none=True)
+    return {
+        "backbone": settings,
+        "embedding_dim": config.embedding_dim,
+        "image_size": config.data.image_size,
+    }
+
+
+def adaptor_of(config: Config, name: str) -> dict[str, Any]:
+    """What decides the speed of training an adaptor."""
+    settings = config.adaptors.architectures[name].model_dump(mode="json", exclude_none=True)
+    return {
+        "adaptor": settings,
+        "embedding_dim": config.embedding_dim,
+        "teachers": len(config.groups),
+        "batch_size": config.adaptors.optimiser.batch_size,
+        **_engine_of(config),
+    }
+
+
+def experiment(config: Config, counts: Counts) -> list[Load]:
+    """All that the config asks for, in the order of the work; kinds without jobs left out."""
+    loads = [
+        *_teachers(config, counts),
+        *_adaptors(config, counts),
+        *_students(config, counts),
+    ]
+    return [load for load in loads if load.jobs and load.images]
+
+
+def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
+    seeds, optimiser = len(config.seeds), config.teachers.optimiser
+    total = sum(count.images for count in counts.train.values())
+    names = [(set_, name) for set_ in config.sets() for name in config.teachers_of(set_)]
+    seen = 0.0
+    for set_, name in names:
+        own = sum(counts.train[group].images for group in config.training_groups(name))
+        # Baseline teachers share all identities evenly (section 4.5).
+        seen += total / len(config.teachers_of("baseline")) if set_ == "baseline" else own
+    looked_at = sum(
+        _looked_at(config.teachers.selection, optimiser, config.selection_groups(name), counts)
+        for _, name in names
+    )
+    caches = sum(len(config.teachers_of(set_)) for set_ in config.sets())
+    unlabelled = counts.unlabelled * caches
+    for backbone in config.teachers.backbones:
+        training = Subject("training", training_of(config, backbone, optimiser.batch_size))
+        embedding = Subject("embedding", embedding_of(config, backbone))
+        jobs = seeds * len(names)
+        passes = seeds * seen * optimiser.epochs
+        yield Load(f"{backbone} teachers", jobs, passes, training)
+        yield Load(f"{backbone} teachers' epochs", jobs, seeds * looked_at, embedding)
+        yield Load(
+            f"{backbone} caches",
+            seeds * len(config.sets()) * (2 if unlabelled else 1),
+            seeds * (total * caches + unlabelled),
+            embedding,
+        )
+        tested = MIRRORED * sum(counts.verification.values())
+        yield Load(f"{backbone} teachers' evaluation", jobs, jobs * tested, embedding)
+
+
+def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
+    total = sum(count.images for count in counts.train.values())
+    jobs = len(config.seeds) * len(config.teachers.backbones) * len(SETS)
+    for name in config.adaptors.architectures:
+        subject = Subject("adaptor", adaptor_of(config, name))
+        passes = jobs * total * config.adaptors.optimiser.epochs
+        yield Load(f"{name} adaptors", jobs, passes, subject)
+
+
+def _students(config: Config, counts: Counts) -> Iterator[Load]:
+    seeds, optimiser = len(config.seeds), config.students.optimiser
+    total = sum(count.images for count in counts.train.values())
+    taught = len(SETS) * len(config.adaptors.architectures) + config.controls
+    jobs, seen = 0, 0.0
+    for loss in config.students.losses.values():
+        here = seeds * len(config.teachers.backbones) * taught
+        jobs += here
+        seen += here * (counts.unlabelled if loss.images == "unlabelled" else total)
+    if config.controls:  # taught by the labels alone
+        jobs, seen = jobs + seeds, seen + seeds * total
+    backbone = config.students.backbone
+    training = Subject("training", training_of(config, backbone, optimiser.batch_size))
+    embedding = Subject("embedding", embedding_of(config, backbone))
+    looked_at = _looked_at(config.students.selection, optimiser, config.groups, counts)
+    tested = MIRRORED * sum(counts.verification.values())
+    yield Load(f"{backbone} students", jobs, seen * optimiser.epochs, training)
+    yield Load(f"{backbone} students' epochs", jobs, jobs * looked_at, embedding)
+    yield Load(f"{backbone} students' evaluation", jobs, jobs * tested, embedding)
+
+
+def _looked_at(
+    selection: SelectionSettings,
+    optimiser: OptimiserSettings,
+    groups: Sequence[str],
+    counts: Counts,
+) -> float:
+    """Images embedded to choose one model's epoch."""
+    if not selection.needs_pairs:
+        return 0
+    looks = -(-optimiser.epochs // selection.every_epochs)  # the last epoch is always looked at
+    of_group = counts.heldout if selection.rule == "heldout" else counts.verification
+    return looks * MIRRORED * sum(of_group[group] for group in groups)

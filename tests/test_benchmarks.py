@@ -1,0 +1,160 @@
+"""The page of speeds is what the result files say, and each of those says where it comes from."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+PAGE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Lets the benchmarks be imported as they import each other."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def test_the_page_is_in_step_with_the_results(scripts):
+    from render import render
+
+    assert render(PAGE) == PAGE, "run python benchmarks/render.py"
+
+
+def test_an_edited_figure_does_not_stay(scripts):
+    from render import render
+
+    seconds = json.loads((RESULTS / "demo.json").read_text())["seconds"]
+    edited = PAGE.replace(f"| seconds | {seconds} |", f"| seconds | {seconds - 1} |")
+    assert edited != PAGE
+    assert render(edited) == PAGE
+
+
+def test_every_table_of_the_page_is_known_and_every_known_table_is_on_it(scripts):
+    from render import TABLES
+
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", PAGE)) == sorted(TABLES)
+
+
+def test_what_has_no_result_is_not_measured(scripts, tmp_path):
+    from render import TABLES, render
+
+    assert render(PAGE, tmp_path).count("\nNot measured.\n") == len(TABLES)
+
+
+def test_no_figure_stands_outside_the_tables():
+    """But for what is no measurement: the prose may say sizes of the data and options."""
+    prose = re.sub(r"<!-- table.*?<!-- end -->", "", PAGE, flags=re.DOTALL)
+    assert not re.search(r"\d[\d.,]* (images|samples|pairs) a second|\d times (as|faster)", prose)
+    assert not re.search(r"\d+(\.\d+)? (seconds|minutes|hours|GiB|MiB|TFLOP)", prose)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_each_result_names_command_machine_versions_and_date(path):
+    result = json.loads(path.read_text())
+    machine = result.get("machine", result)
+    assert {"cpu", "cpu_count", "python", "date"} <= set(machine)
+    assert machine["command"].startswith(("python ", "mstkd bench"))
+    assert set(machine) & {"torch", "numpy", "pillow", "snakemake"}
+
+
+GPU = {
+    "gpu": "a GPU",
+    "matmul_tflops": 700.5,
+    "networks": {
+        "iresnet34": {
+            "training": {
+                "float32, NCHW": {"images": 100, "share": 0.1, "gib": 3.5, "batches": 9},
+                "+ compile": "failed: no compiler",
+            }
+        }
+    },
+    "hours_of_the_six_tables_and_the_controls": {"float32, NCHW": 41.5},
+}
+
+
+def test_a_way_that_failed_on_a_gpu_says_why(scripts):
+    from render import gpu
+
+    text = gpu(GPU)
+    assert "| iresnet34 training, float32, NCHW | 100 | 0.1 | 3.5 |" in text
+    assert "| iresnet34 training, + compile | failed: no compiler |" in text
+    assert "| float32, NCHW | 41.5 |" in text
+
+
+def test_the_six_tables_hours_are_images_over_rates(scripts):
+    from gpu import WAYS, six_tables
+
+    from mstkd.bench.work import count_images, experiment
+    from mstkd.config import read_config
+
+    config = read_config(ROOT / "config/paper.yaml")
+    rates = {"training": 1000, "extraction": 4000}
+    failed = dict.fromkeys(list(WAYS)[1:], "failed: out of memory")
+    ways = {
+        task: {"float32, NCHW": {"images_a_second": rate}, **failed} for task, rate in rates.items()
+    }
+    hours = six_tables({"iresnet34": ways, "iresnet50": ways})
+    loads = experiment(config, count_images(config, ROOT / "results/packs"))
+    passes = {"training": 0.0, "embedding": 0.0, "adaptor": 0.0}
+    for load in loads:
+        passes[load.subject.measure] += load.images
+    expected = (passes["training"] / 1000 + passes["embedding"] / 4000) / 3600
+    assert hours == {"float32, NCHW": pytest.approx(expected, abs=0.05)}
+
+
+def test_without_a_gpu_nothing_is_written(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("the machine has a GPU")
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--output", tmp_path / "gpu.json"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert told.stdout == "no GPU: not measured\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("way", ["float32, NCHW", "+ channels last", "+ bfloat16"])
+def test_the_ways_of_the_gpu_script_compute(scripts, way):
+    from gpu import WAYS, extract, train
+
+    cpu = torch.device("cpu")
+    assert train("iresnet18", WAYS[way], 2, cpu, 0.0).steps == 1
+    assert extract("iresnet18", WAYS[way], 2, cpu, 0.0).steps == 1
+
+
+def test_rfws_proportion_of_images_to_pairs(scripts):
+    from evaluation import choose_pairs
+
+    pairs = choose_pairs(1500)
+    used = {image for pair in pairs for image in pair}
+    assert used == {(identity, shot) for identity in range(1500) for shot in (1, 2, 3, 4)}
+    assert 2 * len(pairs) / len(used) == pytest.approx(48_000 / 40_607, abs=1e-3)
+    same = [one[0] == two[0] for one, two in pairs]
+    assert sum(same) * 2 == len(same)
+    assert len(set(pairs)) == len(pairs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("adaptor_epoch", ["--samples", "256", "--seconds", "0.01"]),
+        ("evaluation", ["--images", "320"]),
+        ("scaling", ["--identities", "50", "--images", "1000"]),
+    ],
+)
+def test_a_small_run_writes_a_result_that_the_page_can_show(scripts, tmp_path, name, options):
+    from render import block
+
+    output = tmp_path / f"{name}.json"
+    command = [sys.executable, BENCHMARKS / f"{name}.py", *options, "--output", output]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "|" in block(name, tmp_path)
+    if name != "scaling":
+        found = json.loads(output.read_text())
+        assert found["target_met"] in (True, False)
