@@ -42,6 +42,17 @@ EDITS = {
             **SUMMARY,
         },
     ),
+    "a list of lambdas, whose students have names of their own": (
+        {"students.losses": {"a-KD": {"kd_weight": [1, 2]}, "EAF-KD": {}}},
+        {
+            "train_student": 14,
+            "evaluate": 14,
+            "render_table": 2,
+            "render_accuracies": 1,
+            "render_curves": 1,
+            **SUMMARY,
+        },
+    ),
     "dropout of one adaptor": (
         {"adaptors.architectures": {"SL": {}, "DuL": {}, "DLDP": {"dropout": 0.5}}},
         {
