@@ -207,6 +207,35 @@ def test_selection_and_controls_are_counted_as_the_config_says(tmp_path):
     assert loads["tiny caches"].jobs == 2
 
 
+def test_every_value_of_a_list_is_counted(tmp_path):
+    """The jobs that tests/test_workflow.py finds in such a config; 72 images, two epochs or five."""
+    plain = {
+        load.part: load for load in experiment(config_of(), count_images(config_of(), tmp_path))
+    }
+    config = config_of(
+        backbones={**TINY["backbones"], "wide": {"blocks": [1, 1, 1, 1]}},
+        teachers={**TINY["teachers"], "head": {"margin": [0.3, 0.5]}},
+        students={
+            **TINY["students"],
+            "backbone": ["tiny", "wide"],
+            "losses": {"a-KD": {"kd_weight": [1, 2, 3]}, "EAF-KD": {}},
+            "optimiser": {**TINY["students"]["optimiser"], "epochs": [2, 5]},
+        },
+    )
+    loads = {load.part: load for load in experiment(config, count_images(config, tmp_path))}
+    for margin in (0.3, 0.5):
+        for work in ("teachers", "teachers' epochs", "caches", "teachers' evaluation"):
+            found = loads[f"tiny+margin={margin} {work}"]
+            assert found[1:] == plain[f"tiny {work}"][1:]
+    assert loads["SL adaptors"].jobs == 2 * plain["SL adaptors"].jobs
+    # Two margins of the teachers; seven students of each of four losses, twice; two controls.
+    jobs = 2 * 7 * 4 * 2 + 2
+    for backbone in ("tiny", "wide"):
+        assert loads[f"{backbone} students"].jobs == jobs
+        assert loads[f"{backbone} students"].images == jobs / 2 * 72 * (2 + 5)
+        assert loads[f"{backbone} students' epochs"].images == jobs / 2 * 2 * 72 * (2 + 5)
+
+
 def test_the_papers_teachers_see_what_section_4_6_says(tmp_path):
     config = read_config(PAPER)
     loads = {load.part: load for load in experiment(config, count_images(config, tmp_path))}

@@ -11,7 +11,13 @@ from typing import Any, Literal, NamedTuple
 
 import h5py
 
-from mstkd.config import SETS, Config, OptimiserSettings, SelectionSettings
+from mstkd.config import (
+    SETS,
+    Config,
+    OptimiserSettings,
+    SelectionSettings,
+    StudentSettings,
+)
 from mstkd.data.checks.known import KNOWN
 from mstkd.errors import InputError
 
@@ -172,7 +178,7 @@ def experiment(config: Config, counts: Counts) -> list[Load]:
 
 
 def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
-    seeds, optimiser = len(config.seeds), config.teachers.optimiser
+    seeds = len(config.seeds)
     total = sum(count.images for count in counts.train.values())
     names = [(set_, name) for set_ in config.sets() for name in config.teachers_of(set_)]
     seen = 0.0
@@ -180,32 +186,50 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
         own = sum(counts.train[group].images for group in config.training_groups(name))
         # Baseline teachers share all identities evenly (section 4.5).
         seen += total / len(config.teachers_of("baseline")) if set_ == "baseline" else own
-    looked_at = sum(
-        _looked_at(config.teachers.selection, optimiser, config.selection_groups(name), counts)
-        for _, name in names
-    )
     caches = sum(len(config.teachers_of(set_)) for set_ in config.sets())
     unlabelled = counts.unlabelled * caches
-    for backbone in config.teachers.backbones:
+    for backbone, variant in _teacher_variants(config):
+        settings = config.teacher_settings(variant)
+        optimiser = settings.optimiser
+        looked_at = sum(
+            _looked_at(settings.selection, optimiser, config.selection_groups(name), counts)
+            for _, name in names
+        )
         training = Subject("training", training_of(config, backbone, optimiser.batch_size))
         embedding = Subject("embedding", embedding_of(config, backbone))
         jobs = seeds * len(names)
         passes = seeds * seen * optimiser.epochs
-        yield Load(f"{backbone} teachers", jobs, passes, training)
-        yield Load(f"{backbone} teachers' epochs", jobs, seeds * looked_at, embedding)
+        yield Load(f"{variant} teachers", jobs, passes, training)
+        yield Load(f"{variant} teachers' epochs", jobs, seeds * looked_at, embedding)
         yield Load(
-            f"{backbone} caches",
+            f"{variant} caches",
             seeds * len(config.sets()) * (2 if unlabelled else 1),
             seeds * (total * caches + unlabelled),
             embedding,
         )
-        tested = MIRRORED * sum(counts.verification.values())
-        yield Load(f"{backbone} teachers' evaluation", jobs, jobs * tested, embedding)
+        yield Load(
+            f"{variant} teachers' evaluation", jobs, jobs * _tested(config, counts), embedding
+        )
+
+
+def _teacher_variants(config: Config) -> list[tuple[str, str]]:
+    """Backbones, and the names under which their teachers are trained."""
+    return [
+        (backbone, variant)
+        for backbone in config.teachers.backbones
+        for variant in config.teacher_variants(backbone)
+    ]
+
+
+def _tested(config: Config, counts: Counts) -> float:
+    """Images embedded to evaluate one model."""
+    of_group = counts.heldout if config.evaluation.pairs == "heldout" else counts.verification
+    return MIRRORED * sum(of_group.values())
 
 
 def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
     total = sum(count.images for count in counts.train.values())
-    jobs = len(config.seeds) * len(config.teachers.backbones) * len(SETS)
+    jobs = len(config.seeds) * len(_teacher_variants(config)) * len(SETS)
     for name in config.adaptors.architectures:
         subject = Subject("adaptor", adaptor_of(config, name))
         passes = jobs * total * config.adaptors.optimiser.epochs
@@ -213,24 +237,36 @@ def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
 
 
 def _students(config: Config, counts: Counts) -> Iterator[Load]:
-    seeds, optimiser = len(config.seeds), config.students.optimiser
     total = sum(count.images for count in counts.train.values())
     taught = len(SETS) * len(config.adaptors.architectures) + config.controls
-    jobs, seen = 0, 0.0
-    for loss in config.students.losses.values():
-        here = seeds * len(config.teachers.backbones) * taught
-        jobs += here
-        seen += here * (counts.unlabelled if loss.images == "unlabelled" else total)
+    each = {
+        variant: len(config.seeds) * len(_teacher_variants(config)) * taught
+        for loss in config.students.losses
+        for variant in config.loss_variants(loss)
+    }
     if config.controls:  # taught by the labels alone
-        jobs, seen = jobs + seeds, seen + seeds * total
-    backbone = config.students.backbone
-    training = Subject("training", training_of(config, backbone, optimiser.batch_size))
-    embedding = Subject("embedding", embedding_of(config, backbone))
-    looked_at = _looked_at(config.students.selection, optimiser, config.groups, counts)
-    tested = MIRRORED * sum(counts.verification.values())
-    yield Load(f"{backbone} students", jobs, seen * optimiser.epochs, training)
-    yield Load(f"{backbone} students' epochs", jobs, jobs * looked_at, embedding)
-    yield Load(f"{backbone} students' evaluation", jobs, jobs * tested, embedding)
+        each.update(dict.fromkeys(config.loss_variants("none"), len(config.seeds)))
+    alike: dict[tuple[str, int], list[tuple[int, StudentSettings]]] = {}
+    for variant, jobs in each.items():
+        settings = config.student_settings(variant)
+        kind = (config.student_backbone(variant), settings.optimiser.batch_size)
+        alike.setdefault(kind, []).append((jobs, settings))
+    for (backbone, batch_size), runs in alike.items():
+        jobs, seen, looked_at = 0, 0.0, 0.0
+        for here, settings in runs:
+            images = counts.unlabelled if settings.loss.images == "unlabelled" else total
+            jobs += here
+            seen += here * images * settings.optimiser.epochs
+            looked_at += here * _looked_at(
+                settings.selection, settings.optimiser, config.groups, counts
+            )
+        training = Subject("training", training_of(config, backbone, batch_size))
+        embedding = Subject("embedding", embedding_of(config, backbone))
+        yield Load(f"{backbone} students", jobs, seen, training)
+        yield Load(f"{backbone} students' epochs", jobs, looked_at, embedding)
+        yield Load(
+            f"{backbone} students' evaluation", jobs, jobs * _tested(config, counts), embedding
+        )
 
 
 def _looked_at(
