@@ -93,7 +93,7 @@ def steps_of(environment):
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
             if f"envs/{environment}.yaml" in rule:
-                commands |= set(re.findall(r'mstkd --log \{log:q\} ([a-z-]+)', rule))
+                commands |= set(re.findall(r"mstkd --log \{log:q\} ([a-z-]+)", rule))
     text = (ROOT / "mstkd/cli.py").read_text()
     for command in commands:
         body = text.split(f'@step("{command}")', 1)[-1] if f'"{command}"' in text else text

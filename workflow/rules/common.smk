@@ -57,6 +57,8 @@ REPORT_FILES = [
     "<results>/data-report.html",
     "<results>/data-report.md",
     "<results>/config.yaml",
+    "<results>/provenance.html",
+    "<results>/provenance.json",
 ]
 # As many threads each as leave no core idle and none shared: a pack of each group can be made at
 # once, and of training and verification; and eight teachers or more are ready together.
