@@ -11,8 +11,12 @@ from mstkd.config import SETS, Config, validate
 from mstkd.errors import InputError
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
+# And the scripts beside the conda environments install the package from this checkout.
 os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    ),
+    MSTKD_CHECKOUT=str(workflow.basedir),
 )
 
 # A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
@@ -60,6 +64,8 @@ REPORT_FILES = [
     "<results>/data-report.html",
     "<results>/data-report.md",
     "<results>/config.yaml",
+    "<results>/provenance.html",
+    "<results>/provenance.json",
 ]
 # The names in paths: one for each value of a list in the config.
 BACKBONES = [

@@ -48,6 +48,8 @@ if CONFIG.students.together:
             histories=together_files("history.csv"),
         log:
             "<results>/logs/train_students/{backbone}-{set}-seed{seed}.log",
+        benchmark:
+            "<results>/benchmarks/train_students/{backbone}-{set}-seed{seed}.tsv"
         wildcard_constraints:
             set="|".join(SETS),
         conda:
