@@ -193,6 +193,7 @@ rule write_config:
         "<results>/logs/write_config.log",
     benchmark:
         "<results>/benchmarks/write_config.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:
