@@ -134,6 +134,15 @@ def refuse_gpus_asked_for_twice(steps):
             )
 
 
+def ranks(wildcards, resources):
+    """Processes of a job: one a GPU, asked for as gpu=2 or as gres=gpu:2 or gpu:<kind>:2.
+
+    That it reads `resources` keeps it out of what Snakemake compares: no number reruns a job.
+    """
+    count = resources.get("gres", "gpu").rpartition(":")[2]
+    return resources.get("gpu") or (int(count) if count.isdecimal() else 1)
+
+
 def teacher_packs(wildcards):
     return expand(
         "<inputs>/packs/train/{group}.h5",
