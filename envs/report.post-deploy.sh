@@ -1,4 +1,7 @@
 #!/usr/bin/env bash
-# Snakemake runs this from the folder of the workflow, inside the environment just made.
+# Snakemake runs this inside the environment just made, from the folder of the run; the workflow
+# says where the checkout lies (workflow/rules/common.smk). The Python is named whole: if the
+# activation failed, that of PATH would be another environment's.
 set -euo pipefail
-python -m pip install --no-deps --editable .
+python=${CONDA_PREFIX:?is not set: the environment is not active}/bin/python
+"$python" -m pip install --no-deps --editable "${MSTKD_CHECKOUT:-.}"

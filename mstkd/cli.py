@@ -520,6 +520,17 @@ def render_page(
     )
 
 
+@step("render-provenance")
+def render_provenance(
+    result: Annotated[Path, typer.Option("--result", help="Of what, report.html say.")],
+    outputs: Outputs,
+) -> None:
+    """Write what made a result, back to the data, as .html or .json."""
+    from mstkd.report.provenance_page import render_provenance
+
+    render_provenance(result, outputs)
+
+
 @step("write-config")
 def write_config(settings: Settings, output: Output) -> None:
     """Write the config with every default, as YAML that a run can take."""

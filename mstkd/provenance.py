@@ -56,29 +56,23 @@ def provenance_of(
 
 
 def _in_html(record: str, text: str) -> str:
-    if END_OF_TITLE in text:  # a page; else a fragment
-        line = f'<meta name="{MARK}" content="{html.escape(record)}">\n'
-        return text.replace(END_OF_TITLE, END_OF_TITLE + line, 1)
-    return text + _comment(record)
+    line = f'<meta name="{MARK}" content="{html.escape(record)}">\n'
+    return text.replace(END_OF_TITLE, END_OF_TITLE + line, 1)
 
 
-def _in_comment(record: str, text: str) -> str:
-    return text + _comment(record)
+def _in_markdown(record: str, text: str) -> str:
+    # Neither may stand in a comment; both stand only in strings, where JSON has another spelling.
+    spelt = record.replace("--", "-\\u002d").replace(">", "\\u003e")
+    return f"{text}<!-- {MARK} {spelt} -->\n"
 
 
 def _in_latex(record: str, text: str) -> str:
     return f"{text}% {MARK} {record}\n"
 
 
-def _comment(record: str) -> str:
-    # Neither may stand in a comment; both stand only in strings, where JSON has another spelling.
-    spelt = record.replace("--", "-\\u002d").replace(">", "\\u003e")
-    return f"<!-- {MARK} {spelt} -->\n"
-
-
 EMBED: dict[str, Callable[[str, str], str]] = {
     ".html": _in_html,
-    ".md": _in_comment,
+    ".md": _in_markdown,
     ".tex": _in_latex,
 }
 

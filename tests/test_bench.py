@@ -208,7 +208,7 @@ def test_selection_and_controls_are_counted_as_the_config_says(tmp_path):
 
 
 def test_every_value_of_a_list_is_counted(tmp_path):
-    """As many jobs as the workflow makes of such a config; 72 images, two epochs or five."""
+    """The jobs that tests/test_workflow.py finds in such a config; 72 images, 2 epochs or 5."""
     plain = {
         load.part: load for load in experiment(config_of(), count_images(config_of(), tmp_path))
     }

@@ -1,6 +1,8 @@
 """environment.yml and envs/ say the same as pyproject.toml."""
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -46,3 +48,65 @@ def test_rule_environments_ask_for_no_other_versions(path):
     conda = conda_side(path)
     assert conda.pop("pip") == ""
     assert conda.items() <= pip_side().items()
+
+
+IMPORT_NAMES = {
+    "PIL": "pillow",
+    "markupsafe": "jinja2",  # jinja2 needs it
+    "matplotlib": "matplotlib-base",
+    "torch": "pytorch",
+    "yaml": "pyyaml",
+}
+
+
+def imported(path, top_level_only=False):
+    """Dotted names that a module imports."""
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def packages_behind(modules):
+    """Third-party packages, by conda's names, of modules and of all modules they import."""
+    waiting, seen, packages = list(modules), set(), set()
+    while waiting:
+        name = waiting.pop()
+        path = ROOT / f"{name.replace('.', '/')}.py"
+        if name in seen or not path.exists():
+            continue
+        seen.add(name)
+        for other in imported(path, top_level_only=name == "mstkd.cli"):
+            if other.startswith("mstkd"):
+                waiting.append(other)
+            elif other.split(".")[0] not in sys.stdlib_module_names:
+                packages.add(IMPORT_NAMES.get(other.split(".")[0], other.split(".")[0]))
+    return packages
+
+
+def steps_of(environment):
+    """Modules and functions of the steps whose rules run in an environment."""
+    commands = set()
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
+            if f"envs/{environment}.yaml" in rule:
+                commands |= set(re.findall(r"mstkd --log \{log:q\} ([a-z-]+)", rule))
+    text = (ROOT / "mstkd/cli.py").read_text()
+    for command in commands:
+        body = text.split(f'@step("{command}")', 1)[-1] if f'"{command}"' in text else text
+        body = body.split("\n@step", 1)[0]
+        for module, names in re.findall(r"^    from (mstkd\.\S+) import (.*)$", body, re.M):
+            yield module
+            yield from (f"{module}.{name.strip()}" for name in names.split(","))
+
+
+@pytest.mark.parametrize("environment", ["mstkd", "report"])
+def test_environments_hold_what_their_steps_import(environment):
+    steps = set(steps_of(environment))
+    assert len(steps) > 10
+    packages = packages_behind({"mstkd.cli", *steps})
+    assert packages <= set(conda_side(ROOT / f"envs/{environment}.yaml"))
+    assert ("pytorch" in packages) == (environment == "mstkd")

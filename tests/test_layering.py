@@ -71,6 +71,7 @@ REPORT_MAY_IMPORT = {
     "records",
     "provenance",
     "contents",
+    "lineage",
     "findings",
     "progress",
     "seeds",

@@ -56,7 +56,8 @@ def render(folder):
     render_table(settings, metrics=metrics, outputs=tables)
     for suffix in ("png", "svg"):
         render_accuracies(settings, metrics=metrics, output=folder / f"figures/t.{suffix}")
-    render_curves(models=[folder / "teacher/model.json"], output=folder / "figures/curves.png")
+    curves = [folder / f"figures/curves.{suffix}" for suffix in ("png", "html")]
+    render_curves(models=[folder / "teacher/model.json"], outputs=curves)
     render_samples(packs=[folder / "packs/train-A.h5"], output=folder / "figures/samples.png")
     compute_claims(metrics, folder / "claims.json")
     render_page(
@@ -159,6 +160,7 @@ def test_a_table_is_followed_up_to_the_packs(chain, suffix):
         ("figures/t.png", "render-accuracies", "teacher/metrics.json"),
         ("figures/t.svg", "render-accuracies", "teacher/metrics.json"),
         ("figures/curves.png", "render-curves", "teacher/model.json"),
+        ("figures/curves.html", "render-curves", "teacher/model.json"),
         ("figures/samples.png", "render-samples", "packs/train-A.h5"),
         ("claims.json", "compute-claims", "teacher/metrics.json"),
         ("report.html", "render-page", "tables/t.html"),
@@ -241,7 +243,7 @@ def test_the_same_inputs_give_the_same_bytes(made, chain):
         for path in chain.rglob("*")
         if path.parent.name in ("tables", "figures") or path.name in ("report.html", "claims.json")
     ]
-    assert len(rendered) == 5 + 4 + 2
+    assert len(rendered) == 5 + 5 + 2
     for path in rendered:
         path.unlink()
     render(chain)
@@ -249,13 +251,19 @@ def test_the_same_inputs_give_the_same_bytes(made, chain):
         assert path.read_bytes() == (made / path.relative_to(chain)).read_bytes(), path
 
 
-@pytest.mark.parametrize("name", ["t.md", "t.html"])
-def test_no_setting_ends_the_comment_that_holds_it(chain, name):
-    text = (chain / "tables" / name).read_text()
+def test_no_setting_ends_the_comment_that_holds_it(chain):
+    text = (chain / "tables/t.md").read_text()
     comment = text[text.index("<!--") :]
     assert comment.count("-->") == 1
     assert comment.endswith(" -->\n")
     assert "--" not in comment.removeprefix("<!--").removesuffix("-->\n")
+
+
+def test_no_setting_ends_the_element_that_holds_it(chain):
+    text = (chain / "report.html").read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith('<meta name="mstkd-prov')]
+    assert line.count("<") == line.count(">") == 1
+    assert line.count('"') == 4
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ rule train_adaptor:
         runtime=longer(4 * HOUR),
     params:
         settings=adaptor_settings,
+        ranks=ranks,
     shell:
         "mstkd --log {log:q} train-adaptor --settings {params.settings:q}"
         " --cache {input.cache:q} --backbone {wildcards.backbone} --set {wildcards.set}"
         " --name {wildcards.adaptor} --seed {wildcards.seed}"
-        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
+        " --ranks {params.ranks} --threads {threads} --output {output.model:q}"

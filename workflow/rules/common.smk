@@ -11,8 +11,12 @@ from mstkd.config import SETS, Config, validate
 from mstkd.errors import InputError
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
+# And the scripts beside the conda environments install the package from this checkout.
 os.environ.update(
-    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    PATH=os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+    ),
+    MSTKD_CHECKOUT=str(workflow.basedir),
 )
 
 # A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
@@ -60,6 +64,8 @@ REPORT_FILES = [
     "<results>/data-report.html",
     "<results>/data-report.md",
     "<results>/config.yaml",
+    "<results>/provenance.html",
+    "<results>/provenance.json",
 ]
 # The names in paths: one for each value of a list in the config.
 BACKBONES = [
@@ -126,6 +132,15 @@ def refuse_gpus_asked_for_twice(steps):
                 f"resources.{step.name}: found gpu={gpu} and gres={gres}; "
                 "expected one of them: in set-resources, set gpu=0 beside gres"
             )
+
+
+def ranks(wildcards, resources):
+    """Processes of a job: one a GPU, asked for as gpu=2 or as gres=gpu:2 or gpu:<kind>:2.
+
+    That it reads `resources` keeps it out of what Snakemake compares: no number reruns a job.
+    """
+    count = resources.get("gres", "gpu").rpartition(":")[2]
+    return resources.get("gpu") or (int(count) if count.isdecimal() else 1)
 
 
 def teacher_packs(wildcards):

@@ -1,5 +1,6 @@
 # There are as many evaluations as models, and each is short: a scheduler may be given several as
-# one job (`group-components` in its profile). Where nothing groups them, each is its own.
+# one job (`group-components` in its profile). There they take turns, or a job of eight would ask
+# for eight GPUs; where nothing is grouped and `turn` has no limit, neither means anything.
 rule evaluate:
     input:
         model="<results>/{model}/model.safetensors",
@@ -19,6 +20,7 @@ rule evaluate:
     threads: TRAINING_THREADS
     resources:
         gpu=1,
+        turn=1,
         mem_mb=growing(8_000),
         runtime=longer(15),
     params:

@@ -191,6 +191,31 @@ rule render_page:
         " --claims {input.claims:q} --output {output.page:q}"
 
 
+rule render_provenance:
+    input:
+        page="<results>/report.html",
+    output:
+        pages=[
+            report(
+                "<results>/provenance.{}".format(format),
+                caption="../report/provenance.rst",
+                category="Settings",
+                labels={"file": "what made the results ({})".format(format)},
+            )
+            for format in ("html", "json")
+        ],
+    log:
+        "<results>/logs/render_provenance.log",
+    benchmark:
+        "<results>/benchmarks/render_provenance.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} render-provenance"
+        " --result {input.page:q} --outputs {output.pages:q}"
+
+
 rule write_config:
     output:
         config=report(
@@ -203,6 +228,7 @@ rule write_config:
         "<results>/logs/write_config.log",
     benchmark:
         "<results>/benchmarks/write_config.tsv"
+    localrule: True
     conda:
         "../../envs/report.yaml"
     params:

@@ -23,13 +23,14 @@ rule train_student:
         runtime=longer(12 * HOUR),
     params:
         settings=student_settings,
+        ranks=ranks,
     shell:
         "mstkd --log {log:q} train-student --settings {params.settings:q}"
         " --packs {input.packs:q} --selection {input.selection:q}"
         " --cache {input.cache:q} --adaptor {input.adaptor:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.adaptor}"
         " --loss {wildcards.loss} --seed {wildcards.seed}"
-        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
+        " --ranks {params.ranks} --threads {threads} --output {output.model:q}"
 
 
 if CONFIG.students.together:
@@ -48,6 +49,8 @@ if CONFIG.students.together:
             histories=together_files("history.csv"),
         log:
             "<results>/logs/train_students/{backbone}-{set}-seed{seed}.log",
+        benchmark:
+            "<results>/benchmarks/train_students/{backbone}-{set}-seed{seed}.tsv"
         wildcard_constraints:
             set="|".join(SETS),
         conda:
@@ -55,11 +58,14 @@ if CONFIG.students.together:
         threads: TRAINING_THREADS
         resources:
             gpu=1,
+            mem_mb=growing(32_000),
+            runtime=longer(24 * HOUR),
         params:
             settings=students_settings,
+            ranks=ranks,
         shell:
             "mstkd --log {log:q} train-students --settings {params.settings:q}"
             " --packs {input.packs:q} --selection {input.selection:q}"
             " --cache {input.cache:q} --adaptors {input.adaptors:q}"
             " --backbone {wildcards.backbone} --set {wildcards.set} --seed {wildcards.seed}"
-            " --ranks {resources.gpu} --threads {threads} --outputs {output.models:q}"
+            " --ranks {params.ranks} --threads {threads} --outputs {output.models:q}"

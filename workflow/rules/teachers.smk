@@ -22,12 +22,13 @@ rule train_teacher:
         runtime=longer(12 * HOUR),
     params:
         settings=teacher_settings,
+        ranks=ranks,
     shell:
         "mstkd --log {log:q} train-teacher --settings {params.settings:q}"
         " --packs {input.packs:q} --selection {input.selection:q} --split {input.split:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.teacher}"
         " --seed {wildcards.seed}"
-        " --ranks {resources.gpu} --threads {threads} --output {output.model:q}"
+        " --ranks {params.ranks} --threads {threads} --output {output.model:q}"
 
 
 # The control's one teacher sees what all the others see together: started first, it does not

@@ -1,0 +1,49 @@
+"""What made a result, back to the data, as a page and as data: `mstkd provenance`, kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+
+from mstkd.atomic import replacing
+from mstkd.errors import InputError
+from mstkd.lineage import Lineage, lineage, lineage_lines
+
+TITLE = "What made these results"
+
+
+def render_provenance(result: Path, outputs: Sequence[Path]) -> None:
+    """Write the chain from a result back to the data.
+
+    Args:
+        result: any file that says what made it, such as the report.
+        outputs: paths ending in .html (as people read it) or .json (every file with its hash).
+
+    Raises:
+        InputError: a suffix is unknown, or the result is missing or says nothing of itself.
+    """
+    for output in outputs:
+        if output.suffix not in FORMATS:
+            raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
+    told = lineage(result)
+    with replacing(*outputs) as parts:
+        for output, part in zip(outputs, parts, strict=True):
+            part.write_text(FORMATS[output.suffix](told), encoding="utf-8")
+
+
+def _html(told: Lineage) -> str:
+    source = resources.files("mstkd.report").joinpath("provenance.html").read_text("utf-8")
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
+        source
+    )
+    return template.render(title=TITLE, lines=lineage_lines(told)) + "\n"
+
+
+def _json(told: Lineage) -> str:
+    return told.model_dump_json(indent=2) + "\n"
+
+
+FORMATS: dict[str, Callable[[Lineage], str]] = {".html": _html, ".json": _json}
