@@ -71,7 +71,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "folders": {
         **PARTS,
         "data": FOLDERS,
-        "teachers": {"backbones": ["iresnet18"], "selection": {"rule": "heldout"}},
+        "teachers": {
+            "backbones": ["iresnet18"],
+            "head": {"sampling": {}},
+            "selection": {"rule": "heldout"},
+        },
         "students": {
             "backbone": "small",
             "losses": {
