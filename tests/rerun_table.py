@@ -53,9 +53,13 @@ BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 PARTS: dict[str, Any] = {
     "groups": ["A", "B"],
     "backbones": {"small": {"blocks": [1, 1, 1, 1]}, "iresnet18": {}, "spare": {"blocks": [1] * 4}},
-    "teachers": {"backbones": ["small"]},
-    "adaptors": {"architectures": {"SL": {}, "DuL": {}, "DLDP": {}}},
-    "students": {"backbone": "iresnet18", "losses": {"a-KD": {}, "EAF-KD": {}}},
+    "teachers": {"backbones": ["small"], "head": {"sampling": {}}},
+    "adaptors": {"architectures": {"SL": {}, "DuL": {}, "DLDP": {}}, "head": {"sampling": {}}},
+    "students": {
+        "backbone": "iresnet18",
+        "losses": {"a-KD": {}, "EAF-KD": {}},
+        "head": {"sampling": {}},
+    },
 }
 FOLDERS = {
     "train": "train",
