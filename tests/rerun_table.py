@@ -127,7 +127,7 @@ def jobs_of(config: Mapping[str, Any]) -> dict[str, Job]:
     """Every job of a whole run by its first output; nothing is run or written."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         file = Path(folder, "config.yaml")
-        file.write_text(yaml.safe_dump(dict(config)))
+        file.write_text(yaml.safe_dump(dict(config), sort_keys=False))
         with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
             workflow = api.workflow(
                 resource_settings=ResourceSettings(cores=2),
