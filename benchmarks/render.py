@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mstkd.atomic import write_text
-from mstkd.bench.estimate import duration
+from mstkd.bench.estimate import duration, significant
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -148,7 +148,7 @@ def bench(found: Result) -> str:
     for rate in found["rates"]:
         share = rate["share_of_matmul_peak"]
         of_peak = "" if share is None else f"{share:.0%}"
-        rows.append((rate["part"], f"{rate['per_second']:,.0f} {rate['unit']}", of_peak))
+        rows.append((rate["part"], f"{significant(rate['per_second'])} {rate['unit']}", of_peak))
     text = table(("part", "a second", "share of matmul peak"), rows)
     text += "".join(f"\n{sentence}.\n" for sentence in found["binds"])
     estimate = found["estimate"]

@@ -208,7 +208,7 @@ def test_selection_and_controls_are_counted_as_the_config_says(tmp_path):
 
 
 def test_every_value_of_a_list_is_counted(tmp_path):
-    """The jobs that tests/test_workflow.py finds in such a config; 72 images, 2 epochs or 5."""
+    """As many jobs as the workflow makes of such a config; 72 images, two epochs or five."""
     plain = {
         load.part: load for load in experiment(config_of(), count_images(config_of(), tmp_path))
     }
@@ -291,6 +291,24 @@ def test_the_estimate_is_the_sum_of_images_over_rates(measured):
     seconds += embedded / rate["embedding", None].per_second
     assert result.estimate.hours == pytest.approx(seconds / 3600)
     assert read_result(folder / "bench.json") == result
+
+
+def test_every_value_of_a_list_is_measured(tmp_path):
+    small = {"blocks": [1, 1, 1, 1], "widths": [4, 4, 4, 4]}
+    students = {**TINY["students"], "backbone": ["tiny", "small"]}
+    students["optimiser"] = {**students["optimiser"], "batch_size": [8, 4]}
+    config = config_of(backbones=TINY["backbones"] | {"small": small}, students=students)
+    result = bench(config, name="x", output=tmp_path / "b.json", packs=tmp_path, seconds=0.01)
+    assert {rate.part for rate in result.rates if rate.measure in ("input", "step")} == {
+        "input alone, batch 8",
+        "input alone, batch 4",
+        "step alone, tiny, batch 8",
+        "step alone, tiny, batch 4",
+        "step alone, small, batch 8",
+        "step alone, small, batch 4",
+    }
+    assert len(result.binds) == 4
+    assert result.estimate is not None
 
 
 def test_the_json_says_where_and_when_and_that_there_was_no_gpu(measured):
@@ -379,7 +397,13 @@ def test_a_damaged_pack_does_not_stop_a_dry_run(measured, tmp_path):
 
 @pytest.mark.parametrize(
     ("hours", "words"),
-    [(72, "3.0 days"), (1.26, "1.3 hours"), (0.5, "30 minutes"), (0.01, "36 seconds")],
+    [
+        (72, "3.00 days"),
+        (24 * 1234, "1,234 days"),
+        (1.264, "1.26 hours"),
+        (0.5, "30 minutes"),
+        (0.01, "36 seconds"),
+    ],
 )
 def test_durations_read_well(hours, words):
     assert duration(hours) == words

@@ -29,6 +29,8 @@ async function read() {
   seen.start = document.querySelector("#app").innerText;
   for (const category in categories) {
     for (const subcategory in categories[category]) {
+      app.setView({navbarMode: "menu"});
+      await pause();
       app.setView({navbarMode: "subcategory", category, subcategory});
       await pause();
       const rows = [...document.querySelectorAll("tbody tr")].map(row => row.innerText.trim());
@@ -36,14 +38,21 @@ async function read() {
       for (const button of document.querySelectorAll("tbody tr td:last-child a:first-child")) {
         if (button.hasAttribute("download")) continue;
         button.click();
-        await pause(); await pause();
-        const path = app.state.resultPath;
-        const frame = document.querySelector("iframe"), image = document.querySelector("#app img");
+        await pause();
+        const path = app.state.resultPath, address = results[path].data_uri;
+        const frame = document.querySelector("iframe");
+        const image = document.querySelector(`#app img[src="${address}"]`);
+        for (let tries = 0; tries < 50; tries++) {
+          const shown = frame && frame.contentDocument;
+          if (image && image.complete) break;
+          if (shown && shown.URL.endsWith(address) && shown.readyState === "complete") break;
+          await pause();
+        }
         seen.shown[path] = frame
           ? {text: frame.contentDocument.body.innerText,
              font: getComputedStyle(frame.contentDocument.body).fontFamily,
              wide: frame.contentDocument.documentElement.scrollWidth <= frame.clientWidth}
-          : {pixels: image && image.naturalWidth, top: image && image.getBoundingClientRect().top};
+          : {pixels: image.naturalWidth, top: image.getBoundingClientRect().top};
       }
     }
   }
@@ -66,10 +75,10 @@ def report(finished, tmp_path_factory):
     with zipfile.ZipFile(folder / "report.zip") as file:
         file.extractall(folder)
     page = (folder / "report/report.html").read_text()
-    held = {
-        name: json.JSONDecoder().raw_decode(page, page.index(f"var {name} = ") + len(name) + 7)[0]
-        for name in ("results", "categories", "workflow_desc")
-    }
+    held = {}
+    for name in ("results", "categories", "workflow-desc"):
+        start = re.search(rf'<script id="{name}">\s*var \w+ = ', page).end()
+        held[name], _ = json.JSONDecoder().raw_decode(page, start)
     return folder / "report", held
 
 
@@ -119,10 +128,10 @@ def test_every_result_of_the_report_has_a_caption(report):
         of_faces = not path.startswith(("results/config", "results/provenance"))
         assert (DRAWINGS in result["caption"]) == of_faces
         assert "system-message" not in result["caption"]
-    assert DRAWINGS in held["workflow_desc"]
-    assert "system-message" not in held["workflow_desc"]
+    assert DRAWINGS in held["workflow-desc"]
+    assert "system-message" not in held["workflow-desc"]
     for category in held["categories"]:
-        assert f"<strong>{category}</strong>" in held["workflow_desc"]
+        assert f"<strong>{category}</strong>" in held["workflow-desc"]
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import nn
 
 from mstkd import __version__
-from mstkd.bench.estimate import duration, estimate
+from mstkd.bench.estimate import duration, estimate, significant
 from mstkd.bench.images import bench_packs
 from mstkd.bench.machine import describe
 from mstkd.bench.measure import (
@@ -44,6 +44,7 @@ from mstkd.bench.work import (
     count_images,
     embedding_of,
     experiment,
+    teacher_variants,
     training_of,
 )
 from mstkd.config import Config, HeadSettings, OptimiserSettings
@@ -112,7 +113,9 @@ def bench(
         made_up = opened[0].path.is_relative_to(folder)
         matmul = matmul_peak(where, seconds)
         shared = _Bench(config, opened, classes, where, seconds, folder, matmul)
-        rates = [rate for key in _networks(config) for rate in _network_rates(shared, key)]
+        sizes = dict.fromkeys(optimiser.batch_size for _, optimiser in _networks(config))
+        rates = [_input_rate(shared, size) for size in sizes]
+        rates += [rate for key in _networks(config) for rate in _network_rates(shared, key)]
         rates += [_adaptor_rate(shared, name) for name in config.adaptors.architectures]
         rates.append(_verification_rate(shared))
     result = BenchResult(
@@ -145,10 +148,16 @@ def _counts(config: Config, packs: Path) -> tuple[Counts | None, str | None]:
 
 def _trainings(config: Config) -> list[tuple[str, OptimiserSettings]]:
     """Backbone and optimiser of every network that learns from images."""
-    return [
-        *((backbone, config.teachers.optimiser) for backbone in config.teachers.backbones),
-        (config.students.backbone, config.students.optimiser),
+    teachers = [
+        (backbone, config.teacher_settings(variant).optimiser)
+        for backbone, variant in teacher_variants(config)
     ]
+    students = [
+        (config.student_backbone(variant), config.student_settings(variant).optimiser)
+        for loss in (*config.students.losses, *(["none"] if config.controls else []))
+        for variant in config.loss_variants(loss)
+    ]
+    return [*teachers, *students]
 
 
 def _networks(config: Config) -> list[tuple[str, OptimiserSettings]]:
@@ -160,8 +169,21 @@ def _networks(config: Config) -> list[tuple[str, OptimiserSettings]]:
     return list(different.values())
 
 
+def _batches(shared: _Bench, batch: int) -> FaceBatches:
+    return FaceBatches(shared.packs, split=None, batch_size=batch, seed=0, device=shared.device)
+
+
+def _input_rate(shared: _Bench, batch: int) -> Rate:
+    """Batches of images to the device; it is the same for all networks."""
+    batches = _batches(shared, batch)
+    span = time_input(batches, device=shared.device, seconds=shared.seconds)
+    data = shared.config.data
+    of = {"image_size": data.image_size, "batch_size": batch, "storage": data.storage}
+    return _rate(shared, f"input alone, batch {batch}", "input", of, span, batch)
+
+
 def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> list[Rate]:
-    """Input alone, step alone, both, and embedding, of one backbone and batch size."""
+    """Step alone, input and step, and embedding, of one backbone and batch size."""
     (name, optimiser), config, device = network, shared.config, shared.device
     size, batch = config.data.image_size, optimiser.batch_size
     backbone = build_backbone(
@@ -174,19 +196,16 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
     forward = flops(backbone, one)
     step = BACKWARD * (forward + _head_flops(config.teachers.head, shared))
     place(nn.ModuleDict({"backbone": backbone, "head": head}), device)
-    batches = FaceBatches(shared.packs, split=None, batch_size=batch, seed=0, device=device)
+    batches = _batches(shared, batch)
     of = training_of(config, name, batch)
     common: dict[str, Any] = {"device": device, "seconds": shared.seconds}
     training: dict[str, Any] = {"input_key": "images", "settings": optimiser, **common}
     training["engine"] = config.engine
 
-    span = time_input(batches, **common)
-    input_of = {"image_size": size, "batch_size": batch, "storage": config.data.storage}
-    rates = [_rate(shared, f"input alone, batch {batch}", "input", input_of, span, batch)]
     label = f"{name}, batch {batch}"
     kept = next(batches.epoch(0))
     span = time_training(backbone, head, itertools.repeat(kept), **training)
-    rates.append(_rate(shared, f"step alone, {label}", "step", of, span, batch, step))
+    rates = [_rate(shared, f"step alone, {label}", "step", of, span, batch, step)]
     span = time_training(backbone, head, endless(batches), **training)
     rates.append(_rate(shared, f"input and step, {label}", "training", of, span, batch, step))
     span = time_embedding(
@@ -283,15 +302,16 @@ def _rate(
 
 def _what_binds(rates: Sequence[Rate]) -> list[str]:
     """For each network that is trained: input or step, whichever is slower alone."""
+    inputs = {rate.of["batch_size"]: rate for rate in rates if rate.measure == "input"}
     sentences = []
-    for rate, step in itertools.pairwise(rates):
-        if rate.measure == "input" and step.measure == "step":
+    for step in rates:
+        if step.measure == "step":
+            rate = inputs[step.of["batch_size"]]
             slow, fast = sorted((rate, step), key=lambda one: one.per_second)
-            times = fast.per_second / slow.per_second
+            times = significant(fast.per_second / slow.per_second)
             name = step.part.removeprefix("step alone, ")
-            what = "the input" if slow is rate else "the step"
-            other = "step" if slow is rate else "input"
-            sentences.append(f"{name}: {what} binds; the {other} alone is {times:.1f} times faster")
+            what, other = ("input", "step") if slow is rate else ("step", "input")
+            sentences.append(f"{name}: the {what} binds; the {other} alone is {times} times faster")
     return sentences
 
 
@@ -309,7 +329,7 @@ def show(result: BenchResult, console: Console) -> None:
     table.add_row(f"matmul, {result.matmul.dtype}", peak, "TFLOP", "100 %")
     for rate in result.rates:
         share = rate.share_of_matmul_peak
-        cells = [f"{rate.per_second:,.0f}", rate.unit, "" if share is None else f"{share:.0%}"]
+        cells = [significant(rate.per_second), rate.unit, "" if share is None else f"{share:.0%}"]
         if rate.peak_gpu_bytes is not None:
             cells.append(f"{rate.peak_gpu_bytes / 2**30:.2f} GiB")
         table.add_row(rate.part, *cells)

@@ -67,9 +67,15 @@ def dry_run_line(config: Config, path: Path, packs: Path | None = None) -> str |
 def duration(hours: float) -> str:
     """Hours in words: days, hours, minutes or seconds, whichever reads best."""
     if hours >= 48:
-        return f"{hours / 24:.1f} days"
+        return f"{significant(hours / 24)} days"
     if hours >= 1:
-        return f"{hours:.1f} hours"
+        return f"{significant(hours)} hours"
     if hours >= 1 / 60:
         return f"{hours * 60:.0f} minutes"
     return f"{hours * 3600:.0f} seconds"
+
+
+def significant(value: float) -> str:
+    """A number to at least three digits, and to the last where it has more before the point."""
+    decimals = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:,.{decimals}f}"

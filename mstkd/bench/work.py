@@ -188,7 +188,7 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
         seen += total / len(config.teachers_of("baseline")) if set_ == "baseline" else own
     caches = sum(len(config.teachers_of(set_)) for set_ in config.sets())
     unlabelled = counts.unlabelled * caches
-    for backbone, variant in _teacher_variants(config):
+    for backbone, variant in teacher_variants(config):
         settings = config.teacher_settings(variant)
         optimiser = settings.optimiser
         looked_at = sum(
@@ -212,7 +212,7 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
         )
 
 
-def _teacher_variants(config: Config) -> list[tuple[str, str]]:
+def teacher_variants(config: Config) -> list[tuple[str, str]]:
     """Backbones, and the names under which their teachers are trained."""
     return [
         (backbone, variant)
@@ -229,7 +229,7 @@ def _tested(config: Config, counts: Counts) -> float:
 
 def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
     total = sum(count.images for count in counts.train.values())
-    jobs = len(config.seeds) * len(_teacher_variants(config)) * len(SETS)
+    jobs = len(config.seeds) * len(teacher_variants(config)) * len(SETS)
     for name in config.adaptors.architectures:
         subject = Subject("adaptor", adaptor_of(config, name))
         passes = jobs * total * config.adaptors.optimiser.epochs
@@ -240,7 +240,7 @@ def _students(config: Config, counts: Counts) -> Iterator[Load]:
     total = sum(count.images for count in counts.train.values())
     taught = len(SETS) * len(config.adaptors.architectures) + config.controls
     each = {
-        variant: len(config.seeds) * len(_teacher_variants(config)) * taught
+        variant: len(config.seeds) * len(teacher_variants(config)) * taught
         for loss in config.students.losses
         for variant in config.loss_variants(loss)
     }
