@@ -53,6 +53,7 @@ def test_rule_environments_ask_for_no_other_versions(path):
 IMPORT_NAMES = {
     "PIL": "pillow",
     "markupsafe": "jinja2",  # jinja2 needs it
+    "pydantic_core": "pydantic",  # and pydantic this
     "matplotlib": "matplotlib-base",
     "torch": "pytorch",
     "yaml": "pyyaml",
