@@ -53,9 +53,13 @@ BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 PARTS: dict[str, Any] = {
     "groups": ["A", "B"],
     "backbones": {"small": {"blocks": [1, 1, 1, 1]}, "iresnet18": {}, "spare": {"blocks": [1] * 4}},
-    "teachers": {"backbones": ["small"]},
-    "adaptors": {"architectures": {"SL": {}, "DuL": {}, "DLDP": {}}},
-    "students": {"backbone": "iresnet18", "losses": {"a-KD": {}, "EAF-KD": {}}},
+    "teachers": {"backbones": ["small"], "head": {"sampling": {}}},
+    "adaptors": {"architectures": {"SL": {}, "DuL": {}, "DLDP": {}}, "head": {"sampling": {}}},
+    "students": {
+        "backbone": "iresnet18",
+        "losses": {"a-KD": {}, "EAF-KD": {}},
+        "head": {"sampling": {}},
+    },
 }
 FOLDERS = {
     "train": "train",
@@ -71,7 +75,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "folders": {
         **PARTS,
         "data": FOLDERS,
-        "teachers": {"backbones": ["iresnet18"], "selection": {"rule": "heldout"}},
+        "teachers": {
+            "backbones": ["iresnet18"],
+            "head": {"sampling": {}},
+            "selection": {"rule": "heldout"},
+        },
         "students": {
             "backbone": "small",
             "losses": {
@@ -119,7 +127,7 @@ def jobs_of(config: Mapping[str, Any]) -> dict[str, Job]:
     """Every job of a whole run by its first output; nothing is run or written."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         file = Path(folder, "config.yaml")
-        file.write_text(yaml.safe_dump(dict(config)))
+        file.write_text(yaml.safe_dump(dict(config), sort_keys=False))
         with SnakemakeApi(OutputSettings(dryrun=True, quiet={Quietness.ALL})) as api:
             workflow = api.workflow(
                 resource_settings=ResourceSettings(cores=2),

@@ -45,6 +45,16 @@ def test_shipped_configs_are_valid(path):
 
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_a_config_with_its_defaults_written_out_is_the_same_config(path):
+    config = read_config(path)
+    written = yaml.safe_load(config.as_yaml())
+    again = validate(Config, written, "written")
+    assert again == config
+    assert again.dump() == config.dump()  # the lists too
+    assert written["teachers"]["optimiser"]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_every_step_settings_survive_the_command_line(path):
     config = read_config(path)
     steps = [

@@ -68,7 +68,8 @@ def test_an_effect_is_told_apart_by_its_cause():
     again = effect(before, before)
     assert not again.missing + again.direct + again.below
     found = effect(before, jobs_of(edited(config, {"report.title": "Another"})))
-    assert (dict(found.direct), dict(found.below)) == ({"render_page": 1, **always}, {})
+    assert dict(found.direct) == {"render_page": 1, **always}
+    assert dict(found.below) == {"render_provenance": 1}
     found = effect(before, jobs_of(edited(config, {"adaptors.architectures.DLDP.dropout": 0.5})))
     assert dict(found.direct) == {"train_adaptor": 2, **always}
     assert found.below["train_student"] == 2 * 2
@@ -76,4 +77,4 @@ def test_an_effect_is_told_apart_by_its_cause():
     found = effect(before, jobs_of(edited(config, {"seeds": [0, 7]})))
     assert found.missing["train_teacher"] == 4
     assert found.direct["render_table"] == 6
-    assert set(found.below) == {"render_page"}
+    assert set(found.below) == {"render_page", "render_provenance"}

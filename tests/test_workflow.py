@@ -290,6 +290,21 @@ def test_a_missing_folder_says_which_layout_is_expected(tmp_path):
         assert expected in lines[0]
 
 
+@pytest.mark.parametrize("path", sorted(ROOT.glob("workflow/rules/*.smk")), ids=lambda p: p.stem)
+def test_every_rule_has_a_log_and_a_benchmark_of_one_name(path):
+    for rule in re.split(r"^ *rule ", path.read_text(), flags=re.MULTILINE)[1:]:
+        (log,) = set(
+            re.findall(r"log:\s+\"<results>/logs/(.*)\.log\"", rule.split(" use rule ")[0])
+        )
+        (benchmark,) = set(
+            re.findall(
+                r"benchmark:\s+\"<results>/benchmarks/(.*)\.tsv\"", rule.split(" use rule ")[0]
+            )
+        )
+        assert log == benchmark
+        assert log.split("/")[0] == rule.split(":")[0]
+
+
 def test_lint_finds_nothing():
     told = subprocess.run(
         [SNAKEMAKE, "--lint"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -1,0 +1,142 @@
+"""Settings of where the faces come from, and of packs, checks and splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mstkd.config.base import Groups, Name, Positive, Settings, Step, Storage
+
+
+class SyntheticSettings(Settings):
+    """Procedural faces. They are drawings: the groups say nothing about people."""
+
+    seed: int = 0
+    identities: Positive = 80  # per group, for training
+    images_per_identity: Annotated[int, Field(ge=2)] = 16
+    verification_identities: Annotated[int, Field(ge=2)] = 100  # per group, none of them trained on
+    verification_images: Annotated[int, Field(ge=2)] = 4  # per identity
+    folds: Annotated[int, Field(ge=2)] = 10
+    pairs_per_fold: Positive = 60  # genuine pairs in a fold; as many impostor pairs
+    informative_factors: Annotated[int, Field(ge=1, le=7)] = 6  # factors a group varies identity by
+    difficulty: dict[Name, Annotated[float, Field(gt=0, le=4)]] = {}  # nuisance; 1 unless named
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 95
+
+
+class SynthesizeSettings(SyntheticSettings, Step):
+    """Settings of the step `synthesize`."""
+
+    groups: Groups
+    image_size: Positive
+
+
+class AlignmentSettings(Settings):
+    """Five landmarks to the template, for images that are not aligned yet."""
+
+    # RFW's own <group>_lmk.txt files, or a CSV `path,x1,y1,...,x5,y5`.
+    landmarks: Literal["rfw"] | Path
+    # An image without landmarks is a bad image, or its middle is taken for the face.
+    without_landmarks: Literal["bad_image", "centre_crop"] = "bad_image"
+
+
+class HeldOutIdentities(Settings):
+    """Which training identities are kept out: all that the training packs need to know."""
+
+    seed: int = 0
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.05  # of each group's identities
+
+
+class HeldOutSettings(HeldOutIdentities):
+    """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
+
+    folds: Annotated[int, Field(ge=2)] = 10
+    pairs: Annotated[int, Field(ge=4)] = 3000  # a group, half of them genuine; fewer if need be
+
+
+class DataSettings(Settings):
+    """Where the faces come from: written by the generator, or files of yours."""
+
+    image_size: Annotated[int, Field(ge=16, multiple_of=16)] = 112  # pixels, both sides
+    on_bad_image: Literal["error", "skip"] = "error"
+    storage: Storage = "pixels"
+    synthetic: SyntheticSettings | None = None
+    # A folder <group>/<identity>/<image>, a CSV `path,identity,group`, or an MXNet .rec
+    train: Path | None = None
+    train_groups: Path | None = None  # of a .rec: BUPT's .lst, or a CSV `identity,group`
+    train_alignment: AlignmentSettings | None = None
+    # A folder in RFW's layout or of <group>_test.bin files; or a .bin file for each group
+    verification: Path | dict[Name, Path] | None = None
+    verification_alignment: AlignmentSettings | None = None
+    unlabelled: Path | None = None  # a folder of images for losses that need no label
+    # Where packs lie, for experiments that share them; else with the experiment's results.
+    shared: Path | None = None
+    exclude_verification_identities: bool = False  # from training, by name
+    heldout: HeldOutSettings | None = None
+    expected: Literal["bupt-rfw"] | None = None  # the counts that the data must have
+    overlap: Literal["error", "warn"] = "error"  # images or identities trained on and tested on
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSettings:
+        folders = (self.train is not None, self.verification is not None)
+        if self.synthetic is None and not all(folders):
+            raise ValueError("both train and verification, or synthetic")
+        if self.synthetic is not None and any(folders):
+            raise ValueError("either synthetic or folders of your own, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _records_have_groups(self) -> DataSettings:
+        is_record = self.train is not None and self.train.suffix == ".rec"
+        if is_record != (self.train_groups is not None):
+            raise ValueError("train_groups with a .rec in train, and with nothing else")
+        aligned = self.train_alignment
+        if aligned is not None and (is_record or aligned.landmarks == "rfw"):
+            raise ValueError("train_alignment with a CSV of landmarks, and not for a .rec")
+        if self.exclude_verification_identities and self.verification_folder() is None:
+            raise ValueError("exclude_verification_identities with a folder in verification")
+        return self
+
+    def verification_folder(self) -> Path | None:
+        """The verification data, where they are one folder."""
+        return self.verification if isinstance(self.verification, Path) else None
+
+
+class ImageSettings(Step):
+    """How images become a pack's: part of the settings of each packing step."""
+
+    image_size: Positive
+    on_bad_image: Literal["error", "skip"]
+    storage: Storage = "pixels"
+    alignment: AlignmentSettings | None = None
+
+
+class PackSettings(ImageSettings):
+    """Settings of the steps `pack-train`, `pack-heldout` and `pack-verification`."""
+
+    root: Path  # a folder, a CSV or a .rec; of verification, a folder or a .bin
+    group: Name
+    groups: Path | None = None  # of a .rec
+    exclude: Path | None = None  # RFW's folder, whose identities are left out
+    heldout: HeldOutIdentities | HeldOutSettings | None = None
+
+
+class PackUnlabelledSettings(ImageSettings):
+    """Settings of the step `pack-unlabelled`."""
+
+    root: Path
+
+
+class CheckSettings(Step):
+    """Settings of the step `check-data`."""
+
+    expected: Literal["bupt-rfw"] | None = None
+    overlap: Literal["error", "warn"] = "error"
+    folds: Annotated[int, Field(ge=2)] = 10
+
+
+class SplitSettings(Step):
+    """Settings of the step `split` (section 4.5: random, disjoint, balanced; D5)."""
+
+    seed: int = 0

@@ -1,0 +1,53 @@
+"""Settings of evaluation, tables and the page."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mstkd.config.base import Groups, Settings, Step
+
+
+class EvaluationSettings(Step):
+    """Settings of the step `evaluate`: RFW's protocol (D9, D25)."""
+
+    folds: Annotated[int, Field(ge=2)] = 10
+
+
+class Evaluation(EvaluationSettings):
+    """Section `evaluation` of the config."""
+
+    # `heldout` for choices between settings: no table is made of the test pairs then.
+    pairs: Literal["verification", "heldout"] = "verification"
+
+
+class ReportSettings(Settings):
+    """Section `report` of the config."""
+
+    title: str = "Multi-teacher distillation for fair face recognition"
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2
+
+
+class PageSettings(Step):
+    """Settings of the step `render-page`."""
+
+    title: str
+    procedural: bool  # the faces are drawings, and the page must say so
+    grids: tuple[str, ...] | None = None  # keys with a list in the config, and their values
+
+
+# A threshold for each group, as in the paper, or one for all of them.
+Threshold = Literal["own", "shared"]
+
+
+class TableSettings(Step):
+    """Settings of the step `render-table`."""
+
+    recipe: int = 2  # tables in HTML are pages
+
+    threshold: Threshold = "own"
+
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2
+    caption: str
+    groups: Groups  # the columns, in order

@@ -1,0 +1,267 @@
+"""Settings of networks, heads, optimisation, and of teachers, adaptors and students."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mstkd.config.base import (
+    Groups,
+    Name,
+    Names,
+    Positive,
+    Probability,
+    Settings,
+    Step,
+    VariantName,
+)
+from mstkd.grids import GridSection
+
+
+class BackboneSettings(Settings):
+    """A published architecture by name, or a variant by `blocks` and `widths`."""
+
+    architecture: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] | None = None
+    blocks: tuple[Positive, Positive, Positive, Positive] | None = None
+    widths: tuple[Positive, Positive, Positive, Positive] | None = None
+    dropout: Probability = 0.0  # before the last layer; the public code: 0.4 for IResNet-50 (D11)
+
+    @model_validator(mode="after")
+    def _architecture_or_blocks(self) -> BackboneSettings:
+        if (self.architecture is None) == (self.blocks is None):
+            raise ValueError("either architecture or blocks")
+        return self
+
+
+# Of convolutions and matrix products; `auto` is bfloat16 on a GPU and float32 on a CPU.
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+class EngineSettings(Settings):
+    """How training steps are computed, the same for teachers, adaptors and students."""
+
+    precision: Precision = "auto"
+    # Of the backbone, by torch.compile; "reduce-overhead" uses CUDA graphs.
+    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
+
+
+class SamplingSettings(Settings):
+    """A head of very many identities looks at some of them in each step (Partial-FC)."""
+
+    # More identities than this. BUPT-Balancedface has 28,000, MS1MV3 93,000: both stay exact.
+    above: Annotated[int, Field(ge=0)] = 100_000
+    # Of all identities, drawn anew in each step, beside the batch's own (An et al., 2022: 0.1)
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class HeadSettings(Settings):
+    """Margin head on the unit hypersphere (equation 3)."""
+
+    name: Literal["ElasticArcFace", "ElasticCosFace", "ArcFace", "CosFace"] = "ElasticArcFace"
+    scale: Annotated[float, Field(gt=0)] = 64.0  # section 4.2
+    margin: Annotated[float, Field(ge=0)] = 0.5  # radians for ArcFace, cosine for CosFace
+    margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; elastic heads only
+    plus: bool = False  # the largest margins to the samples farthest from their centres
+    # The defaults of SamplingSettings unless given; not written out, since they leave the result
+    # of any experiment with fewer identities as it was.
+    sampling: SamplingSettings | None = None
+
+    def sampled_share(self, identities: int) -> float | None:
+        """The share of so many identities that a step looks at; None for all."""
+        sampling = self.sampling or SamplingSettings()
+        return sampling.share if identities > sampling.above else None
+
+
+class OptimiserSettings(Settings):
+    """SGD with the step schedule of section 4.6."""
+
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)] = 128  # section 4.6
+    lr: Annotated[float, Field(gt=0)]
+    # The public code multiplies by batch / 512, so 0.1 is 0.025 at batch 128 (D1, D2).
+    lr_scaling: Literal["batch/512", "none"] = "batch/512"
+    milestones: tuple[Positive, ...]  # the m-th epoch, counted from 1, runs at the lower rate (D19)
+    schedule_epochs: Positive  # the number of epochs that `milestones` was written for
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.1
+    momentum: Probability = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4  # on every parameter (D10)
+    gradient_norm: Annotated[float, Field(gt=0)] = 5.0  # of the backbone, not the head (D10)
+    # Where a loss is not finite: stop, or go on from the last checkpoint at half the rate.
+    on_divergence: Literal["stop", "retry_lower_lr"] = "stop"
+
+
+class TeacherOptimiser(OptimiserSettings):
+    """Section 4.6: 52 epochs at 0.1, decayed in epochs 16, 28, 40 and 50."""
+
+    epochs: Positive = 52
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    milestones: tuple[Positive, ...] = (16, 28, 40, 50)
+    schedule_epochs: Positive = 52
+
+
+class AdaptorOptimiser(OptimiserSettings):
+    """Section 4.6: 26 epochs at 1, decayed in epochs 8, 14, 20 and 25."""
+
+    epochs: Positive = 26
+    lr: Annotated[float, Field(gt=0)] = 1.0
+    milestones: tuple[Positive, ...] = (8, 14, 20, 25)
+    schedule_epochs: Positive = 26
+
+
+class StudentOptimiser(OptimiserSettings):
+    """Section 4.6: 26 epochs at 0.1, decayed in epochs 8, 14, 20 and 25."""
+
+    epochs: Positive = 26
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    milestones: tuple[Positive, ...] = (8, 14, 20, 25)
+    schedule_epochs: Positive = 26
+
+
+class SelectionSettings(Settings):
+    """Which epoch is kept.
+
+    `test` is the paper's: the best accuracy on the verification pairs themselves, of a teacher
+    on its own group, of a student by the mean of all groups. `heldout` does the same on pairs of
+    training identities that were kept out (`data.heldout`), `last` looks at no pair.
+    """
+
+    rule: Literal["test", "heldout", "last"] = "test"
+    every_epochs: Positive = 1  # the last epoch is always looked at
+    folds: Annotated[int, Field(ge=2)] = 10
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether pairs are looked at while training."""
+        return self.rule != "last"
+
+
+class Teachers(GridSection, Settings):
+    """Section `teachers` of the config; a list of numbers makes variants of each backbone."""
+
+    backbones: Names
+    optimiser: TeacherOptimiser = TeacherOptimiser()
+    head: HeadSettings = HeadSettings()
+    selection: SelectionSettings = SelectionSettings()
+
+
+class TeacherSettings(Step):
+    """Settings of the step `train-teacher`."""
+
+    embedding_dim: Positive
+    backbone: BackboneSettings
+    optimiser: TeacherOptimiser
+    head: HeadSettings
+    selection: SelectionSettings
+    engine: EngineSettings = EngineSettings()
+
+
+class CacheType(Settings):
+    """Section `cache` of the config."""
+
+    dtype: Literal["float16", "float32"] = "float16"
+    precision: Precision = "auto"  # in which the teachers compute
+
+
+class CacheSettings(CacheType, Step):
+    """Settings of the step `cache-embeddings`."""
+
+    # The order of teachers and packs, which Snakemake does not see: it compares inputs as a set.
+    groups: Groups | None = None
+
+
+class AdaptorArchitecture(Settings):
+    """One adaptor (section 4.3). The key's name is the architecture unless it is given."""
+
+    architecture: Literal["SL", "DuL", "DLDP"]
+    dropout: Probability | None = None  # DLDP only: 0.2 unless given
+    negative_slope: Annotated[float, Field(ge=0, le=1)] = 0.01  # of the LeakyReLU; not in SL
+
+    @model_validator(mode="after")
+    def _dropout_belongs_to_dldp(self) -> AdaptorArchitecture:
+        if self.dropout is not None and self.architecture != "DLDP":
+            raise ValueError("dropout is for DLDP only")
+        return self
+
+
+class Adaptors(Settings):
+    """Section `adaptors` of the config."""
+
+    architectures: Annotated[dict[Name, AdaptorArchitecture], Field(min_length=1)] = {
+        name: AdaptorArchitecture(architecture=name) for name in ("SL", "DuL", "DLDP")
+    }
+    optimiser: AdaptorOptimiser = AdaptorOptimiser()
+    head: HeadSettings = HeadSettings(margin_std=0.0125)  # the public code's for adaptors (D3)
+
+
+class AdaptorSettings(Step):
+    """Settings of the step `train-adaptor`."""
+
+    embedding_dim: Positive
+    adaptor: AdaptorArchitecture
+    optimiser: AdaptorOptimiser
+    head: HeadSettings
+    engine: EngineSettings = EngineSettings()
+
+
+class LossSettings(Settings):
+    """L = classification * L_EAF + kd_weight * L_KD (equations 5 and 6)."""
+
+    classification: bool
+    # lambda of section 4.4; 10000 at 512 dimensions is 39.06 * (1 - cosine) (D14)
+    kd_weight: Annotated[float, Field(ge=0)] = 10000.0
+    images: Literal["labelled", "unlabelled"] = "labelled"  # `data.train` or `data.unlabelled`
+
+    @model_validator(mode="after")
+    def _some_loss(self) -> LossSettings:
+        if not self.classification and self.kd_weight == 0:
+            raise ValueError("a kd_weight above 0, or classification")
+        if self.classification and self.images == "unlabelled":
+            raise ValueError("images: labelled where there is classification")
+        return self
+
+
+PAPER_LOSSES = {
+    "a-KD": LossSettings(classification=False),
+    "EAF-KD": LossSettings(classification=True),
+}
+NO_DISTILLATION = LossSettings(classification=True, kd_weight=0.0)
+
+
+class Students(GridSection, Settings):
+    """Section `students` of the config; a list of numbers or names makes variants of each loss."""
+
+    backbone: Name
+    losses: Annotated[dict[Name, LossSettings], Field(min_length=1)] = PAPER_LOSSES
+    # All students of a set and seed in one job, from one stream of batches; each as alone.
+    together: bool = False
+    optimiser: StudentOptimiser = StudentOptimiser()
+    head: HeadSettings = HeadSettings()
+    selection: SelectionSettings = SelectionSettings()
+
+
+class StudentSettings(Step):
+    """Settings of the step `train-student`."""
+
+    embedding_dim: Positive
+    backbone: BackboneSettings
+    loss: LossSettings
+    optimiser: StudentOptimiser
+    head: HeadSettings | None = None  # only where the loss has a classification term
+    selection: SelectionSettings
+    engine: EngineSettings = EngineSettings()
+
+
+class NamedStudent(Settings):
+    """One of the students that are trained together."""
+
+    adaptor: Name
+    loss: VariantName
+    settings: StudentSettings
+
+
+class StudentsSettings(Step):
+    """Settings of the step `train-students`."""
+
+    students: Annotated[tuple[NamedStudent, ...], Field(min_length=1)]

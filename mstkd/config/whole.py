@@ -1,0 +1,396 @@
+"""The whole config file, which gives each step of the pipeline its own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import AfterValidator, Field, model_validator
+
+from mstkd.config.base import Groups, Name, Positive, Settings, unique
+from mstkd.config.data import (
+    CheckSettings,
+    DataSettings,
+    HeldOutIdentities,
+    PackSettings,
+    PackUnlabelledSettings,
+    SplitSettings,
+    SynthesizeSettings,
+)
+from mstkd.config.results import (
+    Evaluation,
+    EvaluationSettings,
+    PageSettings,
+    ReportSettings,
+    TableSettings,
+    Threshold,
+)
+from mstkd.config.training import (
+    NO_DISTILLATION,
+    PAPER_LOSSES,
+    Adaptors,
+    AdaptorSettings,
+    BackboneSettings,
+    CacheSettings,
+    CacheType,
+    EngineSettings,
+    LossSettings,
+    NamedStudent,
+    Students,
+    StudentSettings,
+    StudentsSettings,
+    Teachers,
+    TeacherSettings,
+)
+from mstkd.grids import Key, split_variant, value_text
+
+TeacherSet = Literal["specialized", "baseline", "single"]
+SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
+
+
+class Config(Settings):
+    """The whole config file. Its methods give each step its own settings."""
+
+    # Keeps runs apart: all results lie in results/<experiment>, else in results.
+    experiment: Name | None = None
+    groups: Groups
+    seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(unique)] = (0,)
+    embedding_dim: Positive = 512
+    data: DataSettings
+    splits: SplitSettings = SplitSettings()
+    backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
+    teachers: Teachers
+    cache: CacheType = CacheType()
+    adaptors: Adaptors = Adaptors()
+    students: Students
+    # A student with no distillation, and students of one teacher trained on all groups (D39).
+    controls: bool = True
+    engine: EngineSettings = EngineSettings()
+    evaluation: Evaluation = Evaluation()
+    report: ReportSettings = ReportSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_a_key_says(cls, value: Any) -> Any:
+        """Let `iresnet34: {}`, `SL: {}` and `a-KD: {}` mean what their names say."""
+        if not isinstance(value, Mapping):
+            return value
+        value = dict(value)
+        published = get_args(get_args(BackboneSettings.model_fields["architecture"].annotation)[0])
+        value["backbones"] = _fill(
+            value.get("backbones"),
+            lambda name, entry: (
+                {"architecture": name} if name in published and "blocks" not in entry else {}
+            ),
+        )
+        if isinstance(value.get("adaptors"), Mapping):
+            adaptors = dict(value["adaptors"])
+            if "architectures" in adaptors:
+                adaptors["architectures"] = _fill(
+                    adaptors["architectures"], lambda name, entry: {"architecture": name}
+                )
+            value["adaptors"] = adaptors
+        if isinstance(value.get("students"), Mapping):
+            students = dict(value["students"])
+            if "losses" in students:
+                students["losses"] = _fill(
+                    students["losses"],
+                    lambda name, entry: (
+                        {"classification": PAPER_LOSSES[name].classification}
+                        if name in PAPER_LOSSES
+                        else {}
+                    ),
+                )
+            value["students"] = students
+        return value
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Config:
+        for key, used in (
+            ("teachers.backbones", self.teachers.backbones),
+            ("students.backbone", self.students.values("backbone")),
+        ):
+            for name in used:
+                if name not in self.backbones:
+                    raise ValueError(f"{key}: {name!r} is not one of {', '.join(self.backbones)}")
+        if self.data.synthetic is not None:
+            unknown = set(self.data.synthetic.difficulty) - set(self.groups)
+            if unknown:
+                raise ValueError(f"data.synthetic.difficulty: no group {sorted(unknown)[0]!r}")
+        if isinstance(self.data.verification, dict):
+            missing = set(self.groups) - set(self.data.verification)
+            if missing:
+                raise ValueError(f"data.verification: no file for group {sorted(missing)[0]!r}")
+        rules = (self.teachers.selection.rule, self.students.selection.rule, self.evaluation.pairs)
+        if self.data.heldout is None and "heldout" in rules:
+            raise ValueError("data.heldout where held-out pairs are asked for: {} will do")
+        if self.students.together and any(key[0] == "optimiser" for key in self.students.grid()):
+            raise ValueError("students.together with one value of each key of students.optimiser")
+        unlabelled = [
+            name for name, loss in self.students.losses.items() if loss.images == "unlabelled"
+        ]
+        if unlabelled and self.data.unlabelled is None:
+            raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
+        return self
+
+    def as_yaml(self) -> str:
+        """The file that says the same, with every default written out."""
+        value = self.model_dump(mode="json", exclude_none=True, by_alias=True)
+        return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+    # Where things lie ---------------------------------------------------------
+
+    def results(self) -> Path:
+        """The folder of all results."""
+        return Path("results", self.experiment or "")
+
+    def inputs(self) -> Path:
+        """The folder of packs and drawn faces."""
+        return self.data.shared or self.results()
+
+    def synthetic_folder(self) -> Path:
+        """Where the drawn faces are written."""
+        return self.inputs() / "data"
+
+    # Who exists ---------------------------------------------------------------
+
+    def sets(self) -> tuple[TeacherSet, ...]:
+        """Sets of teachers: the paper's two, and the control with one teacher."""
+        return (*SETS, "single") if self.controls else SETS
+
+    def teachers_of(self, set_: str) -> tuple[str, ...]:
+        """Teachers of a set, in block order (section 4.3: the order of `groups`)."""
+        return {
+            "specialized": tuple(f"T-{group}" for group in self.groups),
+            "baseline": tuple(f"BT-{i}" for i in range(1, len(self.groups) + 1)),
+            "single": ("T-all",),
+        }[set_]
+
+    def training_groups(self, teacher: str) -> tuple[str, ...]:
+        """Groups whose images a teacher sees."""
+        own = teacher.removeprefix("T-")
+        return (own,) if own in self.groups else self.groups
+
+    def selection_groups(self, teacher: str) -> tuple[str, ...]:
+        """Groups that choose a teacher's epoch; a baseline teacher has one assigned (4.5)."""
+        if teacher.startswith("BT-"):
+            return (self.groups[int(teacher.removeprefix("BT-")) - 1],)
+        return self.training_groups(teacher)
+
+    @cached_property
+    def _teachers(self) -> dict[str, dict[str, Teachers]]:
+        """Backbone -> its variants -> the section with the values of each."""
+        return {
+            backbone: self.teachers.variants(backbone, lambda key: True)
+            for backbone in self.teachers.backbones
+        }
+
+    @cached_property
+    def _students(self) -> dict[str, dict[str, Students]]:
+        """Loss -> its variants -> the section with the values of each; "none" is one of them."""
+        losses = {**self.students.losses, "none": NO_DISTILLATION}
+
+        def variants(name: str, loss: LossSettings) -> dict[str, Students]:
+            def matters(key: Key) -> bool:
+                if key[0] == "losses":
+                    return key[1] == name
+                return key[0] != "head" or loss.classification
+
+            return self.students.variants(name, matters)
+
+        return {name: variants(name, loss) for name, loss in losses.items()}
+
+    def teacher_variants(self, backbone: str) -> tuple[str, ...]:
+        """The names under which teachers of a backbone are trained: one for each value."""
+        return tuple(self._teachers[backbone])
+
+    def loss_variants(self, loss: str) -> tuple[str, ...]:
+        """The names under which students of a loss are trained: one for each value."""
+        return tuple(self._students[loss])
+
+    def student_backbone(self, loss: str) -> str:
+        """The backbone of the students of a loss, or of its variant."""
+        return self._students[split_variant(loss).base][loss].backbone
+
+    def student_loss(self, loss: str) -> LossSettings:
+        """What the students of a loss, or of its variant, learn from."""
+        base = split_variant(loss).base
+        return NO_DISTILLATION if base == "none" else self._students[base][loss].losses[base]
+
+    def tables(self) -> tuple[tuple[str, str | None], ...]:
+        """Backbone and loss of each table, None for teachers: the order of the paper's tables."""
+        return tuple(
+            (backbone, loss)
+            for backbone in self.teachers.backbones
+            for loss in (None, *self.students.losses)
+        )
+
+    # What each step gets ------------------------------------------------------
+
+    def synthesize_settings(self) -> SynthesizeSettings:
+        assert self.data.synthetic is not None, "asked for only where the config has it"
+        return SynthesizeSettings(
+            **self.data.synthetic.model_dump(),
+            groups=self.groups,
+            image_size=self.data.image_size,
+        )
+
+    def train_pack_settings(self, group: str) -> PackSettings:
+        """Of `pack-train`: it leaves the identities that `pack-heldout` takes, not their pairs."""
+        heldout = self.data.heldout
+        return self._training_images(
+            group,
+            None if heldout is None else HeldOutIdentities(seed=heldout.seed, share=heldout.share),
+        )
+
+    def heldout_pack_settings(self, group: str) -> PackSettings:
+        return self._training_images(group, self.data.heldout)
+
+    def _training_images(self, group: str, heldout: HeldOutIdentities | None) -> PackSettings:
+        excluded = self.data.exclude_verification_identities
+        return PackSettings(
+            root=self.data.train or self.synthetic_folder() / "train",
+            group=group,
+            groups=self.data.train_groups,
+            image_size=self.data.image_size,
+            on_bad_image=self.data.on_bad_image,
+            storage=self.data.storage,
+            alignment=self.data.train_alignment,
+            exclude=self.data.verification_folder() if excluded else None,
+            heldout=heldout,
+        )
+
+    def verification_pack_settings(self, group: str) -> PackSettings:
+        root = self.data.verification or self.synthetic_folder() / "verification"
+        return PackSettings(
+            root=root[group] if isinstance(root, dict) else root,
+            group=group,
+            image_size=self.data.image_size,
+            on_bad_image=self.data.on_bad_image,
+            storage=self.data.storage,
+            alignment=self.data.verification_alignment,
+        )
+
+    def unlabelled_pack_settings(self) -> PackUnlabelledSettings:
+        assert self.data.unlabelled is not None, "asked for only where the config has it"
+        return PackUnlabelledSettings(
+            root=self.data.unlabelled,
+            image_size=self.data.image_size,
+            on_bad_image=self.data.on_bad_image,
+            storage=self.data.storage,
+            alignment=self.data.train_alignment,
+        )
+
+    def check_settings(self) -> CheckSettings:
+        return CheckSettings(
+            expected=self.data.expected, overlap=self.data.overlap, folds=self.evaluation.folds
+        )
+
+    def split_settings(self, set_: str) -> SplitSettings:
+        """Only the baseline's split draws anything; the others take every identity."""
+        return self.splits if set_ == "baseline" else SplitSettings()
+
+    def teacher_settings(self, backbone: str) -> TeacherSettings:
+        """Of teachers of a backbone, or of its variant."""
+        base = split_variant(backbone).base
+        teachers = self._teachers[base][backbone]
+        return TeacherSettings(
+            embedding_dim=self.embedding_dim,
+            backbone=self.backbones[base],
+            optimiser=teachers.optimiser,
+            head=teachers.head,
+            selection=teachers.selection,
+            engine=self.engine,
+        )
+
+    def cache_settings(self) -> CacheSettings:
+        return CacheSettings(**self.cache.model_dump(), groups=self.groups)
+
+    def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
+        return AdaptorSettings(
+            embedding_dim=self.embedding_dim,
+            adaptor=self.adaptors.architectures[adaptor],
+            optimiser=self.adaptors.optimiser,
+            head=self.adaptors.head,
+            engine=self.engine,
+        )
+
+    def student_settings(self, loss: str) -> StudentSettings:
+        """Of students of a loss, or of its variant."""
+        students = self._students[split_variant(loss).base][loss]
+        loss_settings = self.student_loss(loss)
+        return StudentSettings(
+            embedding_dim=self.embedding_dim,
+            backbone=self.backbones[students.backbone],
+            loss=loss_settings,
+            optimiser=students.optimiser,
+            head=students.head if loss_settings.classification else None,
+            selection=students.selection,
+            engine=self.engine,
+        )
+
+    def students_together(self) -> tuple[tuple[str, str], ...]:
+        """Adaptor and loss of the students of a set that one job trains, if it does."""
+        if not self.students.together:
+            return ()
+        return tuple(
+            (adaptor, name)
+            for adaptor in self.adaptors.architectures
+            for loss, settings in self.students.losses.items()
+            if settings.images == "labelled"
+            for name in self.loss_variants(loss)
+        )
+
+    def students_settings(self) -> StudentsSettings:
+        return StudentsSettings(
+            students=tuple(
+                NamedStudent(adaptor=adaptor, loss=loss, settings=self.student_settings(loss))
+                for adaptor, loss in self.students_together()
+            )
+        )
+
+    def evaluation_settings(self) -> EvaluationSettings:
+        return EvaluationSettings(**self.evaluation.model_dump(exclude={"pairs"}))
+
+    def table_settings(
+        self, backbone: str, loss: str | None, threshold: Threshold
+    ) -> TableSettings:
+        models = (
+            f"{backbone} teachers" if loss is None else f"{loss} students of {backbone} teachers"
+        )
+        rest = "" if threshold == "own" else ", one threshold for all groups"
+        where = "" if self.evaluation.pairs == "verification" else " on held-out pairs"
+        return TableSettings(
+            threshold=threshold,
+            decimals=self.report.decimals,
+            caption=f"Verification accuracy (%){where} of the {models}{rest}.",
+            groups=self.groups,
+        )
+
+    def page_settings(self) -> PageSettings:
+        grids = tuple(
+            f"{'.'.join((name, *key))} ({', '.join(map(value_text, values))})"
+            for name, section in (("teachers", self.teachers), ("students", self.students))
+            for key, values in section.grid().items()
+        )
+        return PageSettings(
+            title=self.report.title,
+            procedural=self.data.synthetic is not None,
+            grids=grids or None,
+        )
+
+
+def _fill(entries: Any, defaults: Any) -> Any:
+    """Merge what a key's name says into each entry of a mapping; `name:` alone means `{}`."""
+    if not isinstance(entries, Mapping):
+        return entries
+    filled = {}
+    for name, entry in entries.items():
+        entry = {} if entry is None else entry
+        if isinstance(entry, Mapping):
+            entry = {**defaults(name, entry), **entry}
+        filled[name] = entry
+    return filled
