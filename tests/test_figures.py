@@ -121,7 +121,7 @@ def test_dots_stand_at_the_accuracies(tmp_path: Path) -> None:
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [*GROUPS, "global"]
     assert axes.get_xlabel() == "Verification accuracy, percent"
-    assert axes.get_title(loc="left") == "Students"
+    assert figure.get_suptitle() == "Students"
 
 
 def test_numbers_have_the_decimals_of_the_settings(tmp_path: Path) -> None:
@@ -231,6 +231,28 @@ def test_values_of_a_grid_stand_beside_dots_and_above_curves(tmp_path: Path) -> 
     text = (tmp_path / "curves.svg").read_text()
     for weight in (1, 10):
         assert f"Students, a-KD (kd_weight={weight}): loss" in text
+
+
+def test_a_long_caption_is_broken_and_not_cut_off(tmp_path: Path) -> None:
+    """Wide labels and few groups leave little room; the image is as wide as it says."""
+    caption = "Verification accuracy (%) on held-out pairs of the iresnet34 teachers."
+    figure = draw_map(rows_of(teachers(tmp_path)), settings(caption))
+    assert figure.get_suptitle().replace("\n", " ") == caption
+    figure.canvas.draw()
+    (text,) = figure.texts
+    assert text.get_window_extent().x1 < figure.bbox.x1
+
+
+def test_teachers_of_each_value_have_curves_of_their_own(tmp_path: Path) -> None:
+    paths = [
+        write_model(tmp_path / str(margin), accuracies=[1.0], kind="teacher", loss=None, name="T-A")
+        for margin in (1, 2)
+    ]
+    for margin, path in enumerate(paths, 1):
+        path.write_text(path.read_text().replace('"small"', f'"small+margin={margin}"'))
+    render_curves(models=paths, outputs=[tmp_path / "curves.svg"])
+    for margin in (1, 2):
+        assert f"Teachers (margin={margin}): loss" in (tmp_path / "curves.svg").read_text()
 
 
 def test_a_figure_of_any_length_can_be_saved(tmp_path: Path) -> None:

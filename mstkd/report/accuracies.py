@@ -7,6 +7,7 @@ colour alone.
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ MARKERS = ("o", "s", "^", "D", "v")
 GROUP_MARKS = tuple(itertools.islice(zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS)), 16))
 NUMBER_OFFSETS = (44, 76)  # points right of the axes, where the numbers end
 SECTION_GAP = 0.4  # rows
+LETTERS_AN_INCH = 12  # of a caption
 
 
 def render_accuracies(settings: TableSettings, *, metrics: Sequence[Path], output: Path) -> None:
@@ -80,11 +82,18 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
         top += SECTION_GAP
     _map_axes(axes, groups, height=top - SECTION_GAP)
     axes.set_yticks(ticks, [row.title for _, members in sections for row in members])
-    axes.set_title(settings.caption, loc="left", pad=26, weight="bold")
+    set_caption(figure, settings.caption)
     framed = any(row.subject.name == f"T-{group}" for row in rows for group in groups)
     note = "\nFramed: the teacher's own group." if framed else ""
     axes.set_xlabel(f"Verification accuracy, percent.{note}", loc="left")
     return figure
+
+
+def set_caption(figure: Figure, caption: str) -> None:
+    """Above the whole figure, in as many lines as it takes: labels may be wide, groups few."""
+    letters = int(LETTERS_AN_INCH * figure.get_size_inches()[0])
+    text = textwrap.fill(caption, letters)
+    figure.suptitle(text, x=0.01, ha="left", weight="bold", fontsize=9)
 
 
 def _map_row(
@@ -152,7 +161,7 @@ def draw_dots(rows: Sequence[Row], settings: TableSettings) -> Figure:
     axes.set_ylim(y - 0.4, -0.6)
     axes.grid(axis="x")
     axes.set_xlabel("Verification accuracy, percent")
-    axes.set_title(settings.caption, loc="left", weight="bold", pad=26)
+    set_caption(figure, settings.caption)
     marks = [
         Line2D([], [], ls="", marker=marker, color=colour, ms=7, label=group)
         for group, (colour, marker) in zip(groups, GROUP_MARKS, strict=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from mstkd.report.rows import SECTIONS, row_label
 
 TITLE = "Training: loss and accuracy over the epochs"
 PANEL_INCHES = 2.1
+TITLE_WIDTH = 50  # letters, as many as a panel is wide
 HUES = {"Specialized": "Blues", "Baseline": "Oranges", "Controls": "Greys"}
 DASHES = ("-", "--", ":", "-.")
 NOUNS = {"teacher": "Teachers", "adaptor": "Adaptors", "student": "Students"}
@@ -89,6 +91,8 @@ def _panel(record: ModelRecord) -> str:
     if subject.set == "none":
         return str(loss._replace(base="Student without distillation"))
     teachers = told(split_variant(subject.backbone).values)
+    if subject.kind == "teacher":
+        return str(split_variant(subject.backbone)._replace(base=NOUNS[subject.kind]))
     parts = [NOUNS[subject.kind], str(loss), f"teachers {teachers}" if teachers else ""]
     return ", ".join(part for part in parts if part)
 
@@ -161,6 +165,6 @@ def line_styles(runs: Sequence[Run]) -> list[Style]:
 
 
 def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left")
+    axes.set_title(textwrap.fill(title, TITLE_WIDTH), loc="left")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.02)
