@@ -1,8 +1,8 @@
 # Sourced by start.sh and stop.sh: where the cluster lies, and which processes are its own.
 # Settings by the environment:
 #   SLURM_TEST_DIR     keys, state, logs      [/var/lib/mstkd-slurm-test]
-#   SLURM_TEST_CPUS    CPUs that it claims    [4]
-#   SLURM_TEST_MEM_MB  memory that it claims  [200000]
+#   SLURM_TEST_CPUS    CPUs that it claims    [8]
+#   SLURM_TEST_MEM_MB  memory that it claims  [400000]
 #   SLURM_TEST_PORT    and the next one       [26817]
 # Claims may exceed the machine: nothing is bound or limited, only counted.
 

@@ -3,7 +3,7 @@
 #
 #   tests/slurm/start.sh      and tests/slurm/stop.sh --purge when done
 #
-# Missing packages are installed from Debian. The node claims four GPUs that do not exist. Exit
+# Missing packages are installed from Debian. The node claims six GPUs that do not exist. Exit
 # status 77 says that this machine cannot have such a cluster; the last line says why.
 set -euo pipefail
 # shellcheck source=tests/slurm/daemons.sh
@@ -11,8 +11,8 @@ set -euo pipefail
 
 cannot() { say "$*"; exit 77; }
 
-cpus=${SLURM_TEST_CPUS:-4}
-mem_mb=${SLURM_TEST_MEM_MB:-200000}
+cpus=${SLURM_TEST_CPUS:-8}
+mem_mb=${SLURM_TEST_MEM_MB:-400000}
 port=${SLURM_TEST_PORT:-26817}
 host=$(uname -n)
 host=${host%%.*}
@@ -87,13 +87,13 @@ SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,bf_interval=5
 MinJobAge=3600
 KillWait=5
 GresTypes=gpu
-NodeName=test-node NodeHostname=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$mem_mb Gres=gpu:4 State=UNKNOWN
+NodeName=test-node NodeHostname=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$mem_mb Gres=gpu:6 State=UNKNOWN
 PartitionName=short Nodes=test-node Default=YES MaxTime=1-00:00:00 State=UP
 PartitionName=other Nodes=test-node MaxTime=1-00:00:00 State=UP
 CONF
 # slurmd wants a device for each GPU before it tells jobs which they have; it opens none.
 : >"$dir/conf/gres.conf"
-for device in /dev/null /dev/zero /dev/full /dev/random; do
+for device in /dev/{null,zero,full,random,urandom,ptmx}; do
     echo "NodeName=test-node Name=gpu File=$device" >>"$dir/conf/gres.conf"
 done
 # Where clients look without SLURM_CONF: the executor plugin's job steps drop all SLURM_*.
