@@ -31,7 +31,7 @@ SMALL = edited(
         "controls": False,
     },
 )
-LONGER = edited(SMALL, {"teachers.optimiser": {**TINY["teachers"]["optimiser"], "epochs": 80}})
+LONGER = edited(SMALL, {"teachers.optimiser": {**TINY["teachers"]["optimiser"], "epochs": 30}})
 TEACHERS = {"T-A": "specialized", "T-B": "specialized", "BT-1": "baseline", "BT-2": "baseline"}
 MODELS = {
     name: f"results/teachers/tiny/{set_}/{name}/seed0/model.safetensors"
