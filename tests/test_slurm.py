@@ -31,7 +31,7 @@ SMALL = edited(
         "controls": False,
     },
 )
-LONGER = edited(SMALL, {"teachers.optimiser": {**TINY["teachers"]["optimiser"], "epochs": 80}})
+LONGER = edited(SMALL, {"teachers.optimiser": {**TINY["teachers"]["optimiser"], "epochs": 30}})
 TEACHERS = {"T-A": "specialized", "T-B": "specialized", "BT-1": "baseline", "BT-2": "baseline"}
 MODELS = {
     name: f"results/teachers/tiny/{set_}/{name}/seed0/model.safetensors"
@@ -325,10 +325,26 @@ def test_gpu_beside_gres_is_refused_with_both(tmp_path):
     assert re.findall(r"train-student .*--ranks (\d+)", ranks) == ["2"] * 15
 
 
-def test_every_rule_that_takes_threads_has_a_number_in_the_slurm_profile():
-    """Rules reckon with this machine's cores, of which a job on a node knows nothing."""
-    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    blocks = re.split(r"^ *(?:use )?rule (?=\w+)", rules, flags=re.M)[1:]
-    counted = {block.split()[0].strip(":") for block in blocks if "_THREADS\n" in block}
-    of_others = {"train_single_teacher", "cache_unlabelled"}  # made by `use rule`
-    assert counted | of_others <= THREADS.keys()
+def rule_texts():
+    """Rules by name; those made by `use rule` have what the rule has that they are made from."""
+    text = "\n".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    blocks = re.split(r"^ *(?=(?:use )?rule \w)", text, flags=re.M)[1:]
+    made = {re.search(r"(\w+)(?: with)?:", block)[1]: block for block in blocks}
+    origins = {name: re.match(r"use rule (\w+)", block) for name, block in made.items()}
+    return {name: made[origins[name][1]] if origins[name] else made[name] for name in made}
+
+
+def test_every_rule_runs_beside_snakemake_or_asks_for_memory_and_time():
+    for name, text in rule_texts().items():
+        local = "localrule: True" in text
+        assert local != ("mem_mb=growing(" in text and "runtime=longer(" in text), name
+
+
+def test_the_slurm_profile_names_every_rule_that_takes_threads_or_a_gpu():
+    """Threads are shares of this machine's cores, of which a job on a node knows nothing."""
+    rules = rule_texts()
+    assert {name for name, text in rules.items() if "_THREADS\n" in text} <= THREADS.keys()
+    profile = (SLURM / "config.yaml").read_text()
+    by_gres = re.search(r"^# set-resources:\n((?:#   .*\n)+)", profile, flags=re.M)[1]
+    named = set(re.findall(r"^#   (\w+):", by_gres, flags=re.M))
+    assert {name for name, text in rules.items() if "gpu=1," in text} == named
