@@ -323,4 +323,4 @@ def test_a_job_of_several_gpus_trains_on_as_many_ranks(tmp_path):
     assert {("train-teacher", "2"), ("train-adaptor", "1"), ("train-student", "1")} <= ranks
     # A limit of none, as on a machine without a GPU, still trains.
     told = snakemake(tmp_path, TINY, "--dry-run", "--printshellcmds", "--resources", "gpu=0").stdout
-    assert "train-teacher" in told and " --ranks 0 " in told
+    assert "train-teacher" in told and " --ranks 1 " in told and " --ranks 0 " not in told
