@@ -25,12 +25,13 @@ from mstkd.data.loader import normalise, one_image_size, pack_hashes
 from mstkd.data.pack import Images, Pack, open_pack
 from mstkd.devices import autocast, place, prepare
 from mstkd.errors import InputError
+from mstkd.models.iresnet import IResNet, folded
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
 from mstkd.provenance import provenance_of
 from mstkd.records import ModelRecord
 
-BATCH = 256  # of images in flight; the result does not depend on it
+BATCH = 128  # of images in flight; the result does not depend on it
 FORMAT = "mstkd-embeddings"
 VERSION = 1
 
@@ -42,13 +43,12 @@ def embed_batch(model: nn.Module, images: NDArray[np.uint8], device: torch.devic
 
 
 @torch.inference_mode()
-def embed_with_mirror(
-    model: nn.Module, images: Images, device: torch.device
-) -> NDArray[np.float32]:
+def embed_with_mirror(model: IResNet, images: Images, device: torch.device) -> NDArray[np.float32]:
     """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
 
-    `model` is in evaluation mode; `images` are uint8 (N, H, H, 3) of a pack.
+    `images` are uint8 (N, H, H, 3) of a pack.
     """
+    model = place(folded(model), device)
     parts = []
     for begin in range(0, len(images), BATCH):
         batch = normalise(torch.from_numpy(np.array(images[begin : begin + BATCH])).to(device))
@@ -123,7 +123,7 @@ def cache_embeddings(
         file["labels"] = _labels(opened)
         with progress(f"embed {first.set}", count * len(loaded), "images") as told:
             for block, (model, _) in enumerate(loaded):
-                model = place(model, where)
+                model = place(folded(model), where)
                 columns = slice(block * dim, (block + 1) * dim)
                 row = 0
                 for pack in opened:

@@ -10,6 +10,7 @@ from mstkd.models.iresnet import (
     Block,
     IResNet,
     PReLU,
+    folded,
     iresnet18,
     iresnet34,
     iresnet50,
@@ -189,3 +190,24 @@ def test_prelu_gives_what_pytorchs_own_gives():
     assert torch.equal(y, expected)
     assert torch.equal(of_x, expected_of_x)
     torch.testing.assert_close(of_slope, expected_of_slope, rtol=1e-5, atol=1e-5)
+
+
+def test_a_folded_network_computes_the_same_from_fewer_layers():
+    torch.manual_seed(0)
+    model = IResNet((2, 1, 1, 1), widths=(4, 6, 6, 8), embedding_dim=10, image_size=32)
+    for layer in model.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.running_mean.normal_(0, 0.5)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.normal_(layer.bias)
+            nn.init.uniform_(layer.weight, 0.5, 2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    other = folded(model)
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected, found = model.double().eval()(images.double()), other(images)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)
+    kept = [m for m in other.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    assert len(kept) == 5 + 2, "one before the convolutions of each block, and the last two"
+    for name, tensor in model.float().state_dict().items():
+        assert torch.equal(tensor, before[name]), "the network itself is left as it was"

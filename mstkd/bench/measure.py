@@ -22,8 +22,9 @@ from mstkd.bench.result import Matmul
 from mstkd.config import EngineSettings, OptimiserSettings, Precision
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Pack
-from mstkd.devices import autocast
+from mstkd.devices import autocast, place
 from mstkd.embeddings import BATCH, embed_batch
+from mstkd.models.iresnet import IResNet, folded
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.engine import embedder
 from mstkd.training.learner import Learner
@@ -135,7 +136,7 @@ def time_training(
 
 
 def time_embedding(
-    backbone: nn.Module,
+    backbone: IResNet,
     packs: Sequence[Pack],
     cache: Path,
     *,
@@ -146,7 +147,7 @@ def time_embedding(
     seconds: float,
 ) -> Span:
     """Batches of a pack to unit embeddings in a file, as `cache-embeddings` has them."""
-    backbone.eval()
+    backbone = place(folded(backbone), device)
     images = packs[0].images
     rows = [slice(begin, begin + BATCH) for begin in range(0, len(images) - BATCH + 1, BATCH)]
     rows = rows or [slice(0, len(images))]

@@ -8,6 +8,7 @@ weights load. Shapes: B batch, H side of the image in pixels, D embedding dimens
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # Of the public implementations: blocks per stage of the named networks.
 BLOCKS = {
@@ -131,6 +133,30 @@ class IResNet(nn.Module):
         x = self.get_submodule("layer4")(x)
         x = self.dropout(self.bn2(x))  # (B, widths[3], H / 16, H / 16)
         return self.features(self.fc(torch.flatten(x, 1)))  # (B, D)
+
+
+def folded(model: IResNet) -> IResNet:
+    """A copy in evaluation mode that computes the same in less time, but for rounding.
+
+    Each batch normalisation behind a convolution becomes part of it. Those before one stay: its
+    padding is zeros only after them.
+    """
+    model = copy.deepcopy(model).eval()
+    _fold(model, "conv1", "bn1")
+    for block in [module for module in model.modules() if isinstance(module, Block)]:
+        _fold(block, "conv1", "bn2")
+        _fold(block, "conv2", "bn3")
+        if block.downsample is not None:
+            _fold(block.downsample, "0", "1")
+    return model
+
+
+def _fold(holder: nn.Module, convolution: str, normalisation: str) -> None:
+    before, after = holder.get_submodule(convolution), holder.get_submodule(normalisation)
+    assert isinstance(before, nn.Conv2d), "of an IResNet"
+    assert isinstance(after, nn.modules.batchnorm._BatchNorm), "of an IResNet"
+    holder.add_module(convolution, fuse_conv_bn_eval(before, after))
+    holder.add_module(normalisation, nn.Identity())
 
 
 def iresnet18(embedding_dim: int = 512, dropout: float = 0.0) -> IResNet:

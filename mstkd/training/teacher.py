@@ -16,6 +16,7 @@ from mstkd.data.splits import read_split
 from mstkd.devices import place, prepare
 from mstkd.evaluation import group_accuracy
 from mstkd.head_loss import build_head_loss
+from mstkd.models.iresnet import IResNet
 from mstkd.models.weights import build_backbone, events_folder, save_model
 from mstkd.ranks import ALONE, Ranks
 from mstkd.records import Subject, file_sha256
@@ -138,7 +139,7 @@ def selection_hashes(selection: Sequence[Path]) -> list[str]:
 
 def verification_score(
     settings: SelectionSettings,
-    backbone: nn.Module,
+    backbone: IResNet,
     selection: Sequence[Path],
     epochs: int,
     device: torch.device,
@@ -157,7 +158,6 @@ def verification_score(
             return 0.0 if last else None
         if not last and (epoch + 1) % settings.every_epochs:
             return None
-        backbone.eval()
         accuracies = [group_accuracy(backbone, pack, settings.folds, device) for pack in packs]
         return sum(accuracies) / len(accuracies)
 
