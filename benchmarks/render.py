@@ -185,6 +185,21 @@ def demo(found: Result) -> str:
     return table(("the whole demo", "measured"), rows)
 
 
+def students_together(found: Result) -> str:
+    header = (f"{found['students']} students", "together", "one by one", "together / one by one")
+    seconds = (found["together_cpu_seconds"], found["alone_cpu_seconds"], found["share"])
+    return table(header, [("processor seconds", *seconds)])
+
+
+def big_dag(found: Result) -> str:
+    rows = [
+        ("jobs", found["jobs"]),
+        ("seconds of a dry run", found["seconds"]),
+        ("peak memory, MB", round(found["peak_resident_bytes"] / 1e6)),
+    ]
+    return table(("200 seeds of a grid", "measured"), rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "adaptor_epoch": adaptor_epoch,
     "training_step": training_step,
@@ -196,6 +211,8 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "head": head,
     "loading": loading,
     "demo": demo,
+    "students_together": students_together,
+    "big_dag": big_dag,
 }
 
 

@@ -2,8 +2,8 @@
 
 OMP_NUM_THREADS=1 python benchmarks/students_together.py [--epochs 1]
 
-Needs the finished demo in results/: its packs, embedding cache and adaptors. In both ways the
-weights end as the same bytes, which is checked.
+Needs a finished demo: its packs, embedding cache and adaptors. In both ways the weights end as the
+same bytes, which is checked.
 """
 
 from __future__ import annotations
@@ -43,13 +43,14 @@ def students(config: Config, results: Path, backbone: str, output: Path) -> list
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=ROOT, help="where the demo has run")
     arguments = parser.parse_args()
     config = read_config(ROOT / "config/config.yaml")
     short = config.students.optimiser.model_copy(update={"epochs": arguments.epochs})
     last = config.students.selection.model_copy(update={"rule": "last"})
     changed = config.students.model_copy(update={"optimiser": short, "selection": last})
     config = config.model_copy(update={"students": changed})
-    results = ROOT / config.results()
+    results = arguments.folder / config.results()
     backbone = config.teachers.backbones[0]
     inputs = {
         "packs": [results / f"packs/train/{group}.h5" for group in config.groups],
