@@ -207,7 +207,6 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "scaling": scaling,
     "gpu": gpu,
     "bench_demo": bench,
-    "bench_paper": bench,
     "head": head,
     "loading": loading,
     "demo": demo,

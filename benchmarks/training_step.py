@@ -1,6 +1,6 @@
 """Training of this package against the plain way, input and step together.
 
-python benchmarks/training_step.py [--seconds 6] [--batch 32]
+python benchmarks/training_step.py [--seconds 25] [--batch 32]
 
 Ours: batches from a pack, channels last, this package's head and loop. The plain way: float32 in
 PyTorch's own layout, images opened one by one by a DataLoader with 4 workers, the textbook head.
@@ -162,7 +162,7 @@ def compare(device: torch.device, root: Path, batch: int, seconds: float) -> dic
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=25.0)
     parser.add_argument("--batch", type=int, default=32, help="of the large network on a CPU")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
