@@ -33,7 +33,7 @@ from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_verification
 from mstkd.devices import place
 from mstkd.evaluation import pair_distances
-from mstkd.models.iresnet import IResNet
+from mstkd.models.iresnet import IResNet, folded
 from mstkd.models.weights import build_backbone
 from mstkd.verification import fold_accuracies, fold_of_pairs, kfold_accuracy
 
@@ -108,7 +108,7 @@ def network() -> IResNet:
 def ours(packs: Sequence[Pack]) -> list[float]:
     """Accuracy of each group, as `evaluate` computes it."""
     device = torch.device("cpu")
-    model = place(network(), device)
+    model = place(folded(network()), device)
     accuracies = []
     for one in packs:
         distances = pair_distances(model, one, device)

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from _faces import draw_jpegs
 from _machine import describe
-from PIL import Image, ImageFilter
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -54,16 +55,12 @@ class JpegFiles(Dataset[Tensor]):
 
 
 def write_faces(root: Path, count: int, size: int) -> list[Path]:
-    """JPEG files of blurred noise at quality 95, as large as those of photographs; their paths."""
-    random = np.random.default_rng(0)
+    """A training folder; its files in the order of writing."""
     paths = []
-    for number in range(count):
-        noise = Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8))
-        levels = np.asarray(noise.filter(ImageFilter.GaussianBlur(2)), np.float32)
-        levels = (levels - levels.min()) / np.ptp(levels) * 255
+    for number, jpeg in enumerate(draw_jpegs(size, count)):
         path = root / "A" / f"m.{number % IDENTITIES:02}" / f"{number:05}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(levels.astype(np.uint8)).save(path, quality=95)
+        path.write_bytes(jpeg)
         paths.append(path)
     return paths
 

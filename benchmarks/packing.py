@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
+from _faces import DISTINCT, draw_jpegs
 from _machine import describe
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from mstkd.atomic import write_json
 from mstkd.config import PackSettings
@@ -35,7 +36,6 @@ from mstkd.data.partial import CHUNK
 RESULT = Path(__file__).parent / "results" / "packing.json"
 REPEATS = 3
 REPEATS_HERE = 15  # of seven, a busy neighbour can spoil four
-DISTINCT = 500  # images drawn; the files are copies of them
 IDENTITIES = 40
 STORAGES = ("pixels", "encoded")
 TARGET = 0.8
@@ -66,20 +66,6 @@ class Run(NamedTuple):
     seconds: float
     cpu_seconds: float  # of all processes
     peak_bytes: int = 0  # of all processes, pages that they share counted for each
-
-
-def draw_jpegs(size: int) -> list[bytes]:
-    """Blurred noise at quality 95, as large as JPEG files of photographs."""
-    random = np.random.default_rng(0)
-    jpegs = []
-    for _ in range(DISTINCT):
-        noise = Image.fromarray(random.integers(0, 256, (size, size, 3), np.uint8))
-        levels = np.asarray(noise.filter(ImageFilter.GaussianBlur(2)), np.float32)
-        levels = (levels - levels.min()) / np.ptp(levels) * 255
-        file = io.BytesIO()
-        Image.fromarray(levels.astype(np.uint8)).save(file, "JPEG", quality=95)
-        jpegs.append(file.getvalue())
-    return jpegs
 
 
 def write_faces(root: Path, jpegs: list[bytes], count: int) -> list[Path]:

@@ -109,15 +109,17 @@ def open_and_take(path: Path) -> tuple[Any, Any]:
     return batches, next(batches.epoch(0))
 
 
-def pack_batch(images: int) -> Measured:
-    """MiB and seconds of opening a pack and of its first batch, page cache warm."""
+def opening(
+    images: int, write: Callable[[Path, int], None], take: Callable[[Path], tuple[Any, Any]]
+) -> Measured:
+    """MiB and seconds of opening a file of so many images and of a batch, page cache warm."""
     with tempfile.TemporaryDirectory() as folder:
         for name, count in (("small", 4 * BATCH), ("large", images)):
-            write_pack(Path(folder) / f"{name}.h5", count)
-        open_and_take(Path(folder) / "small.h5")  # libraries load their parts once
+            write(Path(folder) / f"{name}.h5", count)
+        take(Path(folder) / "small.h5")  # libraries load their parts once
         path = Path(folder) / "large.h5"
         begin = time.perf_counter()
-        mib = rise_in_mib(lambda: open_and_take(path))
+        mib = rise_in_mib(lambda: take(path))
         seconds = time.perf_counter() - begin
         size = path.stat().st_size
     return {
@@ -125,6 +127,10 @@ def pack_batch(images: int) -> Measured:
         "open_and_batch_mib": round(mib, 1),
         "open_and_batch_seconds": round(seconds, 4),
     }
+
+
+def pack_batch(images: int) -> Measured:
+    return opening(images, write_pack, open_and_take)
 
 
 def write_cache(path: Path, images: int) -> None:
@@ -146,21 +152,8 @@ def read_and_take(path: Path) -> tuple[Any, Any]:
 
 
 def cache_batch(images: int) -> Measured:
-    """MiB and seconds of reading a cache into memory and of a batch, page cache warm."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, count in (("small", 4 * BATCH), ("large", images)):
-            write_cache(Path(folder) / f"{name}.h5", count)
-        read_and_take(Path(folder) / "small.h5")
-        path = Path(folder) / "large.h5"
-        begin = time.perf_counter()
-        mib = rise_in_mib(lambda: read_and_take(path))
-        seconds = time.perf_counter() - begin
-        size = path.stat().st_size
-    return {
-        "file_mib": round(size / 2**20, 1),
-        "open_and_batch_mib": round(mib, 1),
-        "open_and_batch_seconds": round(seconds, 4),
-    }
+    """The whole cache is read into memory."""
+    return opening(images, write_cache, read_and_take)
 
 
 MEASURES: dict[str, Callable[[int], Measured]] = {

@@ -25,7 +25,7 @@ from mstkd.data.loader import normalise, one_image_size, pack_hashes
 from mstkd.data.pack import Images, Pack, open_pack
 from mstkd.devices import autocast, place, prepare
 from mstkd.errors import InputError
-from mstkd.models.iresnet import IResNet, folded
+from mstkd.models.iresnet import folded
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
 from mstkd.provenance import provenance_of
@@ -43,12 +43,14 @@ def embed_batch(model: nn.Module, images: NDArray[np.uint8], device: torch.devic
 
 
 @torch.inference_mode()
-def embed_with_mirror(model: IResNet, images: Images, device: torch.device) -> NDArray[np.float32]:
+def embed_with_mirror(
+    model: nn.Module, images: Images, device: torch.device
+) -> NDArray[np.float32]:
     """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
 
-    `images` are uint8 (N, H, H, 3) of a pack.
+    `model` is on the device and in evaluation mode, as `folded` makes it; `images` are uint8
+    (N, H, H, 3) of a pack.
     """
-    model = place(folded(model), device)
     parts = []
     for begin in range(0, len(images), BATCH):
         batch = normalise(torch.from_numpy(np.array(images[begin : begin + BATCH])).to(device))

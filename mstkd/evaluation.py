@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from mstkd.atomic import replacing
 from mstkd.config import EvaluationSettings
@@ -19,7 +20,7 @@ from mstkd.devices import place, prepare
 from mstkd.embeddings import embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.fairness import summarize
-from mstkd.models.iresnet import IResNet
+from mstkd.models.iresnet import folded
 from mstkd.models.weights import load_backbone
 from mstkd.provenance import provenance_of
 from mstkd.records import Fairness, GroupScore, Metrics
@@ -31,7 +32,7 @@ from mstkd.verification import (
 )
 
 
-def pair_distances(model: IResNet, pack: Pack, device: torch.device) -> NDArray[np.float64]:
+def pair_distances(model: nn.Module, pack: Pack, device: torch.device) -> NDArray[np.float64]:
     """Squared distance (P,) of each pair's unit embeddings; each image is embedded once.
 
     Raises:
@@ -45,7 +46,7 @@ def pair_distances(model: IResNet, pack: Pack, device: torch.device) -> NDArray[
         raise InputError(pack.path, found=str(error), expected="finite embeddings") from None
 
 
-def group_accuracy(model: IResNet, pack: Pack, folds: int, device: torch.device) -> float:
+def group_accuracy(model: nn.Module, pack: Pack, folds: int, device: torch.device) -> float:
     """Mean accuracy over folds, percent, of a model in evaluation mode on one group."""
     assert pack.same is not None, "a verification pack"
     distances = pair_distances(model, pack, device)
@@ -80,7 +81,7 @@ def evaluate(
     """
     where = prepare(device, threads)
     network, record = load_backbone(model)
-    network = place(network, where)
+    network = place(folded(network), where)
     opened = [open_pack(path, "verification") for path in packs]
     pack_hashes(opened)
     if one_image_size(opened) != record.image_size:

@@ -6,11 +6,12 @@ read; of a file that is gone or has changed only the hash is known.
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from mstkd.errors import InputError
 from mstkd.provenance import (
     EMBED,
     MARK,
+    SIDECAR,
     extracted,
     parse,
     read_sidecar,
@@ -41,7 +43,6 @@ KNOWN = (
     "a pack, split, cache, model, scores.h5, metrics.json, claims.json, data-findings.json, "
     "table, figure or report of mstkd"
 )
-SIDECAR = ".provenance.json"
 DIGITS = 12  # of a hash, as people see it
 
 
@@ -87,6 +88,8 @@ def lineage(path: Path) -> Lineage:
     found = _found(path)
     if found is None:
         raise InputError(path, found="no record of what made it", expected=KNOWN)
+    # A file may be a source of many, and weights are large.
+    content = functools.cache(content_sha256)
     results: dict[Path, Result] = {}
     waiting = {path: found}
     while waiting:
@@ -96,7 +99,7 @@ def lineage(path: Path) -> Lineage:
         sources = []
         for source in made.sources:
             file = Path(os.path.normpath(here.parent / source.path))
-            state, above = _compare(file, source)
+            state, above = _compare(file, source, content)
             sources.append(Read(path=str(file), sha256=source.sha256, state=state))
             if above is not None and file not in results and file != here:
                 waiting[file] = above
@@ -106,17 +109,19 @@ def lineage(path: Path) -> Lineage:
             settings=made.settings,
             subject=subject,
             package_version=made.package_version,
-            sha256=content_sha256(here),
+            sha256=content(here),
             unchanged=unchanged,
             sources=sources,
         )
     return Lineage(results=list(results.values()))
 
 
-def _compare(file: Path, source: Source) -> tuple[State, Found | None]:
+def _compare(
+    file: Path, source: Source, content: Callable[[Path], str]
+) -> tuple[State, Found | None]:
     if not file.is_file():
         return "gone", None
-    if content_sha256(file) != source.sha256:
+    if content(file) != source.sha256:
         return "changed", None
     try:
         above = _found(file)

@@ -21,6 +21,7 @@ from mstkd.errors import InputError
 from mstkd.records import Provenance, Source, file_sha256
 
 MARK = "mstkd-provenance"
+SIDECAR = ".provenance.json"  # of a CSV file, behind its whole name
 END_OF_TITLE = "</title>\n"
 
 
@@ -87,7 +88,7 @@ def embedded(text: str, made: Provenance, suffix: str) -> str:
 
 def sidecar(path: Path) -> Path:
     """The file beside a CSV file that holds its record."""
-    return path.with_name(f"{path.name}.provenance.json")
+    return path.with_name(path.name + SIDECAR)
 
 
 def beside(text: str, made: Provenance) -> str:

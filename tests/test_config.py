@@ -1,12 +1,12 @@
 """The config: what it accepts, what it says of the rest, and that it survives the way to a job."""
 
-import copy
 import itertools
 import re
 from pathlib import Path
 from typing import get_args
 
 import pytest
+import runs
 import yaml
 from pydantic import BaseModel
 
@@ -25,14 +25,7 @@ MINIMAL = {
 
 def edited(**edits):
     """MINIMAL with `a__b=value` set at config["a"]["b"]."""
-    config = copy.deepcopy(MINIMAL)
-    for path, value in edits.items():
-        *parents, last = path.split("__")
-        place = config
-        for key in parents:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return config
+    return runs.edited(MINIMAL, {path.replace("__", "."): value for path, value in edits.items()})
 
 
 def shipped():

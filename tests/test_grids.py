@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import json
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from runs import edited
 
 from mstkd.config import Config, Students, Teachers, validate
 from mstkd.errors import InputError
@@ -26,14 +26,8 @@ PLAIN: dict[str, Any] = {
 
 def config(**edits: Any) -> Config:
     """PLAIN with `a__b=value` set at config["a"]["b"]."""
-    edited = copy.deepcopy(PLAIN)
-    for path, value in edits.items():
-        *parents, last = path.split("__")
-        place = edited
-        for key in parents:
-            place = place.setdefault(key, {})
-        place[last] = value
-    return validate(Config, edited, "config")
+    made = edited(PLAIN, {path.replace("__", "."): value for path, value in edits.items()})
+    return validate(Config, made, "config")
 
 
 def names(made: Config) -> set[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import io
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from mstkd.data.decode import BadImage, decode
+from mstkd.data.decode import TABLES, BadImage, decode, segments
 from mstkd.errors import InputError
 
 if TYPE_CHECKING:  # packs are opened in processes that have no torch
     import torch
 
-# JPEG markers, ITU-T T.81 table B.1: of eight-bit Huffman frames, and of what may stand before.
-FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
-BEFORE_THE_FRAME = (0xC4, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE)
+# JPEG markers, ITU-T T.81 table B.1, that may stand before a frame: tables, and words on the side.
+BEFORE_THE_FRAME = (*TABLES, *range(0xFFE0, 0xFFF0), 0xFFFE)
 APP1 = b"\xff\xe1"  # the segment of EXIF and XMP, where an orientation would stand
 SEVERAL = b"MPF\0"  # tells that a file holds several pictures
 TURNED = range(2, 9)  # EXIF orientations that move pixels
@@ -146,15 +144,11 @@ def _plain_jpeg(data: bytes, image_size: int) -> bool:
     """Whether this begins as a JPEG of that size, 8 bits a sample, grey or of three colours."""
     if data[:2] != b"\xff\xd8":
         return False
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in FRAMES:
-            frame = struct.unpack_from(">BHHB", data, at + 4)
+    for marker, frame in segments(data, 2):
+        if frame is not None:
             return frame in ((8, image_size, image_size, 1), (8, image_size, image_size, 3))
         if marker not in BEFORE_THE_FRAME:
             return False
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
 
 

@@ -16,7 +16,7 @@ from mstkd.data.splits import read_split
 from mstkd.devices import place, prepare
 from mstkd.evaluation import group_accuracy
 from mstkd.head_loss import build_head_loss
-from mstkd.models.iresnet import IResNet
+from mstkd.models.iresnet import IResNet, folded
 from mstkd.models.weights import build_backbone, events_folder, save_model
 from mstkd.ranks import ALONE, Ranks
 from mstkd.records import Subject, file_sha256
@@ -158,7 +158,8 @@ def verification_score(
             return 0.0 if last else None
         if not last and (epoch + 1) % settings.every_epochs:
             return None
-        accuracies = [group_accuracy(backbone, pack, settings.folds, device) for pack in packs]
+        network = place(folded(backbone), device)
+        accuracies = [group_accuracy(network, pack, settings.folds, device) for pack in packs]
         return sum(accuracies) / len(accuracies)
 
     return score
