@@ -1,198 +1,424 @@
-"""Images a second on a GPU, each step of the way by itself; writes nothing where there is none.
+"""The first half hour on a GPU as one command; writes nothing where there is none.
 
-python benchmarks/gpu.py [--seconds 5] [--batch 128]
+python benchmarks/gpu.py [--stages ceilings,waits] [--seconds 3] [--limit 300] [--all]
 
-Training and extraction of IResNet-34 and -50 at 112 pixels: float32 NCHW, then channels last, then
-bfloat16 autocast, then torch.compile, then CUDA graphs (mode reduce-overhead), each on top of the
-ones before. The device is waited for at the ends of a timed loop only.
+Each stage's measurements are written as they are made, so that a kill loses none; one that fails
+says why. The cheap ones come first, what torch.compile takes its time for last. On one batch that
+lies on the device, unless a stage says otherwise; the device is waited for at the ends of a timed
+loop only. `--device cpu --tiny` tries the script itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
-import json
+import functools
+import sys
+import tempfile
+import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
+from _gpu_bench import Bench, reason, short
+from _gpu_networks import (
+    EXTRACTION_WAYS,
+    REAL,
+    TINY,
+    WAYS,
+    Step,
+    Way,
+    extraction_step,
+    first_seconds,
+    repeat_few,
+    step_flops,
+    training_step,
+)
+from _gpu_pipeline import (
+    TASKS,
+    adaptor_loop,
+    faces,
+    input_rate,
+    made_up_pack,
+    next_batch,
+    one_batch,
+    pipeline_step,
+    teacher_loop,
+    waits,
+)
+from _gpu_processes import rate_of_streams, rates_of_processes, same_bytes
+from _gpu_profile import kernels
 from _machine import describe
-from torch import Tensor, nn
 
 from mstkd.atomic import write_json
-from mstkd.bench.measure import BACKWARD, flops, matmul_peak
-from mstkd.bench.pace import Span, repeat
+from mstkd.bench.measure import endless
+from mstkd.bench.pace import repeat
 from mstkd.bench.work import count_images, experiment
-from mstkd.config import BackboneSettings, read_config
-from mstkd.heads import ElasticArcFace
-from mstkd.models.weights import build_backbone
+from mstkd.config import read_config
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results" / "gpu.json"
-NETWORKS = ("iresnet34", "iresnet50")
-DIM, SIDE, IDENTITIES = 512, 112, 28_000
+BFLOAT16 = "+ bfloat16"
+EXTRACTION = "bfloat16, folded"  # as `cache-embeddings` has it
+LARGER = (2, 4)  # times the batch
 
 
-class Way(NamedTuple):
-    """What is switched on."""
-
-    channels_last: bool
-    bfloat16: bool
-    compile_mode: str | None  # of torch.compile; None runs eagerly
+# ------------------------------------------------------------------ stages
 
 
-WAYS = {
-    "float32, NCHW": Way(False, False, None),
-    "+ channels last": Way(True, False, None),
-    "+ bfloat16": Way(True, True, None),
-    "+ compile": Way(True, True, "default"),
-    "+ CUDA graphs": Way(True, True, "reduce-overhead"),
+def ceilings(bench: Bench) -> None:
+    """What the device reaches at most: products, copies."""
+    device, size = bench.device, bench.sizes.matmul
+    seconds = min(bench.seconds, 1.0)
+
+    def product(dtype: torch.dtype, tf32: bool) -> float:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        left = torch.randn(size, size, device=device).to(dtype)
+        right = torch.randn(size, size, device=device).to(dtype)
+        out = torch.empty_like(left)
+        span = repeat_few(lambda: torch.mm(left, right, out=out), device, seconds)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        return round(2 * size**3 * span.steps / span.seconds / 1e12, 3)
+
+    def noise() -> torch.Tensor:
+        return torch.randint(256, (bench.sizes.copied_bytes,), dtype=torch.uint8, device=device)
+
+    def copied(source: torch.Tensor, *, times: int) -> float:
+        target = torch.empty_like(source, device=device)
+        span = repeat_few(lambda: target.copy_(source, non_blocking=True), device, seconds)
+        return round(times * source.nbytes * span.steps / span.seconds / 1e9, 2)
+
+    def pinned() -> torch.Tensor:
+        return noise().cpu().pin_memory() if device.type == "cuda" else noise()
+
+    bench.put("matmul_tflops", measured=lambda: product(torch.bfloat16, False))
+    put = functools.partial(bench.put, "ceilings")
+    put("float32_tflops", measured=lambda: product(torch.float32, False))
+    put("tf32_tflops", measured=lambda: product(torch.float32, True))
+    # What is read and what is written count.
+    put("device_copy_gb_a_second", measured=lambda: copied(noise(), times=2))
+    put("pinned_to_device_gb_a_second", measured=lambda: copied(pinned(), times=1))
+    put("pageable_to_device_gb_a_second", measured=lambda: copied(noise().cpu(), times=1))
+
+
+def waiting(bench: Bench) -> None:
+    """Where the host waits for the device within the pipeline's steps, and the batches'."""
+    device, sizes = bench.device, bench.sizes
+    for task in TASKS:
+        bench.put(
+            "waits",
+            task,
+            measured=lambda task=task: waits(
+                pipeline_step(task, bench.networks[0], device, sizes), device
+            ),
+        )
+    pack = made_up_pack(sizes)
+    for resident in (True, False):
+
+        def taken(resident: bool = resident) -> dict[str, Any]:
+            batches = faces(pack, sizes.batch, device, resident=resident)
+            return waits(next_batch(batches), device)
+
+        bench.put("waits", f"batch, {'resident' if resident else 'streamed'}", measured=taken)
+
+
+def measured_step(
+    bench: Bench, build: Callable[[], Step], batch: int, flops: int, *, compiled: bool
+) -> dict[str, Any]:
+    """Rate of a step; of a compiled one also the seconds that takes, and its kernels."""
+    step = build()
+    first = first_seconds(step, bench.device)
+    found = bench.span(repeat(step, device=bench.device, seconds=bench.seconds), batch, flops)
+    if compiled:
+        found["compile_seconds"] = round(first, 1)
+        try:
+            found["profile"] = kernels(step, bench.device)
+        except Exception as error:  # the rate stays
+            found["profile"] = reason(error)
+    return found
+
+
+def training_way(bench: Bench, name: str, label: str, batch: int, *keys: str) -> None:
+    way = WAYS[label]
+    bench.put(
+        *(keys or ("networks", name, "training", label)),
+        measured=lambda: measured_step(
+            bench,
+            lambda: training_step(name, way, batch, bench.device, bench.sizes),
+            batch,
+            step_flops(name, bench.sizes, training=True),
+            compiled=way.compile_mode is not None,
+        ),
+    )
+
+
+def extraction_way(bench: Bench, name: str, label: str) -> None:
+    way, batch = EXTRACTION_WAYS[label], bench.sizes.embedding_batch
+    bench.put(
+        "networks",
+        name,
+        "extraction",
+        label,
+        measured=lambda: measured_step(
+            bench,
+            lambda: extraction_step(name, way, batch, bench.device, bench.sizes),
+            batch,
+            step_flops(name, bench.sizes, training=False),
+            compiled=way.compile_mode is not None,
+        ),
+    )
+
+
+def eager(ways: dict[str, Way]) -> list[str]:
+    return [label for label, way in ways.items() if way.compile_mode is None]
+
+
+def compiled(ways: dict[str, Way]) -> list[str]:
+    return [label for label, way in ways.items() if way.compile_mode is not None]
+
+
+def training(bench: Bench) -> None:
+    """Each way of training without torch.compile, and larger batches."""
+    first, second = bench.networks
+    for label in eager(WAYS):
+        training_way(bench, first, label, bench.sizes.batch)
+    for label in eager(WAYS) if bench.everything else [BFLOAT16]:
+        training_way(bench, second, label, bench.sizes.batch)
+    for times in LARGER:
+        batch = times * bench.sizes.batch
+        training_way(bench, first, BFLOAT16, batch, "larger_batches", str(batch), BFLOAT16)
+
+
+def loop(bench: Bench) -> None:
+    """The pipeline's loop: on one batch again and again, and with batches of resident images."""
+    device, sizes, name = bench.device, bench.sizes, bench.networks[0]
+    pack = made_up_pack(sizes)
+    for label, stream in (("one batch", one_batch), ("resident images", endless)):
+
+        def teacher(stream: Any = stream) -> dict[str, Any]:
+            batches = stream(faces(pack, sizes.batch, device, resident=True))
+            span = teacher_loop(name, batches, device, sizes, bench.seconds)
+            return bench.span(span, sizes.batch, step_flops(name, sizes, training=True))
+
+        bench.put("loop", f"teacher, {label}", measured=teacher)
+    for batch in (sizes.batch, sizes.adaptor_batch):
+        bench.put(
+            "loop",
+            f"adaptor DuL, batch {batch}",
+            measured=lambda batch=batch: bench.span(
+                adaptor_loop(batch, device, sizes, bench.seconds), batch
+            ),
+        )
+
+
+def determinism(bench: Bench) -> None:
+    """Whether runs of `train-teacher` end with the same bytes."""
+    for label in ("eager", "compiled") if bench.everything else ("eager",):
+
+        def compared(label: str = label) -> dict[str, Any]:
+            with tempfile.TemporaryDirectory() as folder:
+                return same_bytes(
+                    bench.smallest,
+                    Path(folder),
+                    bench.device,
+                    bench.sizes,
+                    compiled=label == "compiled",
+                )
+
+        bench.put("determinism", label, measured=compared)
+
+
+def profiled(bench: Bench) -> None:
+    """Kernels of the pipeline's own steps, eager."""
+    for task in TASKS:
+        bench.put(
+            "profile",
+            task,
+            measured=lambda task=task: kernels(
+                pipeline_step(task, bench.networks[0], bench.device, bench.sizes), bench.device
+            ),
+        )
+
+
+def extraction(bench: Bench) -> None:
+    """Each way of extraction without torch.compile."""
+    for name in bench.networks:
+        for label in eager(EXTRACTION_WAYS):
+            if name == bench.networks[0] or bench.everything or label == EXTRACTION:
+                extraction_way(bench, name, label)
+
+
+def inputs(bench: Bench) -> None:
+    """Batches alone: of images on the device, and read as they are needed."""
+    pack = made_up_pack(bench.sizes)
+    for resident in (True, False):
+
+        def taken(resident: bool = resident) -> dict[str, Any]:
+            batches = faces(pack, bench.sizes.batch, bench.device, resident=resident)
+            span = input_rate(batches, bench.device, bench.seconds)
+            return bench.span(span, bench.sizes.batch)
+
+        bench.put("input", "resident" if resident else "streamed", measured=taken)
+
+
+def compilation(bench: Bench) -> None:
+    """What torch.compile gives, how long it takes, and its kernels."""
+    first, second = bench.networks
+    training_way(bench, first, "+ compile", bench.sizes.batch)
+    training_way(bench, second, "+ compile", bench.sizes.batch)
+    extraction_way(bench, first, "bfloat16, folded, compile")
+
+
+def more_compilation(bench: Bench) -> None:
+    """CUDA graphs, and larger batches."""
+    first, second = bench.networks
+    training_way(bench, first, "+ CUDA graphs", bench.sizes.batch)
+    if bench.everything:
+        training_way(bench, second, "+ CUDA graphs", bench.sizes.batch)
+        extraction_way(bench, second, "bfloat16, folded, compile")
+    for times in LARGER:
+        batch = times * bench.sizes.batch
+        training_way(bench, first, "+ compile", batch, "larger_batches", str(batch), "+ compile")
+
+
+def together(bench: Bench) -> None:
+    """One teacher alone, two in one process and in two: images a second of all."""
+    of = (bench.device, bench.sizes, bench.seconds)
+    name = bench.networks[0]
+    for count, label in ((1, "alone"), (2, "two streams")):
+        bench.put(
+            "together",
+            label,
+            measured=lambda count=count: round(rate_of_streams(name, count, *of)),
+        )
+    bench.put(
+        "together",
+        "two processes",
+        measured=lambda: round(sum(rates_of_processes(name, 2, *of))),
+    )
+
+
+STAGES: dict[str, Callable[[Bench], None]] = {
+    "ceilings": ceilings,
+    "waits": waiting,
+    "training": training,
+    "loop": loop,
+    "determinism": determinism,
+    "profile": profiled,
+    "extraction": extraction,
+    "input": inputs,
+    "compile": compilation,
+    "together": together,
+    "compile_more": more_compilation,
 }
 
 
-def build(name: Any, way: Way, device: torch.device) -> tuple[nn.Module, Callable[..., Tensor]]:
-    """The network, and the same as it is called."""
-    torch.manual_seed(0)
-    settings = BackboneSettings(architecture=name)
-    network = build_backbone(settings, embedding_dim=DIM, image_size=SIDE)
-    layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    network = network.to(memory_format=layout).to(device)
-    if way.compile_mode is None:
-        return network, network
-    torch.compiler.reset()
-    return network, torch.compile(network, mode=way.compile_mode)
-
-
-def images_for(way: Way, batch: int, device: torch.device) -> Tensor:
-    layout = torch.channels_last if way.channels_last else torch.contiguous_format
-    return torch.randn(batch, 3, SIDE, SIDE, device=device).to(memory_format=layout)
-
-
-def precision(way: Way, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16, enabled=way.bfloat16)
-
-
-def train(name: str, way: Way, batch: int, device: torch.device, seconds: float) -> Span:
-    """A step on one batch that lies on the device: no input is timed."""
-    network, called = build(name, way, device)
-    network.train()
-    head = ElasticArcFace(DIM, IDENTITIES).to(device)
-    images = images_for(way, batch, device)
-    labels = torch.randint(IDENTITIES, (batch,), device=device)
-    parameters = [one for one in network.parameters() if one.requires_grad]
-    optimiser = torch.optim.SGD(
-        [*parameters, *head.parameters()], lr=1e-3, momentum=0.9, weight_decay=5e-4, fused=True
-    )
-
-    def step() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
-        with precision(way, device):
-            embeddings = called(images)
-        loss = nn.functional.cross_entropy(head(embeddings.float(), labels), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 5.0, foreach=True)
-        optimiser.step()
-
-    return repeat(step, device=device, seconds=seconds)
-
-
-def extract(name: str, way: Way, batch: int, device: torch.device, seconds: float) -> Span:
-    """Unit embeddings of one batch that lies on the device; they stay there."""
-    network, called = build(name, way, device)
-    network.eval()
-    images = images_for(way, batch, device)
-
-    @torch.no_grad()
-    def step() -> None:
-        torch.compiler.cudagraph_mark_step_begin()
-        with precision(way, device):
-            nn.functional.normalize(called(images).float())
-
-    return repeat(step, device=device, seconds=seconds)
-
-
-def measure(batch: int, device: torch.device, seconds: float) -> dict[str, Any]:
-    """Rates, memory and shares of each network, task and way; a way that fails says why."""
-    peak = matmul_peak(device, seconds)
-    tasks = {"training": (train, BACKWARD), "extraction": (extract, 1)}
-    found: dict[str, Any] = {}
-    for name, (task, (run, passes)) in itertools.product(NETWORKS, tasks.items()):
-        settings = BackboneSettings(architecture=name)  # type: ignore[arg-type]
-        network = build_backbone(settings, embedding_dim=DIM, image_size=SIDE)
-        an_image = passes * flops(network, torch.zeros(1, 3, SIDE, SIDE))
-        for label, way in WAYS.items():
-            print(f"{name} {task}: {label}", flush=True)
-            torch.cuda.empty_cache()
-            try:
-                span = run(name, way, batch, device, seconds)
-            except (RuntimeError, torch.cuda.OutOfMemoryError) as error:
-                reason = f"failed: {str(error).splitlines()[0]}"
-                found.setdefault(name, {}).setdefault(task, {})[label] = reason
-                continue
-            rate = span.steps * batch / span.seconds
-            found.setdefault(name, {}).setdefault(task, {})[label] = {
-                "images_a_second": round(rate),
-                "share_of_bfloat16_matmul_peak": round(rate * an_image / peak.flops_a_second, 3),
-                "peak_memory_gib": round((span.peak_gpu_bytes or 0) / 2**30, 2),
-                "batches": span.steps,
-            }
-    return {"matmul_tflops": round(peak.flops_a_second / 1e12, 1), "networks": found}
+# ------------------------------------------------------------------ results
 
 
 def six_tables(networks: dict[str, Any]) -> dict[str, float]:
     """Hours of training and caches of config/paper.yaml at each way's rates, one GPU.
 
-    Adaptors, input and evaluation are left out; `mstkd bench` counts them.
+    Caches are made in one way. Adaptors, input and evaluation are left out; `mstkd bench` counts
+    them. A way that was not measured of all networks has none.
     """
     config = read_config(ROOT / "config/paper.yaml")
     loads = experiment(config, count_images(config, ROOT / "results/packs"))
     hours = {}
     for label in WAYS:
+        ways = {"training": ("training", label), "embedding": ("extraction", EXTRACTION)}
         total = 0.0
         for load in loads:
-            task = {"training": "training", "embedding": "extraction"}.get(load.subject.measure)
-            if task is None:
+            if load.subject.measure not in ways:
                 continue
-            rate = networks[load.subject.of["backbone"]["architecture"]][task][label]
-            if isinstance(rate, str):  # it failed
+            task, way = ways[load.subject.measure]
+            architecture = load.subject.of["backbone"]["architecture"]
+            found = networks.get(architecture, {}).get(task, {}).get(way)
+            if not isinstance(found, dict):
                 break
-            total += load.images / rate["images_a_second"] / 3600
+            total += load.images / found["images_a_second"] / 3600
         else:
             hours[label] = round(total, 1)
     return hours
 
 
+def table(result: dict[str, Any]) -> None:
+    """Print the rates, a line each."""
+
+    def lines(keys: tuple[str, ...], value: Any) -> None:
+        if isinstance(value, dict) and "images_a_second" in value:
+            share, gib = value["share_of_bfloat16_matmul_peak"], value["peak_memory_gib"]
+            print(f"{' / '.join(keys)}: {value['images_a_second']}/s {share} {gib} GiB", end="")
+            seconds = value.get("compile_seconds")
+            print("" if seconds is None else f", compiled in {seconds} s")
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                lines((*keys, key), inner)
+        elif keys[-1] != "longest":
+            print(f"{' / '.join(keys)}: {short(value)}")
+
+    for key, value in result.items():
+        if key != "sizes" and isinstance(value, (dict, float)):
+            lines((key,), value)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--stages", default=",".join(STAGES))
+    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds; then none is begun")
+    parser.add_argument("--all", action="store_true", help="the teachers' network in each way too")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--tiny", action="store_true", help="to try the script itself")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
-    if not torch.cuda.is_available():
+    stages = arguments.stages.split(",")
+    if unknown := set(stages) - set(STAGES):
+        parser.error(f"no stage {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
+    on_gpu = arguments.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         print("no GPU: not measured")
         return
-    device = torch.device("cuda", 0)
+    device = torch.device("cuda", 0) if on_gpu else torch.device("cpu")
     torch.backends.cudnn.benchmark = True
-    machine = describe("torch", "numpy")
-    measured = measure(arguments.batch, device, arguments.seconds)
-    result = {
-        "what": "images a second of one batch on the device, warm, the device waited for at the "
-        "ends of the loop only; training: forward, margin head of all identities in float32, "
-        "backward, clipping, fused SGD; shares are of a measured bfloat16 product",
-        "gpu": torch.cuda.get_device_name(device),
+    sizes = TINY if arguments.tiny else REAL
+    result: dict[str, Any] = {
+        "what": "one batch on the device, warm, the device waited for at the ends of the loop "
+        "only; training: forward, margin head of all identities in float32, backward, clipping, "
+        "fused SGD; shares are of a measured bfloat16 product",
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else "none",
         "cuda": torch.version.cuda,
-        "batch": arguments.batch,
-        "image_size": SIDE,
-        "identities": IDENTITIES,
-        **measured,
-        "hours_of_the_six_tables_and_the_controls": six_tables(measured["networks"]),
-        **machine,
+        "cudnn": torch.backends.cudnn.version(),
+        "sizes": sizes._asdict(),
+        "seconds_of_each": arguments.seconds,
+        **describe("torch", "numpy", *(["triton"] if on_gpu else [])),
     }
+    bench = Bench(
+        device,
+        arguments.seconds,
+        sizes,
+        ("tiny", "tiny") if arguments.tiny else ("iresnet34", "iresnet50"),
+        "tiny" if arguments.tiny else "iresnet18",
+        arguments.all,
+        time.monotonic() + arguments.limit,
+        arguments.output,
+        result,
+    )
+    for stage in STAGES:
+        if stage in stages:
+            begin = time.monotonic()
+            try:
+                STAGES[stage](bench)
+            except Exception:
+                result[f"{stage}_failed"] = traceback.format_exc(limit=-1).splitlines()[-1]
+                traceback.print_exc(file=sys.stdout)
+            seconds = result.setdefault("seconds_of_stages", {})
+            seconds[stage] = round(time.monotonic() - begin, 1)
+    if "networks" in result:
+        result["hours_of_the_six_tables_and_the_controls"] = six_tables(result["networks"])
     write_json(arguments.output, result)
-    print(json.dumps(result, indent=2))
+    table(result)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The page of speeds is what the result files say, and each of those says where it comes from."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_a_way_that_failed_on_a_gpu_says_why(scripts):
 
 
 def test_the_six_tables_hours_are_images_over_rates(scripts):
-    from gpu import WAYS, six_tables
+    from gpu import EXTRACTION, WAYS, six_tables
 
     from mstkd.bench.work import count_images, experiment
     from mstkd.config import read_config
@@ -97,16 +98,63 @@ def test_the_six_tables_hours_are_images_over_rates(scripts):
     config = read_config(ROOT / "config/paper.yaml")
     rates = {"training": 1000, "extraction": 4000}
     failed = dict.fromkeys(list(WAYS)[1:], "failed: out of memory")
-    ways = {
-        task: {"float32, NCHW": {"images_a_second": rate}, **failed} for task, rate in rates.items()
+    networks = {
+        name: {
+            "training": {"float32, NCHW": {"images_a_second": rates["training"]}, **failed},
+            "extraction": {EXTRACTION: {"images_a_second": rates["extraction"]}},
+        }
+        for name in ("iresnet34", "iresnet50")
     }
-    hours = six_tables({"iresnet34": ways, "iresnet50": ways})
+    hours = six_tables(networks)
     loads = experiment(config, count_images(config, ROOT / "results/packs"))
     passes = {"training": 0.0, "embedding": 0.0, "adaptor": 0.0}
     for load in loads:
         passes[load.subject.measure] += load.images
     expected = (passes["training"] / 1000 + passes["embedding"] / 4000) / 3600
     assert hours == {"float32, NCHW": pytest.approx(expected, abs=0.05)}
+    del networks["iresnet50"]
+    assert six_tables(networks) == {}
+
+
+def tiny_gpu_run(output, stages):
+    """What the GPU script finds on the CPU, with one thread: more only wait for each other."""
+    command = [sys.executable, BENCHMARKS / "gpu.py", "--device", "cpu", "--tiny"]
+    command += ["--stages", stages, "--seconds", "0.01", "--output", output]
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
+    assert "failed" not in told.stdout
+    return json.loads(output.read_text())
+
+
+def test_the_gpu_script_runs_where_there_is_no_gpu_if_told_so(tmp_path):
+    stages = "ceilings,waits,training,loop,profile,extraction,input"
+    found = tiny_gpu_run(tmp_path / "gpu.json", stages)
+    assert set(found["seconds_of_stages"]) == set(stages.split(","))
+    assert found["networks"]["tiny"]["training"]["+ bfloat16"]["images_a_second"] > 0
+
+
+@pytest.mark.slow
+def test_the_gpu_scripts_runs_in_processes(tmp_path):
+    found = tiny_gpu_run(tmp_path / "gpu.json", "determinism,together")
+    assert found["determinism"]["eager"]["same_twice"]
+    assert found["determinism"]["eager"]["same_resumed"]
+    assert found["together"]["two processes"] > 0
+
+
+def test_a_measurement_that_fails_or_comes_too_late_says_so(scripts, tmp_path):
+    from gpu import TINY, Bench
+
+    def fails():
+        raise RuntimeError("no\nmemory")
+
+    cpu = torch.device("cpu")
+    networks = ("tiny", "tiny")
+    bench = Bench(cpu, 0.0, TINY, networks, "tiny", False, float("inf"), tmp_path / "a.json", {})
+    bench.put("one", "two", measured=fails)
+    bench._replace(until=0.0).put("one", "three", measured=fails)
+    found = json.loads((tmp_path / "a.json").read_text())["one"]
+    assert re.match(r"failed: RuntimeError: no \(test_benchmarks.py:\d+: ", found["two"])
+    assert found["three"] == "not measured: no time left"
 
 
 def test_without_a_gpu_nothing_is_written(tmp_path):
@@ -120,7 +168,7 @@ def test_without_a_gpu_nothing_is_written(tmp_path):
 
 @pytest.mark.parametrize("way", ["float32, NCHW", "+ channels last", "+ bfloat16"])
 def test_the_ways_of_the_gpu_script_compute(scripts, way):
-    from gpu import WAYS, extract, train
+    from _gpu_networks import WAYS, extract, train
 
     cpu = torch.device("cpu")
     assert train("iresnet18", WAYS[way], 2, cpu, 0.0).steps == 1
