@@ -21,12 +21,12 @@ import torch
 from _machine import describe
 from torch import Tensor, nn
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.bench.measure import BACKWARD, flops, matmul_peak
 from mstkd.bench.pace import Span, repeat
 from mstkd.bench.work import count_images, experiment
 from mstkd.config import BackboneSettings, read_config
-from mstkd.heads import ElasticArcFace
+from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.weights import build_backbone
 
 ROOT = Path(__file__).parent.parent
