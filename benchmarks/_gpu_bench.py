@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from _gpu_networks import Sizes
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.bench.pace import Span
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mstkd.bench.measure import BACKWARD, flops
 from mstkd.bench.pace import Span, repeat, wait_for
 from mstkd.config import BackboneSettings
-from mstkd.heads import ElasticArcFace
+from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.iresnet import IResNet, folded
 from mstkd.models.weights import build_backbone
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mstkd.bench.measure import endless, time_input, time_training
 from mstkd.bench.pace import Span, wait_for
+from mstkd.compute.devices import place
 from mstkd.config import (
     AdaptorOptimiser,
     EngineSettings,
@@ -31,9 +32,8 @@ from mstkd.config import (
 )
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Found, Pack
-from mstkd.devices import place
-from mstkd.distillation import cosine_to_target, kd_loss, student_loss
-from mstkd.head_loss import build_head_loss
+from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
+from mstkd.losses.head_loss import build_head_loss
 from mstkd.models.adaptors import DuL
 from mstkd.training.engine import embedder
 from mstkd.training.learner import Learner, Run

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from _gpu_networks import WAYS, Sizes, settings_of, training_step
 
+from mstkd.artifacts.records import Subject, file_sha256
 from mstkd.bench.pace import repeat, wait_for
+from mstkd.compute.interruption import Interrupted
 from mstkd.config import TeacherSettings
 from mstkd.data.pack import Content, Found, create_pack, seal_pack
-from mstkd.records import Subject, file_sha256
-from mstkd.training.interruption import Interrupted
 from mstkd.training.learner import Run
 from mstkd.training.teacher import train_teacher
 

@@ -24,14 +24,14 @@ from _machine import describe
 from _textbook import NpyEmbeddings, TextbookHead, TextbookStep, endless
 from torch.utils.data import DataLoader
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.bench.measure import time_training
 from mstkd.bench.pace import Span, paced
 from mstkd.config import AdaptorOptimiser, EngineSettings
 from mstkd.data.loader import Batch, epoch_order
-from mstkd.embeddings import FORMAT, VERSION, open_cache
-from mstkd.head_loss import HeadLoss
-from mstkd.heads import ElasticArcFace
+from mstkd.embeddings.cache import FORMAT, VERSION, open_cache
+from mstkd.losses.head_loss import HeadLoss
+from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.adaptors import DLDP
 
 RESULT = Path(__file__).parent / "results" / "adaptor_epoch.json"

@@ -20,7 +20,7 @@ from pathlib import Path
 import yaml
 from _machine import describe
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results" / "big_dag.json"

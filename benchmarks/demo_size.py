@@ -20,12 +20,13 @@ import torch
 import yaml
 from _machine import describe
 
+from mstkd.artifacts.records import Metrics, read_record
 from mstkd.data.pack import open_pack
-from mstkd.embeddings import embed_with_mirror, open_cache
-from mstkd.fairness import summarize
+from mstkd.embeddings.cache import open_cache
+from mstkd.embeddings.embed import embed_with_mirror
+from mstkd.evaluation.fairness import summarize
+from mstkd.evaluation.verification import kfold_accuracy
 from mstkd.models.weights import load_adaptor, load_backbone
-from mstkd.records import Metrics, read_record
-from mstkd.verification import kfold_accuracy
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/demo_size.json"

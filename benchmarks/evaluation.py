@@ -27,15 +27,15 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
+from mstkd.compute.devices import place
 from mstkd.config import BackboneSettings, PackSettings
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_verification
-from mstkd.devices import place
-from mstkd.evaluation import pair_distances
+from mstkd.evaluation.evaluate import pair_distances
+from mstkd.evaluation.verification import fold_accuracies, fold_of_pairs, kfold_accuracy
 from mstkd.models.iresnet import IResNet, folded
 from mstkd.models.weights import build_backbone
-from mstkd.verification import fold_accuracies, fold_of_pairs, kfold_accuracy
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"
 GROUPS = ("A", "B", "C", "D")

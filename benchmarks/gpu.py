@@ -51,7 +51,7 @@ from _gpu_processes import rate_of_streams, rates_of_processes, same_bytes
 from _gpu_profile import kernels
 from _machine import describe
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.bench.measure import endless
 from mstkd.bench.pace import repeat
 from mstkd.bench.work import count_images, experiment

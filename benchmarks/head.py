@@ -24,8 +24,8 @@ from _textbook import TextbookHead
 from torch import nn
 from torch.nn import functional as F
 
-from mstkd.atomic import write_json
-from mstkd.heads import ElasticArcFace
+from mstkd.artifacts.atomic import write_json
+from mstkd.losses.heads import ElasticArcFace
 
 RESULT = Path(__file__).parent / "results" / "head.json"
 REPEATS = 9

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from _machine import describe
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 
 RESULT = Path(__file__).parent / "results" / "inspect_paths.json"
 REPEATS = 3

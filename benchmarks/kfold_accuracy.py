@@ -14,8 +14,8 @@ import numpy as np
 from _machine import describe
 from numpy.typing import NDArray
 
-from mstkd.atomic import write_json
-from mstkd.verification import kfold_accuracy
+from mstkd.artifacts.atomic import write_json
+from mstkd.evaluation.verification import kfold_accuracy
 
 RESULT = Path(__file__).parent / "results" / "kfold_accuracy.json"
 REPEATS = 7

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.config import PackSettings
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import Pack, open_pack

@@ -27,7 +27,7 @@ from _faces import DISTINCT, draw_jpegs
 from _machine import describe
 from PIL import Image
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.config import PackSettings
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mstkd.atomic import write_text
+from mstkd.artifacts.atomic import write_text
 from mstkd.bench.estimate import duration, significant
 
 ROOT = Path(__file__).parent.parent

@@ -24,12 +24,12 @@ import torch
 from _machine import describe
 from _memory import rise_in_mib
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.config import HeadSettings, SamplingSettings
 from mstkd.data.loader import FaceBatches, epoch_order
 from mstkd.data.pack import Content, Found, create_pack, open_pack, seal_pack
-from mstkd.embeddings import FORMAT, VERSION, open_cache
-from mstkd.head_loss import build_head_loss
+from mstkd.embeddings.cache import FORMAT, VERSION, open_cache
+from mstkd.losses.head_loss import build_head_loss
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
 DIM, BATCH, TEACHERS, SIDE = 512, 128, 4, 32

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from _machine import describe
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
+from mstkd.artifacts.records import Subject
 from mstkd.config import Config, read_config
-from mstkd.records import Subject
 from mstkd.training.student import Student, train_students
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.config import SynthesizeSettings
 from mstkd.data.synthetic import faces, synthesize
 

@@ -24,16 +24,16 @@ from _textbook import JpegImages, TextbookHead, TextbookStep, endless, textbook_
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mstkd.atomic import write_json
+from mstkd.artifacts.atomic import write_json
 from mstkd.bench import measure
 from mstkd.bench.pace import Span, paced
+from mstkd.compute.devices import place
 from mstkd.config import BackboneSettings, EngineSettings, PackSettings, TeacherOptimiser
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train
-from mstkd.devices import place
-from mstkd.head_loss import HeadLoss
-from mstkd.heads import ElasticArcFace
+from mstkd.losses.head_loss import HeadLoss
+from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.weights import build_backbone
 
 RESULT = Path(__file__).parent / "results" / "training_step.json"

@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from mstkd.ranks import Ranks
+from mstkd.compute.ranks import Ranks
 
 STUCK_SECONDS = 120  # only a fault waits so long
 
@@ -21,7 +21,9 @@ class Team:
     def __init__(self, size: int) -> None:
         # A fork server imports torch once for all of them.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", "mstkd.head_loss", "mstkd.synchronised"])
+        context.set_forkserver_preload(
+            ["torch", "mstkd.losses.head_loss", "mstkd.compute.synchronised"]
+        )
         self._folder = tempfile.TemporaryDirectory()
         store = f"file://{self._folder.name}/store"
         self.pipes, self.processes = [], []

@@ -2,10 +2,10 @@
 
 import torch
 
+from mstkd.artifacts.records import Subject
 from mstkd.config import BackboneSettings, TeacherSettings
 from mstkd.data.pack import open_pack
 from mstkd.models.weights import build_backbone, save_model
-from mstkd.records import Subject
 
 DIM = 8
 BACKBONE = BackboneSettings(blocks=(1, 1, 1, 1), widths=(4, 4, 4, 4))

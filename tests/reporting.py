@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mstkd.records import Fairness, GroupScore, Metrics, ModelRecord, Subject
+from mstkd.artifacts.records import Fairness, GroupScore, Metrics, ModelRecord, Subject
 
 PAIRS = 6000
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from mstkd.atomic import replacing, write_json, write_text
+from mstkd.artifacts.atomic import replacing, write_json, write_text
 from mstkd.errors import InputError
 
 

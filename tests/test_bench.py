@@ -22,7 +22,7 @@ from mstkd.bench.result import read_result
 from mstkd.bench.work import count_images, experiment
 from mstkd.config import BackboneSettings, Config, read_config
 from mstkd.errors import InputError
-from mstkd.heads import ElasticArcFace
+from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.adaptors import DLDP
 from mstkd.models.weights import build_backbone
 

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mstkd.artifacts.findings import Finding, Findings
+from mstkd.artifacts.records import read_record
 from mstkd.config import CheckSettings, PackSettings
 from mstkd.data.checks import check_data as checks
 from mstkd.data.checks import evidence, known
@@ -20,8 +22,6 @@ from mstkd.data.checks.known import Count, Known
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_train, pack_verification
 from mstkd.errors import InputError
-from mstkd.findings import Finding, Findings
-from mstkd.records import read_record
 
 SIZE = 16
 Faces = Mapping[str, Sequence[int]]  # identity -> a number for each image; equal numbers, copies

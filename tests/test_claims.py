@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from reporting import write_metrics
 
+from mstkd.artifacts.records import read_record
 from mstkd.errors import InputError
-from mstkd.records import read_record
-from mstkd.report.bootstrap import fold_weights, interval, resampled_summaries, summaries
+from mstkd.evaluation.uncertainty import fold_weights, interval, resampled_summaries, summaries
 from mstkd.report.claims import Claims, claim_sentences, compute_claims
 from mstkd.report.comparisons import Comparison
 

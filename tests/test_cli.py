@@ -25,7 +25,7 @@ def test_help_names_every_step_and_loads_no_torch():
     assert told.returncode == 0
     for step in ("synthesize", "pack-train", "train-teacher", "train-student", "render-table"):
         assert step in told.stdout
-    code = "import sys, mstkd.cli; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, mstkd.cli.app; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

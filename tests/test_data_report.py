@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from mstkd.artifacts.findings import FindingRecord, Findings, PackCounts, Picture
 from mstkd.errors import InputError
-from mstkd.findings import FindingRecord, Findings, PackCounts, Picture
 from mstkd.report.data_report import render_data_report
 
 VOID = {"meta", "img", "br"}

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mstkd import devices
-from mstkd.devices import candidates, own, prepare
+from mstkd.compute import devices
+from mstkd.compute.devices import candidates, own, prepare
+from mstkd.compute.leases import Gpu, assigned_by_scheduler, jobs_per_gpu, lock_directory, take
 from mstkd.errors import InputError
-from mstkd.leases import Gpu, assigned_by_scheduler, jobs_per_gpu, lock_directory, take
 
 GPUS = [Gpu(0, "aaaa"), Gpu(1, "bbbb")]
 STUCK_SECONDS = 60  # only a fault waits so long
@@ -27,7 +27,7 @@ STUCK_SECONDS = 60  # only a fault waits so long
 JOB = """
 import subprocess, sys
 from pathlib import Path
-from mstkd.leases import Gpu, take
+from mstkd.compute.leases import Gpu, take
 directory, jobs, child, *uuids = sys.argv[1:]
 sys.stdin.readline()
 gpus = [Gpu(index, uuid) for index, uuid in enumerate(uuids)]
@@ -87,7 +87,7 @@ def _no_wait_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(seconds: float) -> None:
         raise AssertionError("waits for itself")
 
-    monkeypatch.setattr("mstkd.leases.time.sleep", sleep)
+    monkeypatch.setattr("mstkd.compute.leases.time.sleep", sleep)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_a_wait_tells_itself_now_and_then(
         if len(slept) == 61:
             second.release()
 
-    monkeypatch.setattr("mstkd.leases.time.sleep", sleep)
+    monkeypatch.setattr("mstkd.compute.leases.time.sleep", sleep)
     third = take(GPUS, directory=tmp_path)
     assert third.gpu == second.gpu
     assert slept == [1.0] * 61
@@ -248,7 +248,7 @@ def test_a_lock_directory_of_another_user_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = os.getuid()
-    monkeypatch.setattr("mstkd.leases.os.getuid", lambda: owner + 1)
+    monkeypatch.setattr("mstkd.compute.leases.os.getuid", lambda: owner + 1)
     with pytest.raises(InputError, match=f"one of user {owner}"):
         take(GPUS, directory=tmp_path)
 
@@ -361,7 +361,7 @@ def workstation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
     current: list[int] = []
     leases: list = []
     monkeypatch.setattr(devices, "_LEASES", leases)
-    monkeypatch.setattr("mstkd.leases.tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("mstkd.compute.leases.tempfile.gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(GPUS))
     monkeypatch.setattr(
@@ -397,7 +397,7 @@ def test_a_gpu_named_by_number_is_waited_for(
 ) -> None:
     other = take(GPUS[1:], directory=lock_directory())
     releases = iter([other.release])  # a second wait would end the test
-    monkeypatch.setattr("mstkd.leases.time.sleep", lambda _: next(releases)())
+    monkeypatch.setattr("mstkd.compute.leases.time.sleep", lambda _: next(releases)())
     assert prepare("cuda:1", 1) == torch.device("cuda", 1)
 
 

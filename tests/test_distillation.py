@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mstkd.distillation import cosine_to_target, kd_loss, student_loss
+from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 
 
 def rows(seed, count=6, dim=8, dtype=torch.float32):

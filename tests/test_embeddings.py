@@ -10,7 +10,8 @@ from networks import DIM, save_teacher, subject
 
 from mstkd.config import CacheSettings
 from mstkd.data.pack import open_pack
-from mstkd.embeddings import cache_embeddings, embed_with_mirror, open_cache
+from mstkd.embeddings.cache import cache_embeddings, open_cache
+from mstkd.embeddings.embed import embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.models.weights import load_backbone
 

@@ -80,7 +80,7 @@ def packages_behind(modules):
         if name in seen or not path.exists():
             continue
         seen.add(name)
-        for other in imported(path, top_level_only=name == "mstkd.cli"):
+        for other in imported(path, top_level_only=name == "mstkd.cli.app"):
             if other.startswith("mstkd"):
                 waiting.append(other)
             elif other.split(".")[0] not in sys.stdlib_module_names:
@@ -95,7 +95,7 @@ def steps_of(environment):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
             if f"envs/{environment}.yaml" in rule:
                 commands |= set(re.findall(r"mstkd --log \{log:q\} ([a-z-]+)", rule))
-    text = (ROOT / "mstkd/cli.py").read_text()
+    text = (ROOT / "mstkd/cli/app.py").read_text()
     for command in commands:
         body = text.split(f'@step("{command}")', 1)[-1] if f'"{command}"' in text else text
         body = body.split("\n@step", 1)[0]
@@ -108,6 +108,6 @@ def steps_of(environment):
 def test_environments_hold_what_their_steps_import(environment):
     steps = set(steps_of(environment))
     assert len(steps) > 10
-    packages = packages_behind({"mstkd.cli", *steps})
+    packages = packages_behind({"mstkd.cli.app", *steps})
     assert packages <= set(conda_side(ROOT / f"envs/{environment}.yaml"))
     assert ("pytorch" in packages) == (environment == "mstkd")

@@ -8,12 +8,12 @@ import pytest
 import torch
 from networks import save_teacher, subject
 
+from mstkd.artifacts.records import Metrics, read_record
 from mstkd.config import EvaluationSettings
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError
-from mstkd.evaluation import evaluate, group_accuracy
+from mstkd.evaluation.evaluate import evaluate, group_accuracy
 from mstkd.models.weights import load_backbone
-from mstkd.records import Metrics, read_record
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mstkd
-from mstkd.fairness import fdr, fmr_fnmr, garbe, inequity_ratio, summarize
+from mstkd.evaluation.fairness import fdr, fmr_fnmr, garbe, inequity_ratio, summarize
 
 GROUPS = ("African", "Asian", "Caucasian", "Indian")
 with (Path(mstkd.__file__).parent / "report" / "published.csv").open() as file:

@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from reporting import write_metrics, write_model, write_pack
 
+from mstkd.artifacts.records import ModelRecord, Provenance, read_record
 from mstkd.config import TableSettings
 from mstkd.errors import InputError
-from mstkd.records import ModelRecord, Provenance, read_record
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
 from mstkd.report.canvas import new_figure, save
 from mstkd.report.curves import draw_curves, line_styles, read_history

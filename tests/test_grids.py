@@ -12,8 +12,8 @@ import pytest
 from runs import edited
 
 from mstkd.config import Config, Students, Teachers, validate
+from mstkd.config.grids import split_variant, value_text, variant_name
 from mstkd.errors import InputError
-from mstkd.grids import split_variant, value_text, variant_name
 
 PLAIN: dict[str, Any] = {
     "groups": ["A", "B"],
@@ -201,7 +201,7 @@ def test_a_tuple_of_settings_is_no_grid() -> None:
 
 
 def test_the_schema_for_editors_allows_lists_where_they_may_be() -> None:
-    command = [sys.executable, "-c", "from mstkd.cli import main; main()", "schema"]
+    command = [sys.executable, "-c", "from mstkd.cli.app import main; main()", "schema"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     definitions = json.loads(done.stdout)["$defs"]
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from mstkd.config import HeadSettings
-from mstkd.heads import (
+from mstkd.losses.heads import (
     HEADS,
     ArcFace,
     CosFace,

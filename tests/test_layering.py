@@ -1,109 +1,84 @@
-"""Imports point one way, and what needs no torch loads none."""
+"""Imports point down, as the table of docs/architecture.md says; what needs no torch loads none."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "mstkd"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "mstkd"
+ROW = re.compile(r"^\| (\d) \| (.+?) \| (.+?) \| (.*?) ?\|$", re.M)
 
-# A module imports lower ranks, and of its own rank only what stands behind its name here.
-RANKS = {
-    "errors": 0,
-    "seeds": 0,
-    "grids": 0,
-    "atomic": 0,
-    "config": 0,
-    "progress": 0,
-    "records": 0,
-    "provenance": 0,
-    "contents": 0,
-    "lineage": 1,
-    "findings": 0,
-    "leases": 1,
-    "ranks": 1,
-    "data": 1,
-    "models": 1,
-    "heads": 1,
-    "sharded_loss": 1,
-    "distillation": 1,
-    "verification": 1,
-    "fairness": 1,
-    "devices": 2,
-    "embeddings": 2,
-    "head_loss": 2,
-    "synchronised": 2,
-    "evaluation": 3,
-    "training.schedule": 2,
-    "training.checkpoint": 2,
-    "training.interruption": 2,
-    "training.events": 2,
-    "training.shards": 2,
-    "training.learner": 2,
-    "training.engine": 3,
-    "training.parallel": 3,
-    "training.divergence": 3,
-    "training.loop": 4,
-    "training.teacher": 5,
-    "training.adaptor": 5,
-    "training.student": 6,
-    "report": 2,
-    "bench": 5,
-    "cli": 7,
-}
-WITHIN_A_RANK = {
-    "config": {"errors", "grids"},
-    "records": {"atomic", "errors"},
-    "findings": {"records"},
-    "provenance": {"errors", "records"},
-    "contents": {"provenance", "records"},
-    "embeddings": {"devices"},
-    "sharded_loss": {"heads", "ranks"},
-    "training.learner": {"training.shards"},
-}
-REPORT_MAY_IMPORT = {
-    "errors",
-    "atomic",
-    "config",
-    "grids",
-    "records",
-    "provenance",
-    "contents",
-    "lineage",
-    "findings",
-    "progress",
-    "seeds",
-}
+
+class Room(NamedTuple):
+    floor: int
+    strangers: frozenset[str]  # what it may not know
+
+
+def rooms():
+    """By name, from the table."""
+    found = {}
+    for floor, names, _, strangers in ROW.findall((ROOT / "docs/architecture.md").read_text()):
+        barred = frozenset(strangers.replace("`", "").split())
+        found |= {name: Room(int(floor), barred) for name in re.findall(r"`(\w+)`", names)}
+    return found
+
+
+ROOMS = rooms()
+TORCHLESS = [
+    *sorted(name for name, room in ROOMS.items() if "torch" in room.strangers),
+    "evaluation.verification",
+    "evaluation.fairness",
+    "evaluation.uncertainty",
+    "data.synthetic",
+    "data.pack",
+    "data.splits",
+    "bench.estimate",
+]
 
 
 def modules():
-    return sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+    return sorted(PACKAGE.rglob("*.py"))
 
 
-def unit(name):
-    """The entry of RANKS that a dotted name below mstkd belongs to."""
-    parts = name.split(".")
-    two = ".".join(parts[:2])
-    return two if two in RANKS else parts[0]
+def room_of(path):
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def imports(path):
+def imported(path):
+    """Names of modules, those of the package without its own."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mstkd."):
-            yield unit(node.module.removeprefix("mstkd."))
+        if isinstance(node, ast.ImportFrom):
+            yield (node.module or "").removeprefix("mstkd.")
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def test_the_table_names_every_room():
+    assert {room_of(path) for path in modules()} - {"__init__"} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    own = unit(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
-    assert own in RANKS, "give the module a rank"
-    for other in set(imports(path)) - {own}:
-        allowed = RANKS[other] < RANKS[own] or other in WITHIN_A_RANK.get(own, ())
-        assert allowed, f"{own} imports {other}"
-        if own == "report":
-            assert other in REPORT_MAY_IMPORT | {"verification", "fairness"}
+    own = room_of(path)
+    if own == "__init__":
+        return
+    for name in imported(path):
+        other = name.split(".")[0]
+        assert other not in ROOMS[own].strangers - {"torch"}, f"{own} imports {other}"
+        assert other == own or other not in ROOMS or ROOMS[other].floor < ROOMS[own].floor, (
+            f"{own} imports {other}"
+        )
+
+
+def test_the_loop_knows_no_task():
+    tasks = {f"training.{task}" for task in ("teacher", "adaptor", "student")}
+    for name in ("loop", "learner", "engine", "divergence", "checkpoint", "schedule", "events"):
+        assert not tasks & set(imported(PACKAGE / f"training/{name}.py"))
 
 
 def test_no_step_sees_the_whole_config():
@@ -118,18 +93,10 @@ def test_no_step_sees_the_whole_config():
                 assert "Config" not in named, f"{path.name}: {node.name}"
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "config",
-        "cli",
-        "data.synthetic",
-        "data.pack",
-        "data.splits",
-        "report.tables",
-        "bench.estimate",
-    ],
-)
+@pytest.mark.parametrize("name", TORCHLESS)
 def test_no_torch_where_none_is_needed(name):
-    code = f"import sys, mstkd.{name}; sys.exit('torch' in sys.modules)"
+    path = PACKAGE / name.replace(".", "/")
+    inside = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    names = [".".join(one.relative_to(ROOT).with_suffix("").parts) for one in inside]
+    code = f"import sys, {', '.join(names)}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mstkd import __version__
-from mstkd.cli import app
+from mstkd.artifacts.lineage import lineage, lineage_lines
+from mstkd.artifacts.provenance import sidecar
+from mstkd.artifacts.records import file_sha256
+from mstkd.cli.app import app
 from mstkd.config import (
     CacheSettings,
     CheckSettings,
@@ -23,12 +26,9 @@ from mstkd.config import (
 from mstkd.data.checks.check_data import check_data
 from mstkd.data.pack import open_pack
 from mstkd.data.splits import split
-from mstkd.embeddings import cache_embeddings
+from mstkd.embeddings.cache import cache_embeddings
 from mstkd.errors import InputError
-from mstkd.evaluation import evaluate
-from mstkd.lineage import lineage, lineage_lines
-from mstkd.provenance import sidecar
-from mstkd.records import file_sha256
+from mstkd.evaluation.evaluate import evaluate
 from mstkd.report.claims import compute_claims
 from mstkd.report.data_report import render_data_report
 from mstkd.report.figures import render_accuracies, render_curves, render_samples

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from mstkd.compute.interruption import Interrupted
 from mstkd.config import OptimiserSettings
 from mstkd.errors import InputError
 from mstkd.training.checkpoint import Checkpoint, fingerprint
-from mstkd.training.interruption import Interrupted
 from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 

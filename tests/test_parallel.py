@@ -12,9 +12,9 @@ import pytest
 import torch
 from networks import teacher_settings
 
+from mstkd.compute.interruption import Interrupted, asked_to_end
+from mstkd.compute.parallel import TORCHRUN, run
 from mstkd.errors import InputError, RankError
-from mstkd.training.interruption import Interrupted, asked_to_end
-from mstkd.training.parallel import TORCHRUN, run
 
 STUCK_SECONDS = 120  # only a fault waits so long
 MAIN = "import sys; sys.path.insert(0, {tests!r}); import test_parallel; test_parallel.main()"
@@ -169,9 +169,9 @@ def test_torchrun_and_another_number_of_ranks(monkeypatch, tmp_path):
 
 
 def test_more_ranks_than_gpus(monkeypatch, tmp_path):
-    from mstkd.leases import Gpu
+    from mstkd.compute.leases import Gpu
 
-    monkeypatch.setattr("mstkd.training.parallel.visible_gpus", lambda: [Gpu(0, "a"), Gpu(1, "b")])
+    monkeypatch.setattr("mstkd.compute.parallel.visible_gpus", lambda: [Gpu(0, "a"), Gpu(1, "b")])
     with pytest.raises(InputError, match="--ranks: found 3; expected at most the 2 GPUs"):
         run(add_up, ranks=3, threads=1, device="auto", output=tmp_path / "out")
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.errors import InputError
-from mstkd.ranks import ALONE, Ranks
 
 
 def _talk(ranks):

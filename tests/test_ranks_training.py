@@ -10,6 +10,9 @@ import torch
 from networks import DIM, save_teacher, subject, teacher_settings
 from torch import nn
 
+from mstkd.compute.interruption import Interrupted
+from mstkd.compute.ranks import ALONE, Ranks
+from mstkd.compute.synchronised import synchronised
 from mstkd.config import (
     AdaptorSettings,
     CacheSettings,
@@ -17,14 +20,11 @@ from mstkd.config import (
     OptimiserSettings,
     StudentSettings,
 )
-from mstkd.embeddings import cache_embeddings
+from mstkd.embeddings.cache import cache_embeddings
 from mstkd.errors import InputError
-from mstkd.head_loss import build_head_loss
-from mstkd.ranks import ALONE, Ranks
-from mstkd.synchronised import synchronised
+from mstkd.losses.head_loss import build_head_loss
 from mstkd.training.adaptor import train_adaptor
 from mstkd.training.checkpoint import Checkpoint
-from mstkd.training.interruption import Interrupted
 from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 from mstkd.training.student import train_student

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from mstkd.devices import own_together
-from mstkd.leases import Gpu, take, take_together
+from mstkd.compute.devices import own_together
+from mstkd.compute.leases import Gpu, take, take_together
 
 GPUS = [Gpu(number, letter * 4) for number, letter in enumerate("abc")]
 TOGETHER = """
 import sys
 from pathlib import Path
-from mstkd.leases import Gpu, take_together
+from mstkd.compute.leases import Gpu, take_together
 gpus = [Gpu(number, letter * 4) for number, letter in enumerate("abc")]
 for _ in range(200):
     leases = take_together(gpus, 2, directory=Path(sys.argv[1]), seconds_between_tries=0.001)
@@ -31,7 +31,7 @@ def _no_wait(monkeypatch):
     def sleep(seconds):
         raise WaitedError
 
-    monkeypatch.setattr("mstkd.leases.time.sleep", sleep)
+    monkeypatch.setattr("mstkd.compute.leases.time.sleep", sleep)
 
 
 def release(leases):

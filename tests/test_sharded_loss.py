@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import HeadSettings, SamplingSettings
 from mstkd.errors import InputError
-from mstkd.head_loss import HeadLoss, build_head_loss
-from mstkd.ranks import ALONE, Ranks
-from mstkd.sharded_loss import ShardedHeadLoss, draw_classes
+from mstkd.losses.head_loss import HeadLoss, build_head_loss
+from mstkd.losses.sharded_loss import ShardedHeadLoss, draw_classes
 
 B, C, D = 12, 41, 8
 NAMES = ["ElasticArcFace", "ElasticCosFace", "ArcFace", "CosFace"]

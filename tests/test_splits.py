@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from mstkd.artifacts.provenance import sidecar
 from mstkd.config import PackSettings, SplitSettings
 from mstkd.data.packing import pack_train
 from mstkd.data.splits import deal, read_split, split
 from mstkd.errors import InputError
-from mstkd.provenance import sidecar
 
 groups = st.dictionaries(
     st.sampled_from("ABCDEFG"),

@@ -8,12 +8,12 @@ import safetensors.torch
 import torch
 from networks import BACKBONE, DIM, save_teacher, subject, teacher_settings
 
+from mstkd.artifacts.records import ModelRecord, read_record
 from mstkd.config import AdaptorSettings, CacheSettings, StudentSettings
 from mstkd.data.pack import open_pack
-from mstkd.embeddings import cache_embeddings, open_cache
+from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
 from mstkd.models.weights import load_adaptor, load_backbone
-from mstkd.records import ModelRecord, read_record
 from mstkd.training.adaptor import train_adaptor
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.student import Student, train_student, train_students

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mstkd.ranks import ALONE, Ranks
-from mstkd.synchronised import synchronised
+from mstkd.compute.ranks import ALONE, Ranks
+from mstkd.compute.synchronised import synchronised
 
 BATCH, CPU = 12, torch.device("cpu")
 

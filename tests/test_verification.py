@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score, roc_curve
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import normalize
 
-from mstkd.verification import (
+from mstkd.evaluation.verification import (
     fold_accuracies,
     fold_of_pairs,
     kfold_accuracy,

@@ -47,12 +47,12 @@ from mstkd.bench.work import (
     teacher_variants,
     training_of,
 )
+from mstkd.compute.devices import place, prepare
 from mstkd.config import Config, HeadSettings, OptimiserSettings
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import Pack
-from mstkd.devices import place, prepare
 from mstkd.errors import InputError
-from mstkd.head_loss import build_head_loss
+from mstkd.losses.head_loss import build_head_loss
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import build_backbone
 from mstkd.training.engine import configure

@@ -19,17 +19,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mstkd.bench.pace import Span, paced, repeat
 from mstkd.bench.result import Matmul
+from mstkd.compute.devices import autocast, place
 from mstkd.config import EngineSettings, OptimiserSettings, Precision
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Pack
-from mstkd.devices import autocast, place
-from mstkd.embeddings import BATCH, embed_batch
+from mstkd.embeddings.embed import BATCH, embed_batch
+from mstkd.evaluation.verification import fold_accuracies, fold_of_pairs, squared_distances
 from mstkd.models.iresnet import IResNet, folded
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.engine import embedder
 from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
-from mstkd.verification import fold_accuracies, fold_of_pairs, squared_distances
 
 MATMUL_SIZE_CPU, MATMUL_SIZE_GPU = 2048, 8192
 BACKWARD = 3  # a step is the forward pass and twice as much for the two gradients

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from mstkd.artifacts.records import Record, read_record
 from mstkd.bench.work import Measure, Subject
-from mstkd.records import Record, read_record
 
 
 class Rate(Record):

@@ -16,7 +16,7 @@ from mstkd.config.base import (
     Step,
     VariantName,
 )
-from mstkd.grids import GridSection
+from mstkd.config.grids import GridSection
 
 
 class BackboneSettings(Settings):

@@ -20,6 +20,7 @@ from mstkd.config.data import (
     SplitSettings,
     SynthesizeSettings,
 )
+from mstkd.config.grids import Key, split_variant, value_text
 from mstkd.config.results import (
     Evaluation,
     EvaluationSettings,
@@ -45,7 +46,6 @@ from mstkd.config.training import (
     Teachers,
     TeacherSettings,
 )
-from mstkd.grids import Key, split_variant, value_text
 
 TeacherSet = Literal["specialized", "baseline", "single"]
 SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")

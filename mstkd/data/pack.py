@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd import __version__
-from mstkd.contents import ATTRIBUTE, attribute
+from mstkd.artifacts.contents import ATTRIBUTE, attribute
+from mstkd.artifacts.records import Provenance
 from mstkd.data.encoded import EncodedImages
 from mstkd.errors import InputError
-from mstkd.records import Provenance
 
 FORMAT, VERSION = "mstkd-pack", 1
 UNFINISHED = "0" * 64

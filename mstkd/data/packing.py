@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.atomic import replacing, write_text
+from mstkd.artifacts.atomic import replacing, write_text
+from mstkd.artifacts.provenance import provenance_of
 from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
@@ -28,7 +29,6 @@ from mstkd.data.readers import (
 )
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
-from mstkd.provenance import provenance_of
 
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none

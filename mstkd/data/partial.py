@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.atomic import write_text
+from mstkd.artifacts.atomic import write_text
 from mstkd.config import AlignmentSettings, Storage
 from mstkd.data.align import align, centre_crop
 from mstkd.data.decode import BadImage, decode

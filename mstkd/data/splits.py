@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.provenance import beside, provenance_of, sidecar
 from mstkd.config import SplitSettings
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError
-from mstkd.provenance import beside, provenance_of, sidecar
 from mstkd.seeds import seed_from
 
 COLUMNS = ["group", "identity"]

@@ -25,7 +25,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from mstkd import atomic
+from mstkd.artifacts import atomic
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import (
     FACTORS,

@@ -15,13 +15,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.provenance import source_list
+from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_record
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
 from mstkd.errors import InputError
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
-from mstkd.provenance import source_list
-from mstkd.records import ModelRecord, Subject, file_sha256, read_record
 
 
 def build_backbone(settings: BackboneSettings, *, embedding_dim: int, image_size: int) -> IResNet:

@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from mstkd.artifacts.provenance import hashed, provenance_of
 from mstkd.config import TableSettings
-from mstkd.provenance import hashed, provenance_of
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.formats import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows

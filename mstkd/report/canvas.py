@@ -15,10 +15,10 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.provenance import described, embedded
+from mstkd.artifacts.records import Provenance
 from mstkd.errors import InputError
-from mstkd.provenance import described, embedded
-from mstkd.records import Provenance
 
 DPI = 150
 MOST_PIXELS = 60_000  # of a side; Matplotlib refuses more than 65,535

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from mstkd import __version__
-from mstkd.provenance import hashed, provenance_of
-from mstkd.records import Provenance, Record
-from mstkd.report.bootstrap import fold_weights
+from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.records import Provenance, Record
+from mstkd.evaluation.uncertainty import fold_weights
 from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs, sample_of
 from mstkd.report.rows import SUMMARIES, read_rows
 from mstkd.report.statements import (

@@ -9,10 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from mstkd.artifacts.records import Record
+from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
-from mstkd.grids import split_variant
-from mstkd.records import Record
-from mstkd.report.bootstrap import Array, interval, resampled_summaries
+from mstkd.evaluation.uncertainty import Array, interval, resampled_summaries
 from mstkd.report.rows import SUMMARIES, Measure, Row
 
 Verdict = Literal["better", "worse", "no difference seen", "undefined"]

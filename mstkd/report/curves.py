@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.records import ModelRecord, read_record
+from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError
-from mstkd.grids import split_variant, told
-from mstkd.provenance import hashed, provenance_of
-from mstkd.records import ModelRecord, read_record
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.rows import SECTIONS, row_label
 

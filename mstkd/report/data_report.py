@@ -10,11 +10,11 @@ from typing import NamedTuple
 import jinja2
 
 from mstkd import __version__
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.findings import SEVERITIES, FindingRecord, Findings, PackCounts
+from mstkd.artifacts.provenance import embedded, hashed, provenance_of
+from mstkd.artifacts.records import read_record
 from mstkd.errors import InputError
-from mstkd.findings import SEVERITIES, FindingRecord, Findings, PackCounts
-from mstkd.provenance import embedded, hashed, provenance_of
-from mstkd.records import read_record
 
 TITLE = "What the data are, and what is wrong with them"
 COLUMNS = (

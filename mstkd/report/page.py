@@ -16,11 +16,11 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from mstkd import __version__
-from mstkd.atomic import write_text
+from mstkd.artifacts.atomic import write_text
+from mstkd.artifacts.provenance import embedded, hashed, provenance_of
+from mstkd.artifacts.records import read_record
 from mstkd.config import PageSettings
 from mstkd.errors import InputError
-from mstkd.provenance import embedded, hashed, provenance_of
-from mstkd.records import read_record
 from mstkd.report.claims import Claims
 from mstkd.report.comparisons import Comparison, Topic
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import jinja2
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.lineage import Lineage, lineage, lineage_lines
 from mstkd.errors import InputError
-from mstkd.lineage import Lineage, lineage, lineage_lines
 
 TITLE = "What made these results"
 

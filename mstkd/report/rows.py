@@ -13,10 +13,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from mstkd.artifacts.records import Metrics, Subject, read_record
 from mstkd.config import Threshold
+from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError
-from mstkd.grids import split_variant, told
-from mstkd.records import Metrics, Subject, read_record
 
 Array = npt.NDArray[np.float64]
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mstkd.contents import hashed_contents
+from mstkd.artifacts.contents import hashed_contents
+from mstkd.artifacts.provenance import provenance_of
 from mstkd.errors import InputError
-from mstkd.provenance import provenance_of
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, 3)

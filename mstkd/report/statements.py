@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from mstkd.records import Record
+from mstkd.artifacts.records import Record
 from mstkd.report.comparisons import HIGHER_IS_BETTER, WORDS, Comparison, Sample, Topic
 from mstkd.report.rows import SUMMARIES, Row
 

@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.provenance import EMBED, beside, embedded, hashed, provenance_of, sidecar
 from mstkd.config import TableSettings, Threshold
 from mstkd.errors import InputError
-from mstkd.provenance import EMBED, beside, embedded, hashed, provenance_of, sidecar
 from mstkd.report.formats import FORMATS, cell_text, shown_table
 from mstkd.report.rows import (
     SECTIONS,

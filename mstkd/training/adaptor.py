@@ -8,19 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mstkd.artifacts.contents import hashed_contents
+from mstkd.artifacts.records import Subject
+from mstkd.compute.devices import prepare
+from mstkd.compute.ranks import ALONE, Ranks
+from mstkd.compute.synchronised import synchronised
 from mstkd.config import AdaptorSettings
-from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, epoch_order
-from mstkd.devices import prepare
-from mstkd.embeddings import open_cache
+from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
-from mstkd.head_loss import build_head_loss
+from mstkd.losses.head_loss import build_head_loss
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import events_folder, save_model
-from mstkd.ranks import ALONE, Ranks
-from mstkd.records import Subject
 from mstkd.seeds import seed_from
-from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.engine import configure, embedder
 from mstkd.training.learner import Learner

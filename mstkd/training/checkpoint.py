@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
 
 FORMAT = "mstkd-checkpoint 3"
 

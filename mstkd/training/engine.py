@@ -8,9 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from mstkd.compute.devices import autocast
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
-from mstkd.devices import autocast
-from mstkd.ranks import ALONE, Ranks
 
 
 def configure(settings: EngineSettings) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import OptimiserSettings
 from mstkd.data.loader import Batch
-from mstkd.ranks import ALONE, Ranks
 from mstkd.training.shards import own_state, sharded, whole_state
 
 Objective = Callable[[Batch], Mapping[str, Tensor]]

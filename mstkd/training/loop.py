@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from mstkd.compute.interruption import Interrupted, asked_to_end
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import OptimiserSettings
 from mstkd.data.loader import Batch
 from mstkd.errors import InputError
 from mstkd.progress import progress
-from mstkd.ranks import ALONE, Ranks
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.divergence import Cause, first_cause
 from mstkd.training.events import Events
-from mstkd.training.interruption import Interrupted, asked_to_end
 from mstkd.training.learner import Fit, Learner, Run
 from mstkd.training.schedule import learning_rate
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mstkd.ranks import Ranks
-from mstkd.sharded_loss import ShardedHeadLoss
+from mstkd.compute.ranks import Ranks
+from mstkd.losses.sharded_loss import ShardedHeadLoss
 
 State = dict[str, Any]
 

@@ -10,15 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mstkd.artifacts.contents import hashed_contents
+from mstkd.artifacts.records import Subject
+from mstkd.compute.devices import place, prepare
+from mstkd.compute.ranks import ALONE, Ranks
+from mstkd.compute.synchronised import synchronised
 from mstkd.config import StudentSettings
-from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
-from mstkd.devices import place, prepare
-from mstkd.distillation import cosine_to_target, kd_loss, student_loss
-from mstkd.embeddings import Cache, open_cache
+from mstkd.embeddings.cache import Cache, open_cache
 from mstkd.errors import InputError
-from mstkd.head_loss import build_head_loss
+from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
+from mstkd.losses.head_loss import build_head_loss
 from mstkd.models.weights import (
     build_backbone,
     events_folder,
@@ -26,10 +29,7 @@ from mstkd.models.weights import (
     record_path,
     save_model,
 )
-from mstkd.ranks import ALONE, Ranks
-from mstkd.records import Subject
 from mstkd.seeds import seed_from
-from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.engine import configure, embedder
 from mstkd.training.learner import Learner

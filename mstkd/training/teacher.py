@@ -8,20 +8,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from mstkd.artifacts.contents import hashed_contents
+from mstkd.artifacts.records import Subject, file_sha256
+from mstkd.compute.devices import place, prepare
+from mstkd.compute.ranks import ALONE, Ranks
+from mstkd.compute.synchronised import synchronised
 from mstkd.config import SelectionSettings, TeacherSettings
-from mstkd.contents import hashed_contents
 from mstkd.data.loader import Batch, FaceBatches, one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.splits import read_split
-from mstkd.devices import place, prepare
-from mstkd.evaluation import group_accuracy
-from mstkd.head_loss import build_head_loss
+from mstkd.evaluation.evaluate import group_accuracy
+from mstkd.losses.head_loss import build_head_loss
 from mstkd.models.iresnet import IResNet, folded
 from mstkd.models.weights import build_backbone, events_folder, save_model
-from mstkd.ranks import ALONE, Ranks
-from mstkd.records import Subject, file_sha256
 from mstkd.seeds import seed_from
-from mstkd.synchronised import synchronised
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.engine import configure, embedder
 from mstkd.training.learner import Learner

@@ -14,14 +14,22 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mstkd.artifacts.findings import (
+    EXAMPLES,
+    PICTURES,
+    SEVERITIES,
+    Finding,
+    Findings,
+    PackCounts,
+    Severity,
+)
+from mstkd.artifacts.provenance import provenance_of
 from mstkd.config import CheckSettings
 from mstkd.data.checks.copies import copied_images, copies_across, copies_in_training
 from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names, record_of
 from mstkd.data.checks.known import Count, Kind, compare_with_known
 from mstkd.data.pack import Pack, bad_file, open_pack
 from mstkd.errors import InputError
-from mstkd.findings import EXAMPLES, PICTURES, SEVERITIES, Finding, Findings, PackCounts, Severity
-from mstkd.provenance import provenance_of
 
 UNEVEN = 1.1  # the largest group over the smallest
 LOST, TIMES = 0.001, 2  # the share of images lost that matters, and against another group's

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mstkd.artifacts.findings import EXAMPLES, Finding, Severity
 from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names
-from mstkd.findings import EXAMPLES, Finding, Severity
 
 
 def copied_images(packs: Packs) -> list[list[Place]]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mstkd.artifacts.findings import EXAMPLES, PICTURES, Finding, FindingRecord, Picture, Severity
 from mstkd.data.pack import Pack
-from mstkd.findings import EXAMPLES, PICTURES, Finding, FindingRecord, Picture, Severity
 
 PICTURE_SIDE = 112  # pixels, at most
 

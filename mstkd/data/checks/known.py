@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from mstkd.findings import Finding, Severity
+from mstkd.artifacts.findings import Finding, Severity
 
 CHECK = "known counts"
 WHOLE = 0.995  # of the images; alignment lost MST-KD's authors up to 0.4 % of a group

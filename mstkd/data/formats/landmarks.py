@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
 from mstkd.data.sources import Points
 from mstkd.errors import InputError
 

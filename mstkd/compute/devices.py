@@ -11,9 +11,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from mstkd.config import Precision
-from mstkd.errors import InputError
-from mstkd.leases import (
+from mstkd.compute.leases import (
     Gpu,
     Lease,
     assigned_by_scheduler,
@@ -22,6 +20,8 @@ from mstkd.leases import (
     take,
     take_together,
 )
+from mstkd.config import Precision
+from mstkd.errors import InputError
 
 Network = TypeVar("Network", bound=nn.Module)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
+from mstkd.artifacts.records import Provenance, Source, file_sha256
 from mstkd.errors import InputError
-from mstkd.records import Provenance, Source, file_sha256
 
 MARK = "mstkd-provenance"
 SIDECAR = ".provenance.json"  # of a CSV file, behind its whole name

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mstkd.ranks import Ranks
+from mstkd.compute.ranks import Ranks
 
 Network = TypeVar("Network", bound=nn.Module)
 

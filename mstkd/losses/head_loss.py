@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import HeadSettings
-from mstkd.heads import MarginHead, build_head
-from mstkd.ranks import ALONE, Ranks
-from mstkd.sharded_loss import ShardedHeadLoss
+from mstkd.losses.heads import MarginHead, build_head
+from mstkd.losses.sharded_loss import ShardedHeadLoss
 
 
 class HeadLoss(nn.Module):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import h5py
 
-from mstkd.provenance import parse
-from mstkd.records import Provenance, file_sha256
+from mstkd.artifacts.provenance import parse
+from mstkd.artifacts.records import Provenance, file_sha256
 
 ATTRIBUTE = "provenance"
 

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from mstkd.compute.ranks import Ranks
 from mstkd.errors import InputError
-from mstkd.heads import MarginHead, farthest_first, margin_logits
-from mstkd.ranks import Ranks
+from mstkd.losses.heads import MarginHead, farthest_first, margin_logits
 
 
 class Looked(NamedTuple):

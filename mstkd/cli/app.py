@@ -16,8 +16,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from mstkd import __version__
+from mstkd.compute.interruption import Interrupted
 from mstkd.errors import InputError, RankError
-from mstkd.training.interruption import Interrupted
 
 TEACHER_SETS = ("specialized", "baseline", "single")
 
@@ -232,8 +232,8 @@ def train_teacher(
     ranks: RankCount = 1,
 ) -> None:
     """Train one teacher and keep its best epoch."""
+    from mstkd.compute.parallel import run
     from mstkd.config import TeacherSettings, read_settings
-    from mstkd.training.parallel import run
     from mstkd.training.teacher import train_teacher
 
     run(
@@ -261,7 +261,7 @@ def cache_embeddings(
 ) -> None:
     """Write all teachers' embeddings of all training images, side by side."""
     from mstkd.config import CacheSettings, read_settings
-    from mstkd.embeddings import cache_embeddings
+    from mstkd.embeddings.cache import cache_embeddings
 
     cache_embeddings(
         read_settings(CacheSettings, settings),
@@ -287,9 +287,9 @@ def train_adaptor(
     ranks: RankCount = 1,
 ) -> None:
     """Fuse the teachers' spaces into one, from the cache alone."""
+    from mstkd.compute.parallel import run
     from mstkd.config import AdaptorSettings, read_settings
     from mstkd.training.adaptor import train_adaptor
-    from mstkd.training.parallel import run
 
     run(
         train_adaptor,
@@ -325,8 +325,8 @@ def train_student(
     ranks: RankCount = 1,
 ) -> None:
     """Distil one student; without --cache it learns from the labels alone."""
+    from mstkd.compute.parallel import run
     from mstkd.config import StudentSettings, read_settings
-    from mstkd.training.parallel import run
     from mstkd.training.student import train_student
 
     run(
@@ -362,8 +362,8 @@ def train_students(
     ranks: RankCount = 1,
 ) -> None:
     """Distil several students from one stream of batches, each as it would be alone."""
+    from mstkd.compute.parallel import run
     from mstkd.config import StudentsSettings, read_settings
-    from mstkd.training.parallel import run
     from mstkd.training.student import Student, train_students
 
     wanted = read_settings(StudentsSettings, settings).students
@@ -407,7 +407,7 @@ def evaluate(
 ) -> None:
     """Score the verification pairs of every group."""
     from mstkd.config import EvaluationSettings, read_settings
-    from mstkd.evaluation import evaluate
+    from mstkd.evaluation.evaluate import evaluate
 
     evaluate(
         read_settings(EvaluationSettings, settings),
@@ -534,7 +534,7 @@ def render_provenance(
 @step("write-config")
 def write_config(settings: Settings, output: Output) -> None:
     """Write the config with every default, as YAML that a run can take."""
-    from mstkd.atomic import write_text
+    from mstkd.artifacts.atomic import write_text
     from mstkd.config import Config, read_settings
 
     write_text(output, read_settings(Config, settings).as_yaml())
@@ -586,7 +586,7 @@ def provenance(
     ] = False,
 ) -> None:
     """Say which version, settings, seed and data made a result, and if they are still there."""
-    from mstkd.lineage import lineage, lineage_lines
+    from mstkd.artifacts.lineage import lineage, lineage_lines
 
     told = lineage(path)
     typer.echo(told.model_dump_json(indent=2) if as_json else "\n".join(lineage_lines(told)))
@@ -643,7 +643,7 @@ def schema() -> None:
     import json
 
     from mstkd.config import Config
-    from mstkd.grids import allow_lists
+    from mstkd.config.grids import allow_lists
 
     schema = allow_lists(Config.model_json_schema(), sections=["Teachers", "Students"])
     typer.echo(json.dumps(schema, indent=2))
@@ -652,7 +652,7 @@ def schema() -> None:
 def _subject(
     kind: str, backbone: str, set_: str, name: str, seed: int, loss: str | None = None
 ) -> Any:
-    from mstkd.records import Subject
+    from mstkd.artifacts.records import Subject
 
     sets = (*TEACHER_SETS, "none") if kind == "student" else TEACHER_SETS
     if set_ not in sets:

@@ -11,25 +11,25 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.contents import ATTRIBUTE, attribute
+from mstkd.artifacts.provenance import provenance_of
+from mstkd.artifacts.records import Fairness, GroupScore, Metrics
+from mstkd.compute.devices import place, prepare
 from mstkd.config import EvaluationSettings
-from mstkd.contents import ATTRIBUTE, attribute
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.devices import place, prepare
-from mstkd.embeddings import embed_with_mirror
+from mstkd.embeddings.embed import embed_with_mirror
 from mstkd.errors import InputError
-from mstkd.fairness import summarize
-from mstkd.models.iresnet import folded
-from mstkd.models.weights import load_backbone
-from mstkd.provenance import provenance_of
-from mstkd.records import Fairness, GroupScore, Metrics
-from mstkd.verification import (
+from mstkd.evaluation.fairness import summarize
+from mstkd.evaluation.verification import (
     fold_accuracies,
     fold_of_pairs,
     shared_fold_accuracies,
     squared_distances,
 )
+from mstkd.models.iresnet import folded
+from mstkd.models.weights import load_backbone
 
 
 def pair_distances(model: nn.Module, pack: Pack, device: torch.device) -> NDArray[np.float64]:

@@ -18,9 +18,8 @@ from typing import Any, Literal
 import h5py
 from PIL import Image, UnidentifiedImageError
 
-from mstkd.contents import content_sha256, read_attribute
-from mstkd.errors import InputError
-from mstkd.provenance import (
+from mstkd.artifacts.contents import content_sha256, read_attribute
+from mstkd.artifacts.provenance import (
     EMBED,
     MARK,
     SIDECAR,
@@ -28,7 +27,7 @@ from mstkd.provenance import (
     parse,
     read_sidecar,
 )
-from mstkd.records import (
+from mstkd.artifacts.records import (
     ModelRecord,
     Provenance,
     Record,
@@ -37,6 +36,7 @@ from mstkd.records import (
     file_sha256,
     read_record,
 )
+from mstkd.errors import InputError
 
 State = Literal["as it was", "changed", "gone", "no record"]
 KNOWN = (

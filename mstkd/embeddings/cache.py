@@ -1,4 +1,4 @@
-"""Images to embeddings, and the cache of all teachers' embeddings side by side (section 4.3).
+"""The cache of all teachers' embeddings, side by side (section 4.3).
 
 Shapes: N images, D embedding dimension, T teachers.
 """
@@ -13,49 +13,26 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from mstkd import __version__
-from mstkd.atomic import replacing
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.contents import ATTRIBUTE, attribute
+from mstkd.artifacts.provenance import provenance_of
+from mstkd.artifacts.records import ModelRecord
+from mstkd.compute.devices import autocast, place, prepare
 from mstkd.config import CacheSettings
-from mstkd.contents import ATTRIBUTE, attribute
-from mstkd.data.loader import normalise, one_image_size, pack_hashes
-from mstkd.data.pack import Images, Pack, open_pack
-from mstkd.devices import autocast, place, prepare
+from mstkd.data.loader import one_image_size, pack_hashes
+from mstkd.data.pack import Pack, open_pack
+from mstkd.embeddings.embed import BATCH, embed_batch
 from mstkd.errors import InputError
 from mstkd.models.iresnet import folded
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
-from mstkd.provenance import provenance_of
-from mstkd.records import ModelRecord
 
-BATCH = 128  # of images in flight; the result does not depend on it
 FORMAT = "mstkd-embeddings"
 VERSION = 1
-
-
-@torch.inference_mode()
-def embed_batch(model: nn.Module, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Embeddings float32 (B, D) of uint8 images (B, H, H, 3), not normalised."""
-    return model(normalise(torch.from_numpy(images).to(device)))
-
-
-@torch.inference_mode()
-def embed_with_mirror(
-    model: nn.Module, images: Images, device: torch.device
-) -> NDArray[np.float32]:
-    """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
-
-    `model` is on the device and in evaluation mode, as `folded` makes it; `images` are uint8
-    (N, H, H, 3) of a pack.
-    """
-    parts = []
-    for begin in range(0, len(images), BATCH):
-        batch = normalise(torch.from_numpy(np.array(images[begin : begin + BATCH])).to(device))
-        parts.append((model(batch) + model(batch.flip(3))).cpu())
-    return torch.cat(parts).numpy()
 
 
 @dataclass(frozen=True)

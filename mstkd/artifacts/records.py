@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mstkd import __version__
-from mstkd.atomic import write_text
+from mstkd.artifacts.atomic import write_text
 from mstkd.errors import InputError
 
 

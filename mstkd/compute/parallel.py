@@ -26,11 +26,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from mstkd.devices import adopt, candidates, own_together, visible_gpus
+from mstkd.compute.devices import adopt, candidates, own_together, visible_gpus
+from mstkd.compute.interruption import SIGNALS, Interrupted
+from mstkd.compute.leases import Gpu, Lease, lock_directory
+from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.errors import InputError, RankError
-from mstkd.leases import Gpu, Lease, lock_directory
-from mstkd.ranks import ALONE, Ranks
-from mstkd.training.interruption import SIGNALS, Interrupted
 
 Step = Callable[..., None]  # takes `ranks`, `threads` and `device`, and keywords of its own
 # What `torchrun` tells the processes that it starts.

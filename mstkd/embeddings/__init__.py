@@ -1,0 +1,1 @@
+"""Images to vectors, and the teachers' vectors side by side."""

@@ -1,0 +1,1 @@
+"""Scores of pairs to accuracies, fairness and their uncertainty."""
