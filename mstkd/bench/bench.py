@@ -47,7 +47,7 @@ from mstkd.bench.work import (
     teacher_variants,
     training_of,
 )
-from mstkd.compute.devices import place, prepare
+from mstkd.compute.devices import place
 from mstkd.config import Config, HeadSettings, OptimiserSettings
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import Pack
@@ -100,8 +100,7 @@ def bench(
     Raises:
         InputError: a device that is not there, or packs that do not fit the config.
     """
-    configure(config.engine)
-    where = prepare(device, threads)
+    where = configure(config.engine, device, threads)
     packs = packs or config.inputs() / "packs"
     counts, no_estimate = _counts(config, packs)
     classes = sum(count.identities for count in counts.train.values()) if counts else 1000

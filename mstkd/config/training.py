@@ -252,6 +252,12 @@ class StudentSettings(Step):
     selection: SelectionSettings
     engine: EngineSettings = EngineSettings()
 
+    @model_validator(mode="after")
+    def _head_for_classification(self) -> StudentSettings:
+        if self.loss.classification != (self.head is not None):
+            raise ValueError("head where the loss has classification, and nowhere else")
+        return self
+
 
 class NamedStudent(Settings):
     """One of the students that are trained together."""

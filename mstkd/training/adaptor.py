@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.records import Subject
-from mstkd.compute.devices import prepare
 from mstkd.compute.ranks import ALONE, Ranks
-from mstkd.compute.synchronised import synchronised
 from mstkd.config import AdaptorSettings
 from mstkd.data.loader import Batch, epoch_order
 from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
-from mstkd.losses.head_loss import build_head_loss
 from mstkd.models.adaptors import build_adaptor
-from mstkd.models.weights import events_folder, save_model
 from mstkd.seeds import seed_from
-from mstkd.training.checkpoint import Checkpoint, fingerprint
-from mstkd.training.engine import configure, embedder
-from mstkd.training.learner import Learner
-from mstkd.training.loop import fit
+from mstkd.training.checkpoint import fingerprint
+from mstkd.training.choice import LOWEST_LOSS
+from mstkd.training.engine import configure
+from mstkd.training.step import Model, UnderHead, train
 
 
 def train_adaptor(
@@ -51,8 +45,7 @@ def train_adaptor(
     Raises:
         InputError: a cache of another set, seed or dimension, or a loss that is not finite.
     """
-    configure(settings.engine)
-    where = prepare(device, threads)
+    where = configure(settings.engine, device, threads)
     cached = open_cache(cache)
     expected = {"backbone": subject.backbone, "set": subject.set, "seed": subject.seed}
     if cached.subject != expected:
@@ -67,12 +60,15 @@ def train_adaptor(
     # Adaptors of both teacher sets start alike and see the same order: what differs is the cache.
     seed = seed_from("adaptor", subject.name, subject.seed)
     torch.manual_seed(seed)
-    adaptor = build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
-    margins = torch.Generator().manual_seed(seed_from("margin", seed))
-    classes = int(cached.labels.max()) + 1
-    head = build_head_loss(settings.head, settings.embedding_dim, classes, margins, ranks)
-    trained = nn.ModuleDict({"adaptor": adaptor, "head": head})
-    synchronised(trained, ranks, where).to(where)
+    network = UnderHead(
+        "adaptor",
+        build_adaptor(settings.adaptor, teachers, settings.embedding_dim),
+        settings,
+        classes=int(cached.labels.max()) + 1,
+        seed=seed,
+        device=where,
+        ranks=ranks,
+    )
     embeddings = torch.from_numpy(cached.embeddings).to(where)
     labels = torch.from_numpy(cached.labels).to(where)
     size = settings.optimiser.batch_size
@@ -93,46 +89,21 @@ def train_adaptor(
             chosen = embeddings.index_select(0, rows).float()
             yield {"embeddings": chosen, "labels": labels[rows], "rows": rows}
 
-    fuse = embedder(adaptor, settings.engine, where, ranks)
-
-    def objective(batch: Batch) -> Mapping[str, Tensor]:
-        return {"loss": head(fuse(batch["embeddings"]), batch["labels"])}
-
-    inputs = {"embeddings": cached.sha256, "teachers": fingerprint(*cached.weights)}
-    checkpoint = Checkpoint(output, fingerprint(settings.dump(), subject, inputs))
-    label = f"train {subject.set} adaptor {subject.name}"
-    learner = Learner(
-        trained,
-        objective,
-        kept=adaptor,
-        score=lambda epoch, parts: -parts["loss"],
-        score_name=None,
-        generators=[margins],
-        label=label,
-        events=events_folder(output),
+    model = Model(
+        settings,
+        subject,
+        output,
+        label=f"train {subject.set} adaptor {subject.name}",
+        network=network,
+        objective=network.head_alone("embeddings"),
+        choice=LOWEST_LOSS,
+        inputs={"embeddings": cached.sha256, "teachers": fingerprint(*cached.weights)},
+        sources=[cache],
     )
-    (fitted,) = fit(
-        [learner],
+    train(
+        [model],
         batches=epoch_batches,
         steps=steps,
-        settings=settings.optimiser,
-        checkpoint=checkpoint,
-        ranks=ranks,
-        label=label,
         name_images=lambda batch: [f"row {row} of {cache}" for row in batch["rows"].tolist()],
+        ranks=ranks,
     )
-    if not ranks.is_first:
-        return
-    save_model(
-        output,
-        state=fitted.state,
-        history=fitted.history,
-        subject=subject,
-        settings=settings.model_dump(mode="json", exclude_none=True),
-        image_size=None,
-        inputs=inputs,
-        chosen_epoch=fitted.epoch,
-        chosen_by=f"lowest training loss: {-fitted.score:.4f}",
-        sources=hashed_contents([cache]),
-    )
-    checkpoint.remove()

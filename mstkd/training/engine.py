@@ -8,18 +8,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mstkd.compute.devices import autocast
+from mstkd.compute.devices import autocast, prepare
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
 
 
-def configure(settings: EngineSettings) -> None:
-    """Set up the process; before anything is computed on a GPU."""
+def configure(settings: EngineSettings, device: str, threads: int) -> torch.device:
+    """Set up the process, before anything is computed on a GPU, and give the device: `prepare`."""
     torch.backends.cudnn.benchmark = not settings.deterministic
     if settings.deterministic:
         # cuBLAS is deterministic with a workspace of fixed size only.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    return prepare(device, threads)
 
 
 def embedder(

@@ -56,7 +56,7 @@ class Learner:
     generators: Sequence[torch.Generator]
     label: str
     events: Path | None = None
-    random: dict[str, Any] = field(default_factory=lambda: _random_state())
+    random: dict[str, Any] = field(default_factory=lambda: random_state())
 
 
 class Run:
@@ -211,7 +211,7 @@ class Run:
             "trained": self.learner.trained.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "generators": [generator.get_state() for generator in self.learner.generators],
-            "random": _random_state() if self._random is None else self._random,
+            "random": random_state() if self._random is None else self._random,
         }
 
     @contextmanager
@@ -220,14 +220,15 @@ class Run:
             _set_random_state(self._random)
         yield
         if self._random is not None:
-            self._random = _random_state()
+            self._random = random_state()
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: copy.deepcopy(value.detach()).cpu() for name, value in state.items()}
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
+    """The state of torch's own random streams, of the CPU and of this process's GPU."""
     return {
         "cpu": torch.get_rng_state(),
         # Of this process's GPU alone: a run may go on with another one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,31 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.records import Subject
-from mstkd.compute.devices import place, prepare
 from mstkd.compute.ranks import ALONE, Ranks
-from mstkd.compute.synchronised import synchronised
 from mstkd.config import StudentSettings
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
 from mstkd.embeddings.cache import Cache, open_cache
 from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
-from mstkd.losses.head_loss import build_head_loss
-from mstkd.models.weights import (
-    build_backbone,
-    events_folder,
-    load_adaptor,
-    record_path,
-    save_model,
-)
+from mstkd.models.iresnet import IResNet
+from mstkd.models.weights import load_adaptor, record_path
 from mstkd.seeds import seed_from
-from mstkd.training.checkpoint import Checkpoint, fingerprint
-from mstkd.training.engine import configure, embedder
-from mstkd.training.learner import Learner
-from mstkd.training.loop import fit
-from mstkd.training.teacher import chosen_by, selection_hashes, verification_score
+from mstkd.training.checkpoint import fingerprint
+from mstkd.training.choice import best_accuracy
+from mstkd.training.engine import configure
+from mstkd.training.learner import Objective
+from mstkd.training.step import Model, UnderHead, backbone_under_head, train
 
 Target = Callable[[Tensor], Tensor]  # rows of the packs (B,) to fused embeddings (B, D)
 
@@ -92,7 +84,7 @@ def train_students(
     """Train students of one set of teachers, from one stream of batches, each as it would alone.
 
     Args:
-        students: of one seed, optimiser, engine and kind of images.
+        students: of one seed, embedding dimension, optimiser, engine and kind of images.
         packs: training packs of all groups, in the experiment's order, or the pack of
             unlabelled images where the losses say so.
         selection: verification packs that choose the epoch by the mean of their accuracies;
@@ -108,8 +100,7 @@ def train_students(
     """
     first = students[0]
     _refuse_strangers(students)
-    configure(first.settings.engine)
-    where = prepare(device, threads)
+    where = configure(first.settings.engine, device, threads)
     opened = [open_pack(path, _kind(first.settings)) for path in packs]
     # Students of one seed start alike and see the same batches: what differs is the teaching.
     seed = seed_from("student", first.subject.seed)
@@ -121,115 +112,59 @@ def train_students(
         device=where,
         share=ranks.share(first.settings.optimiser.batch_size),
     )
+
+    @functools.cache
+    def fused(adaptor: Path | None) -> tuple[Target, dict[str, str]]:
+        return _fused_targets(first.settings, cache, adaptor, opened, where)
+
     hashes = pack_hashes(opened)
-    fused: dict[Path | None, tuple[Target, dict[str, str]]] = {}
+    models = []
     for student in students:
-        if student.settings.loss.kd_weight > 0 and student.adaptor not in fused:
-            fused[student.adaptor] = _fused_targets(
-                student.settings, cache, student.adaptor, opened, where
+        settings, subject = student.settings, student.subject
+        target, made_from = None, dict[str, str]()
+        if settings.loss.kd_weight > 0:
+            target, made_from = fused(student.adaptor)
+        network = backbone_under_head(settings, batches, seed=seed, device=where, ranks=ranks)
+        read = [*packs, *selection, cache, student.adaptor]
+        models.append(
+            Model(
+                settings,
+                subject,
+                student.output,
+                label=f"train student {subject.set} {subject.name} {subject.loss}",
+                network=network,
+                objective=_objective(network, target, settings.loss.kd_weight),
+                choice=best_accuracy(settings, network.kept, selection, where),
+                inputs=hashes | made_from,
+                sources=[path for path in read if path is not None],
+                image_size=batches.image_size,
             )
-    learners, inputs = [], []
-    for student in students:
-        target: Target | None = None
-        made_from: dict[str, str] = {}
-        if student.settings.loss.kd_weight > 0:
-            target, made_from = fused[student.adaptor]
-        learners.append(_learner(student, batches, target, seed, selection, where, ranks))
-        inputs.append(hashes | made_from)
-    checkpoint = Checkpoint(first.output, _fingerprint(students, inputs, selection))
-    fitted = fit(
-        learners,
+        )
+    train(
+        models,
         batches=batches.epoch,
         steps=batches.steps,
-        settings=first.settings.optimiser,
-        checkpoint=checkpoint,
-        ranks=ranks,
-        label=learners[0].label if len(students) == 1 else f"train {len(students)} students",
         name_images=lambda batch: batches.paths(batch["rows"]),
+        ranks=ranks,
     )
-    if not ranks.is_first:
-        return
-    for student, found, made_from in zip(students, fitted, inputs, strict=True):
-        save_model(
-            student.output,
-            state=found.state,
-            history=found.history,
-            subject=student.subject,
-            settings=student.settings.model_dump(mode="json", exclude_none=True),
-            image_size=batches.image_size,
-            inputs=made_from,
-            chosen_epoch=found.epoch,
-            chosen_by=chosen_by(student.settings.selection, selection, found.score),
-            sources=hashed_contents(
-                path for path in [*packs, *selection, cache, student.adaptor] if path is not None
-            ),
-        )
-    checkpoint.remove()
 
 
-def _learner(
-    student: Student,
-    batches: FaceBatches,
-    target: Target | None,
-    seed: int,
-    selection: Sequence[Path],
-    device: torch.device,
-    ranks: Ranks,
-) -> Learner:
-    """The student's network, freshly initialised, with its loss (equations 5 and 6)."""
-    settings, subject = student.settings, student.subject
-    torch.manual_seed(seed)
-    backbone = build_backbone(
-        settings.backbone, embedding_dim=settings.embedding_dim, image_size=batches.image_size
-    )
-    trained = nn.ModuleDict({"backbone": backbone})
-    margins = torch.Generator().manual_seed(seed_from("margin", seed))
-    head: nn.Module | None = None
-    if settings.loss.classification:
-        if settings.head is None:
-            raise InputError("--settings: head", found="nothing", expected="a margin head")
-        head = build_head_loss(
-            settings.head, settings.embedding_dim, batches.num_classes, margins, ranks
-        )
-        trained["head"] = head
-    place(synchronised(trained, ranks, device), device)
-    embed = embedder(backbone, settings.engine, device, ranks)
+def _objective(network: UnderHead[IResNet], target: Target | None, kd_weight: float) -> Objective:
+    """The loss of a student (equations 5 and 6)."""
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
-        embeddings = embed(batch["images"])  # (B, D)
+        embeddings = network.embed(batch["images"])  # (B, D)
         parts: dict[str, Tensor] = {}
-        if head is not None:
-            parts["head"] = head(embeddings, batch["labels"])
+        if "head" in network.trained:
+            parts["head"] = network.trained["head"](embeddings, batch["labels"])
         if target is None:
             return {"loss": parts["head"], **parts}
         fused = target(batch["rows"])  # (B, D)
         parts["kd"] = kd_loss(embeddings, fused)
         parts["cosine_to_target"] = cosine_to_target(embeddings, fused)
-        loss = student_loss(parts["kd"], parts.get("head"), settings.loss.kd_weight)
-        return {"loss": loss, **parts}
+        return {"loss": student_loss(parts["kd"], parts.get("head"), kd_weight), **parts}
 
-    return Learner(
-        trained,
-        objective,
-        kept=backbone,
-        score=verification_score(
-            settings.selection, backbone, selection, settings.optimiser.epochs, device
-        ),
-        score_name="accuracy",
-        generators=[margins],
-        label=f"train student {subject.set} {subject.name} {subject.loss}",
-        events=events_folder(student.output),
-    )
-
-
-def _fingerprint(
-    students: Sequence[Student], inputs: Sequence[dict[str, str]], selection: Sequence[Path]
-) -> str:
-    parts = [
-        (student.settings.dump(), student.subject, made_from)
-        for student, made_from in zip(students, inputs, strict=True)
-    ]
-    return fingerprint(*parts, *selection_hashes(selection))
+    return objective
 
 
 def _refuse_strangers(students: Sequence[Student]) -> None:
@@ -238,6 +173,7 @@ def _refuse_strangers(students: Sequence[Student]) -> None:
         for key, its, expected in (
             ("seed", student.subject.seed, first.subject.seed),
             ("optimiser", student.settings.optimiser, first.settings.optimiser),
+            ("embedding_dim", student.settings.embedding_dim, first.settings.embedding_dim),
             ("engine", student.settings.engine, first.settings.engine),
             ("loss.images", student.settings.loss.images, first.settings.loss.images),
         ):

@@ -1,0 +1,69 @@
+"""Which epoch of a network is kept, and the sentence of model.json that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from mstkd.compute.devices import place
+from mstkd.config import StudentSettings, TeacherSettings
+from mstkd.data.loader import one_image_size
+from mstkd.data.pack import open_pack
+from mstkd.evaluation.evaluate import group_accuracy
+from mstkd.models.iresnet import IResNet, folded
+
+
+class Choice(NamedTuple):
+    """The epoch of the highest score is kept."""
+
+    score: Callable[[int, Mapping[str, float]], float | None]  # as a `Learner` has it
+    column: str | None  # the score's in the history, if it has one
+    told: Callable[[float], str]  # the sentence for the score that was the highest
+    hashes: Sequence[str] = ()  # of the content of the pairs that are looked at
+
+
+LOWEST_LOSS = Choice(
+    lambda epoch, parts: -parts["loss"], None, lambda score: f"lowest training loss: {-score:.4f}"
+)
+
+
+def best_accuracy(
+    settings: TeacherSettings | StudentSettings,
+    backbone: IResNet,
+    selection: Sequence[Path],
+    device: torch.device,
+) -> Choice:
+    """By the mean accuracy, percent, on the given packs every so many epochs.
+
+    With rule "last" only the last epoch gets a score, and no pair is looked at.
+
+    Raises:
+        InputError: a path that is no pack of pairs, or packs of several sizes.
+    """
+    rule, epochs = settings.selection.rule, settings.optimiser.epochs
+    packs = [open_pack(path, "verification") for path in selection]
+    if packs:
+        one_image_size(packs)
+
+    def score(epoch: int, parts: Mapping[str, float]) -> float | None:
+        last = epoch + 1 == epochs
+        if rule == "last":
+            return 0.0 if last else None
+        if not last and (epoch + 1) % settings.selection.every_epochs:
+            return None
+        folds = settings.selection.folds
+        network = place(folded(backbone), device)
+        accuracies = [group_accuracy(network, pack, folds, device) for pack in packs]
+        return sum(accuracies) / len(accuracies)
+
+    def told(score: float) -> str:
+        if rule == "last":
+            return "the last epoch"
+        groups = ", ".join(pack.group for pack in packs)
+        pairs = "held-out pairs" if rule == "heldout" else "verification pairs"
+        return f"best accuracy on the {pairs} of {groups}: {score:.2f} %"
+
+    return Choice(score, "accuracy", told, [pack.sha256 for pack in packs])

@@ -1,0 +1,171 @@
+"""What the training steps share: a network under its head, and from there to a model's files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from mstkd.artifacts.contents import hashed_contents
+from mstkd.artifacts.records import Subject
+from mstkd.compute.devices import place
+from mstkd.compute.ranks import Ranks
+from mstkd.compute.synchronised import synchronised
+from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings
+from mstkd.data.loader import Batch, FaceBatches
+from mstkd.losses.head_loss import build_head_loss
+from mstkd.models.iresnet import IResNet
+from mstkd.models.weights import build_backbone, events_folder, save_model
+from mstkd.seeds import seed_from
+from mstkd.training.checkpoint import Checkpoint, fingerprint
+from mstkd.training.choice import Choice
+from mstkd.training.engine import embedder
+from mstkd.training.learner import Learner, Objective, random_state
+from mstkd.training.loop import fit
+
+StepSettings = TeacherSettings | AdaptorSettings | StudentSettings
+Kept = TypeVar("Kept", bound=nn.Module)
+
+
+class UnderHead(Generic[Kept]):
+    """A freshly initialised network and the loss of its head, if it has one, on their device.
+
+    `kept` is the network itself, `trained` both by name, `embed` what the network sees to
+    embeddings float32 (B, D), `margins` the head's random stream, `random` the state of torch's.
+
+    Raises:
+        InputError: fewer identities than ranks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: Kept,
+        settings: StepSettings,
+        *,
+        classes: int,
+        seed: int,
+        device: torch.device,
+        ranks: Ranks,
+    ) -> None:
+        self.kept = network
+        self.trained = nn.ModuleDict({name: network})
+        self.margins = torch.Generator().manual_seed(seed_from("margin", seed))
+        if settings.head is not None:
+            self.trained["head"] = build_head_loss(
+                settings.head, settings.embedding_dim, classes, self.margins, ranks
+            )
+        place(synchronised(self.trained, ranks, device), device)
+        self.embed = embedder(network, settings.engine, device, ranks)
+        self.random = random_state()
+
+    def head_alone(self, seen: str) -> Objective:
+        """The head's loss on the embeddings of what the network sees of a batch."""
+        head = self.trained["head"]
+        return lambda batch: {"loss": head(self.embed(batch[seen]), batch["labels"])}
+
+
+def backbone_under_head(
+    settings: TeacherSettings | StudentSettings,
+    batches: FaceBatches,
+    *,
+    seed: int,
+    device: torch.device,
+    ranks: Ranks,
+) -> UnderHead[IResNet]:
+    """The backbone that the settings describe, from a seed, for such images and identities."""
+    torch.manual_seed(seed)
+    backbone = build_backbone(
+        settings.backbone, embedding_dim=settings.embedding_dim, image_size=batches.image_size
+    )
+    classes = batches.num_classes
+    return UnderHead(
+        "backbone", backbone, settings, classes=classes, seed=seed, device=device, ranks=ranks
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model to train, and what its files say of it."""
+
+    settings: StepSettings
+    subject: Subject
+    output: Path  # weights to write; model.json and history.csv appear beside it
+    label: str  # names it in progress lines and failures
+    network: UnderHead[Any]
+    objective: Objective
+    choice: Choice
+    inputs: Mapping[str, str]  # the hashes that later steps compare
+    sources: Sequence[Path]  # the files that are read
+    image_size: int | None = None  # pixels; None for adaptors
+
+
+def train(
+    models: Sequence[Model],
+    *,
+    batches: Callable[[int, int], Iterator[Batch]],
+    steps: int,
+    name_images: Callable[[Batch], Sequence[str]],
+    ranks: Ranks,
+    also: Sequence[str] = (),
+) -> None:
+    """Fit models to one stream of batches, and write the epoch of each that is chosen.
+
+    Args:
+        models: of one optimiser, chosen by the same pairs; the checkpoint lies beside the first.
+        batches: as `fit` takes them.
+        steps: batches in an epoch.
+        name_images: what a batch's images are called.
+        ranks: who trains together; the first writes.
+        also: hashes of what determines the run and is none of the models' inputs.
+
+    Raises:
+        InputError: a loss that is not finite.
+    """
+    first = models[0]
+    parts = [part for m in models for part in (m.settings.dump(), m.subject, m.inputs)]
+    checkpoint = Checkpoint(first.output, fingerprint(*parts, *also, *first.choice.hashes))
+    learners = [
+        Learner(
+            model.network.trained,
+            model.objective,
+            kept=model.network.kept,
+            score=model.choice.score,
+            score_name=model.choice.column,
+            generators=[model.network.margins],
+            label=model.label,
+            events=events_folder(model.output),
+            random=model.network.random,
+        )
+        for model in models
+    ]
+    fitted = fit(
+        learners,
+        batches=batches,
+        steps=steps,
+        settings=first.settings.optimiser,
+        checkpoint=checkpoint,
+        label=first.label if len(models) == 1 else f"train {len(models)} {first.subject.kind}s",
+        name_images=name_images,
+        ranks=ranks,
+    )
+    if not ranks.is_first:
+        return
+    for model, found in zip(models, fitted, strict=True):
+        save_model(
+            model.output,
+            state=found.state,
+            history=found.history,
+            subject=model.subject,
+            settings=model.settings.model_dump(mode="json", exclude_none=True),
+            image_size=model.image_size,
+            inputs=model.inputs,
+            chosen_epoch=found.epoch,
+            chosen_by=model.choice.told(found.score),
+            sources=hashed_contents(model.sources),
+        )
+    checkpoint.remove()
