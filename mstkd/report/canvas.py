@@ -7,7 +7,6 @@ the process.
 from __future__ import annotations
 
 import base64
-import html
 import io
 from pathlib import Path
 from typing import Any
@@ -19,20 +18,11 @@ from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import described, embedded
 from mstkd.artifacts.records import Provenance
 from mstkd.errors import InputError
+from mstkd.report.templates import page_html
 
 DPI = 150
 MOST_PIXELS = 60_000  # of a side; Matplotlib refuses more than 65,535
 FORMATS = (".png", ".svg", ".html")
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>body {{ margin: 1rem; background: white; }} img {{ max-width: 100%; }}</style>
-</head>
-<body><img src="data:image/png;base64,{data}" alt="{title}"></body>
-</html>
-"""
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mstkd",  # else the ids in an SVG are random
     "svg.fonttype": "none",
@@ -74,7 +64,7 @@ def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
     content = image.getvalue()
     if output.suffix == ".html":
         data = base64.b64encode(content).decode("ascii")
-        page = PAGE.format(title=html.escape(title), data=data)
+        page = page_html("figure.html", title=title, png=data)
         content = embedded(page, made, ".html").encode()
     with replacing(output) as (part,):
         part.write_bytes(content)

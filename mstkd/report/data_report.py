@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
-
-from mstkd import __version__
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.findings import SEVERITIES, FindingRecord, Findings, PackCounts
 from mstkd.artifacts.provenance import embedded, hashed, provenance_of
 from mstkd.artifacts.records import read_record
 from mstkd.errors import InputError
+from mstkd.report.templates import page_html
 
 TITLE = "What the data are, and what is wrong with them"
 COLUMNS = (
@@ -130,21 +127,16 @@ def _printable(text: str) -> str:
 
 
 def _html(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = _printable
-    template = resources.files("mstkd.report").joinpath("data_report.html")
-    page = environment.from_string(template.read_text(encoding="utf-8")).render(
+    return page_html(
+        "data_report.html",
         title=TITLE,
         columns=COLUMNS,
         key=KEY if _is_less(rows) else "",
         rows=rows,
         findings=found,
         summary=_summary(found),
-        version=__version__,
+        printable=_printable,
     )
-    return page + "\n"
 
 
 def _markdown(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:

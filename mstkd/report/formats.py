@@ -6,15 +6,14 @@ import html
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from importlib import resources
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from mstkd.config import TableSettings
 from mstkd.report.rows import SECTIONS, row_label
+from mstkd.report.templates import page_html
 
 HEADINGS = {"global_accuracy": "Global Acc", "std": "STD", "ser": "SER"}
 LOWEST_IS_BEST = ("std", "ser")
@@ -189,13 +188,9 @@ def _html_fragment(frame: pd.DataFrame, settings: TableSettings) -> str:
 
 def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
     """A page of its own: a browser shows it as it is, within Snakemake's report too."""
-    source = resources.files("mstkd.report").joinpath("table.html").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        source
-    )
     # The fragment has escaped what comes from outside.
     table = Markup(_html_fragment(frame, settings))
-    return template.render(caption=settings.caption, table=table) + "\n"
+    return page_html("table.html", title=settings.caption, table=table)
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame, TableSettings], str]] = {

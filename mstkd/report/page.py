@@ -7,15 +7,12 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
-from mstkd import __version__
 from mstkd.artifacts.atomic import write_text
 from mstkd.artifacts.provenance import embedded, hashed, provenance_of
 from mstkd.artifacts.records import read_record
@@ -23,6 +20,7 @@ from mstkd.config import PageSettings
 from mstkd.errors import InputError
 from mstkd.report.claims import Claims
 from mstkd.report.comparisons import Comparison, Topic
+from mstkd.report.templates import page_html
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 PROCEDURAL = (
@@ -57,13 +55,9 @@ def render_page(
     Raises:
         InputError: a file is missing or is not what it must be.
     """
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["signed"] = signed
-    source = resources.files("mstkd.report").joinpath("page.html").read_text(encoding="utf-8")
     record = read_record(Claims, claims)
-    page = environment.from_string(source).render(
+    page = page_html(
+        "page.html",
         title=settings.title,
         data_note=PROCEDURAL if settings.procedural else "",
         grids=settings.grids or (),
@@ -71,11 +65,11 @@ def render_page(
         figures=[_figure(path) for path in figures],
         claims=record,
         comparisons=_by_question(record.comparisons),
-        version=__version__,
+        signed=signed,
     )
     read = hashed([*tables, *figures, claims])
     made = provenance_of("render-page", settings, read, output)
-    write_text(output, embedded(page + "\n", made, ".html"))
+    write_text(output, embedded(page, made, ".html"))
 
 
 def signed(value: float) -> str:

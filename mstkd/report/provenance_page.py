@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
-
-import jinja2
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.lineage import Lineage, lineage, lineage_lines
 from mstkd.errors import InputError
+from mstkd.report.templates import page_html
 
 TITLE = "What made these results"
 
@@ -35,11 +33,7 @@ def render_provenance(result: Path, outputs: Sequence[Path]) -> None:
 
 
 def _html(told: Lineage) -> str:
-    source = resources.files("mstkd.report").joinpath("provenance.html").read_text("utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(
-        source
-    )
-    return template.render(title=TITLE, lines=lineage_lines(told)) + "\n"
+    return page_html("provenance.html", title=TITLE, lines=lineage_lines(told))
 
 
 def _json(told: Lineage) -> str:

@@ -1,0 +1,19 @@
+"""Pages of HTML, from the templates beside this file: one file each, nothing asked of a server."""
+
+from __future__ import annotations
+
+import jinja2
+
+from mstkd import __version__
+
+
+def page_html(template: str, **values: object) -> str:
+    """The page; of the values all is escaped that is not `Markup`."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mstkd.report", ""),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(version=__version__, **values) + "\n"
