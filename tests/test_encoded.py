@@ -12,9 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
-from torchvision.io import ImageReadMode, decode_jpeg
 
-from mstkd.data import encoded
 from mstkd.data.decode import BadImage, decode
 from mstkd.data.encoded import EncodedImages, to_jpeg_or_png
 from mstkd.errors import InputError
@@ -127,7 +125,7 @@ def test_a_jpeg_of_another_size_is_not_kept() -> None:
 
 @pytest.mark.parametrize("smooth", [0, 2])
 @pytest.mark.parametrize("size", [33, 112])
-def test_torchvision_gives_the_pixels_of_pillow(size: int, smooth: float) -> None:
+def test_the_pixels_are_those_of_pillows_reader(size: int, smooth: float) -> None:
     image = picture(20, smooth=smooth, size=size)
     grey = picture(21, "L", smooth=smooth, size=size)
     options = [
@@ -141,7 +139,7 @@ def test_torchvision_gives_the_pixels_of_pillow(size: int, smooth: float) -> Non
         assert_alike(files)
 
 
-def test_torchvision_gives_the_pixels_of_pillow_for_rare_subsamplings() -> None:
+def test_the_pixels_of_rare_subsamplings_are_those_of_pillows_reader() -> None:
     for quality in (75, 90, 100):
         data = encode(picture(22), quality=quality, subsampling="4:2:0")
         # Four luma blocks a unit in a row, 4:1:1, or in a column: another picture, as valid.
@@ -156,9 +154,7 @@ def assert_alike(files: list[bytes]) -> None:
     for data in files:
         with Image.open(io.BytesIO(data)) as image:
             expected = np.asarray(image.convert("RGB"))
-        tensor = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        read = decode_jpeg(tensor, ImageReadMode.RGB).permute(1, 2, 0).numpy()
-        np.testing.assert_array_equal(read, expected)
+        np.testing.assert_array_equal(laid_out(data, size=len(expected))[0], expected)
 
 
 def rows() -> st.SearchStrategy[Any]:
@@ -206,15 +202,6 @@ def test_a_memory_map_is_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images[:], [decode(jpeg, SIZE) for jpeg in kept])
 
 
-def test_plain_jpegs_are_decoded_by_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(data: bytes, image_size: int) -> np.ndarray:
-        raise BadImage("not by Pillow")
-
-    images = stored(*PLAIN.values())
-    monkeypatch.setattr(encoded, "decode", refuse)
-    assert images[:].shape == (len(PLAIN), SIZE, SIZE, 3)
-
-
 DAMAGED = {name: IMAGES[name] for name in ("rgb", "progressive", "grey", "restarts", "turned")}
 
 
@@ -230,13 +217,6 @@ def test_a_damaged_image_that_is_accepted_is_read_as_it_was(data: st.DataObject,
     except BadImage:
         return
     np.testing.assert_array_equal(stored(bytes(damaged))[0], pixels)
-
-
-def test_what_torchvision_refuses_pillow_decodes() -> None:
-    endless = PLAIN["rgb"][:-2] + bytes(100)  # for the marker of the end
-    with pytest.raises(RuntimeError, match="truncated"):
-        decode_jpeg(torch.frombuffer(bytearray(endless), dtype=torch.uint8))
-    np.testing.assert_array_equal(stored(endless)[0], decode(endless, SIZE))
 
 
 # ---------------------------------------------------------------- faults

@@ -6,9 +6,7 @@ GPU rounds otherwise. Shapes: B batch, H side in pixels, N images.
 
 from __future__ import annotations
 
-import functools
 import io
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,8 +24,6 @@ BEFORE_THE_FRAME = (*TABLES, *range(0xFFE0, 0xFFF0), 0xFFFE)
 APP1 = b"\xff\xe1"  # the segment of EXIF and XMP, where an orientation would stand
 SEVERAL = b"MPF\0"  # tells that a file holds several pictures
 TURNED = range(2, 9)  # EXIF orientations that move pixels
-
-Decoder = Callable[[bytes, int], NDArray[np.uint8]]
 
 
 def to_jpeg_or_png(data: bytes, pixels: NDArray[np.uint8], *, aligned: bool = False) -> bytes:
@@ -90,7 +86,7 @@ class EncodedImages:
         """Pixels of an int (H, H, 3), of a slice or of an array of rows or a mask (B, H, H, 3)."""
         begins, ends = self._begins[rows], self._ends[rows]  # as NumPy understands `rows`
         if np.ndim(begins) == 0:
-            return self._pixels(int(begins), int(ends))
+            return self._pixels(int(begins), int(ends)).copy()
         images = np.empty((len(begins), *self.shape[1:]), np.uint8)
         for image, begin, end in zip(images, begins.tolist(), ends.tolist(), strict=True):
             image[:] = self._pixels(begin, end)
@@ -131,9 +127,8 @@ class EncodedImages:
 
     def _pixels(self, begin: int, end: int) -> NDArray[np.uint8]:
         data = self._data[begin:end].tobytes()
-        side = self.shape[1]
         try:
-            return _jpeg_decoder()(data, side) if _plain_jpeg(data, side) else decode(data, side)
+            return decode(data, self.shape[1])
         except BadImage as error:
             row = int(np.searchsorted(self._begins, begin))
             found = f"image {row}: {error.reason}"
@@ -159,27 +154,3 @@ def _upright(data: bytes) -> bool:
         # Also looks where `decode` finds an orientation that stands in XMP alone.
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         return image.format == "JPEG" and orientation not in TURNED
-
-
-@functools.cache
-def _jpeg_decoder() -> Decoder:
-    """Torchvision's decoder, where it is there: `decode` for plain JPEGs in less time.
-
-    Both call libjpeg-turbo with the same settings (`tests/test_encoded.py` compares them). What
-    torchvision refuses `decode` judges: it accepts some damage that torchvision does not.
-    """
-    try:
-        import torch
-        from torchvision.io import ImageReadMode, decode_jpeg
-    except ImportError:  # a later torchvision will not have it
-        return decode
-
-    def decode_plain(data: bytes, image_size: int) -> NDArray[np.uint8]:
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        try:
-            pixels = decode_jpeg(encoded, ImageReadMode.RGB)  # (3, H, H)
-        except RuntimeError:
-            return decode(data, image_size)
-        return pixels.permute(1, 2, 0).numpy()
-
-    return decode_plain
