@@ -481,10 +481,10 @@ def test_the_first_kind_that_fits_is_told(tmp_path: Path) -> None:
     rec = write_rec(tmp_path / "train.rec", [0, 1])
     assert inspect(tmp_path).kind.startswith(inspection.RECORDS)
     rec.unlink()
+    assert inspect(tmp_path).kind == inspection.BINS  # as packing reads them
+    bins.unlink()
     assert inspect(tmp_path).kind == inspection.RFW
     (tmp_path / "txts").rename(tmp_path / "none")
-    assert inspect(tmp_path).kind == inspection.BINS
-    bins.unlink()
     assert inspect(tmp_path).kind == inspection.TRAINING
     (tmp_path / "A" / "A0" / "0.jpg").unlink()
     for path in sorted((tmp_path / "data").rglob("*"), reverse=True):

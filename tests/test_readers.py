@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from packs import settings_of
 
-from mstkd.config import HeldOutSettings, PackSettings
+from mstkd.config import DataSettings, HeldOutSettings, PackSettings
+from mstkd.data.inspection.inspect import inspect
 from mstkd.data.readers import (
     held_out_identities,
     read_training,
@@ -118,6 +119,37 @@ def test_groups_of_records_from_a_csv(tmp_path: Path) -> None:
     found = read_training(of_group(settings.model_copy(update={"groups": groups}), "Älg"))
     assert [image.name for image in found] == ["Älg/0/0", "Älg/0/1", "Älg/2/3"]
     assert [image.source.read_bytes() for image in found] == [b"\xffone", b"\xfftwo", b"\xfffour"]
+
+
+@pytest.mark.parametrize("write", [write_listing, write_records])
+def test_an_ending_in_capitals_is_the_same_ending(tmp_path: Path, write: Any) -> None:
+    """For packing and for what is told beforehand; the setting of a .REC has its groups too."""
+    settings = of_group(write(tmp_path / "data", IMAGES), "Asian")
+    expected = read_training(settings)
+    loud = settings.root.rename(settings.root.with_suffix(settings.root.suffix.upper()))
+    found = read_training(settings.model_copy(update={"root": loud}))
+    assert [image.name for image in found] == [image.name for image in expected]
+    told = inspect(loud, groups=settings.groups)
+    assert {one.name: one.images for one in told.groups} == {"Asian": 3, "Indian": 1}
+    data = {"train": loud, "train_groups": settings.groups, "verification": tmp_path}
+    DataSettings.model_validate(data)
+
+
+def test_bins_in_capitals_are_bins(tmp_path: Path) -> None:
+    loud = tmp_path / "Asian_test.BIN"
+    write_bin(loud, [b"\xffa", b"\xffb"], [False])
+    for root in (loud, tmp_path):
+        settings = of_group(settings_of(root), "Asian")
+        assert len(read_verification_images(settings).images) == 2
+        assert [(one.name, one.images) for one in inspect(root).groups] == [("Asian", 2)]
+
+
+def test_bins_are_read_before_the_folders_beside_them(tmp_path: Path) -> None:
+    """And inspection tells what will be read."""
+    settings = write_rfw(tmp_path, landmarks="")
+    write_bin(tmp_path / "A_test.bin", [b"\xffa", b"\xffb"], [False])
+    found = read_verification_images(settings.model_copy(update={"alignment": None}))
+    assert len(found.images) == inspect(tmp_path).groups[0].images == 2
 
 
 def test_records_without_groups(tmp_path: Path) -> None:

@@ -10,6 +10,12 @@ from pydantic import Field, model_validator
 from mstkd.config.base import Groups, Name, Positive, Settings, Step, Storage
 
 
+def file_kind(path: Path) -> Literal["rec", "csv", "bin"] | None:
+    """What a file of images is, by its ending in capitals or not; None for folders and others."""
+    kinds: dict[str, Literal["rec", "csv", "bin"]] = {".rec": "rec", ".csv": "csv", ".bin": "bin"}
+    return kinds.get(path.suffix.lower())
+
+
 class SyntheticSettings(Settings):
     """Procedural faces. They are drawings: the groups say nothing about people."""
 
@@ -88,7 +94,7 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _records_have_groups(self) -> DataSettings:
-        is_record = self.train is not None and self.train.suffix == ".rec"
+        is_record = self.train is not None and file_kind(self.train) == "rec"
         if is_record != (self.train_groups is not None):
             raise ValueError("train_groups with a .rec in train, and with nothing else")
         aligned = self.train_alignment

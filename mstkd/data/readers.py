@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mstkd.config import AlignmentSettings, HeldOutIdentities, PackSettings
-from mstkd.data.formats.bins import read_bin
+from mstkd.config.data import file_kind
+from mstkd.data.formats.bins import group_bins, read_bin
 from mstkd.data.formats.landmarks import read_landmarks_csv, read_rfw_landmarks
 from mstkd.data.formats.layouts import (
     VerificationList,
@@ -33,11 +34,12 @@ def read_training(settings: PackSettings) -> list[FaceImage]:
         InputError: a fault of the folder, listing or records, or of the landmarks.
     """
     root, group = settings.root, settings.group
-    if root.suffix == ".rec":
+    kind = file_kind(root)
+    if kind == "rec":
         if settings.groups is None:
             raise InputError(root, found="no train_groups", expected="a .lst or a CSV of groups")
         images = read_record_training(root, settings.groups, group)
-    elif root.suffix == ".csv":
+    elif kind == "csv":
         images = read_listing(root, group)
     else:
         images = read_training_folder(root, group)
@@ -87,11 +89,8 @@ def read_verification_images(settings: PackSettings) -> VerificationList:
         InputError: a fault of the files, or of the landmarks.
     """
     root, group = settings.root, settings.group
-    binary = root if root.suffix == ".bin" else root / f"{group}_test.bin"
-    if root.suffix == ".bin" or binary.is_file():
-        found = read_bin(binary)
-    else:
-        found = read_verification(root, group)
+    binary = root if file_kind(root) == "bin" else group_bins(root).get(group)
+    found = read_verification(root, group) if binary is None else read_bin(binary)
     lmk = verification_folder(root) / "txts" / group / f"{group}_lmk.txt"
     return replace(found, images=with_landmarks(found.images, settings.alignment, group, rfw=lmk))
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mstkd.config.data import file_kind
 from mstkd.data.formats.layouts import VerificationList
 from mstkd.data.formats.unpickling import load_plain
 from mstkd.data.sources import FaceImage
@@ -31,6 +32,12 @@ class BinImage(NamedTuple):
 
     def read_bytes(self) -> bytes:
         return self.data
+
+
+def group_bins(folder: Path) -> dict[str, Path]:
+    """The files of a folder whose names are `<group>_test.bin`, by their group, sorted."""
+    named = [path for path in sorted(folder.glob("*")) if file_kind(path) == "bin"]
+    return {p.stem.removesuffix("_test"): p for p in named if p.stem.endswith("_test")}
 
 
 def read_bin(path: Path) -> VerificationList:

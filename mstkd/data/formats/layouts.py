@@ -183,6 +183,11 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def is_image(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is called an image and is no folder; a dangling link must not vanish."""
+    return entry.name.lower().endswith(ENDINGS) and not entry.is_dir(follow_symlinks=False)
+
+
 def is_utf8(name: str) -> bool:
     """Whether a name from the disk is text; Python puts lone surrogates where it is not."""
     return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
@@ -250,16 +255,9 @@ def _folders(parent: Path, layout: str = "a readable folder") -> list[str]:
 
 
 def _image_names(folder: Path) -> list[str]:
-    """Names of the images in `folder`, sorted. A dangling link is one: it must not vanish."""
+    """Names of the images in `folder`, sorted."""
     entries = _scan(folder, "a readable folder")
-    return _checked(
-        folder,
-        (
-            entry.name
-            for entry in entries
-            if entry.name.lower().endswith(ENDINGS) and not entry.is_dir(follow_symlinks=False)
-        ),
-    )
+    return _checked(folder, (entry.name for entry in entries if is_image(entry)))
 
 
 def _scan(folder: Path, expected: str) -> list[os.DirEntry[str]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mstkd.data.formats.layouts import ENDINGS, is_utf8, leads_to_folder
+from mstkd.data.formats.layouts import ENDINGS, is_image, is_utf8, leads_to_folder
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
@@ -236,6 +236,6 @@ def walk_images(root: Path, on_fault: Fault = raise_fault) -> Iterator[tuple[str
                 real.append(posixpath.join(folder, entry.name))
             elif entry.is_symlink() and leads_to_folder(entry):
                 linked.append(posixpath.join(folder, entry.name))
-            elif entry.name.lower().endswith(ENDINGS):
+            elif is_image(entry):
                 images.append(entry.name)
         yield folder, images[::-1]

@@ -19,6 +19,7 @@ from typing import NamedTuple, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from mstkd.config.data import file_kind
 from mstkd.data.formats.layouts import is_utf8
 from mstkd.data.formats.recordio import Record, RecordFile, open_records
 from mstkd.data.sources import FaceImage
@@ -109,7 +110,7 @@ def read_record_groups(groups: Path, records: RecordFile) -> RecordGroups:
                 expected = f"a CSV with the header {CSV}, or lines of {LIST}"
                 raise InputError(groups, found="an empty file", expected=expected)
             lines = itertools.chain([first], lines)
-            is_csv = groups.suffix.lower() == ".csv" or first[1].replace(" ", "") == CSV
+            is_csv = file_kind(groups) == "csv" or first[1].replace(" ", "") == CSV
             if is_csv:
                 named = _read_csv(groups, lines, set(labels.tolist()))
             else:

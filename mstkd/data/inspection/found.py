@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mstkd.data.decode import FORMATS
-from mstkd.data.formats.layouts import ENDINGS, is_utf8, leads_to_folder
+from mstkd.data.formats.layouts import is_image, is_utf8, leads_to_folder
 from mstkd.data.sources import Source
 from mstkd.errors import InputError
 
@@ -109,7 +109,7 @@ def entries_of(folder: Path, problems: Problems) -> tuple[list[str], list[str]]:
                     continue
                 if not is_utf8(name):
                     problems.add("names", f"{folder}: the name {name!r} is not UTF-8")
-                elif name.lower().endswith(ENDINGS) and not entry.is_dir(follow_symlinks=False):
+                elif is_image(entry):
                     images.append(name)
                 elif leads_to_folder(entry):
                     folders.append(name)

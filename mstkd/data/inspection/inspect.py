@@ -1,7 +1,7 @@
 """What lies at a path, told before any work: groups, identities, images, pairs and problems.
 
 The kind is the first that fits. A file: `.rec`, `.bin`, `.csv`, by its ending. A folder: one
-that holds `train.rec`; RFW's, which holds `txts` or `test/txts`; one that holds `*_test.bin`; one
+that holds `train.rec`; one that holds `*_test.bin`; RFW's, which holds `txts` or `test/txts`; one
 with an image at <group>/<identity>/<image>; one with a CSV of the listing's columns; one with an
 image anywhere below it. What the readers refuse is told as a problem and passed over.
 """
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mstkd.config.data import file_kind
+from mstkd.data.formats.bins import group_bins, read_bin
 from mstkd.data.formats.layouts import ENDINGS
 from mstkd.data.formats.listing import COLUMNS, listing_rows, walk_images
 from mstkd.data.inspection.found import (
@@ -65,24 +67,24 @@ def inspect(path: Path, *, groups: Path | None = None) -> Inspection:
 
 def _find(path: Path, groups: Path | None, problems: Problems) -> tuple[str, list[GroupFound]]:
     if path.is_file():
-        match path.suffix.lower():
-            case ".rec":
+        match file_kind(path):
+            case "rec":
                 return _records(path, groups, problems)
-            case ".bin":
-                return BINS, _bins([path], problems)
-            case ".csv":
+            case "bin":
+                return BINS, _bins({path.stem.removesuffix("_test"): path}, problems)
+            case "csv":
                 return LISTING, _listing(path, problems)
         raise _nothing(path, f"a {path.suffix or 'nameless'} file")
     if not path.is_dir():
         raise _nothing(path, "no such file or folder")
     if (path / "train.rec").is_file():
         return _records(path / "train.rec", groups, problems)
+    bins = group_bins(path)
+    if bins:
+        return BINS, _bins(bins, problems)
     for root in (path, path / "test"):
         if (root / "txts").is_dir():
             return RFW, rfw_groups(root, problems)
-    bins = sorted(path.glob("*_test.bin"))
-    if bins:
-        return BINS, _bins(bins, problems)
     return _folder(path, problems)
 
 
@@ -92,8 +94,8 @@ def _folder(path: Path, problems: Problems) -> tuple[str, list[GroupFound]]:
     if any(group.images for group in found):
         problems.take(of_training)
         return TRAINING, found
-    for file in sorted(path.glob("*.csv")):
-        if _is_listing(file):
+    for file in sorted(path.iterdir()):
+        if file_kind(file) == "csv" and _is_listing(file):
             return LISTING, _listing(file, problems)
     unlabelled = _unlabelled(path, problems)
     if not unlabelled.images:
@@ -195,18 +197,16 @@ def _unlabelled(root: Path, problems: Problems) -> GroupFound:
     return describe("all", None, sample, problems, images=sum(counts.values()))
 
 
-def _bins(files: Sequence[Path], problems: Problems) -> list[GroupFound]:
-    from mstkd.data.formats.bins import read_bin
-
+def _bins(files: Mapping[str, Path], problems: Problems) -> list[GroupFound]:
     found = []
-    for file in files:
+    for group, file in files.items():
         try:
             listed = read_bin(file)
         except InputError as fault:
             problems.fault(fault)
             continue
         sample = [(f"{file}: {image.name}", image.source) for image in spread(listed.images)]
-        group, images = file.stem.removesuffix("_test"), len(listed.images)
+        images = len(listed.images)
         found.append(describe(group, None, sample, problems, images=images, same=listed.same))
     return found
 
