@@ -1,6 +1,6 @@
 """Seconds and memory of `inspect` on a training folder of a million empty files.
 
-python benchmarks/inspect_paths.py [--groups 4] [--identities 5000] [--images 50] [--folder /tmp]
+python benchmarks/inspect_paths.py [--groups 4] [--identities 5000] [--images 50]
 """
 
 from __future__ import annotations
@@ -55,14 +55,13 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=4)
     parser.add_argument("--identities", type=int, default=5000, help="per group")
     parser.add_argument("--images", type=int, default=50, help="per identity")
-    parser.add_argument("--folder", type=Path, help="where to make the tree; removed afterwards")
     arguments = parser.parse_args()
     machine = describe("pillow")
     shape = (arguments.groups, arguments.identities, arguments.images)
     expected = [[arguments.identities, arguments.identities * arguments.images]] * arguments.groups
 
     seconds, whole, find = [], [], []
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         begin = time.perf_counter()
         make_tree(Path(folder), *shape)
         making = time.perf_counter() - begin

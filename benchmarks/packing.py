@@ -1,6 +1,6 @@
 """Packing JPEG files on all cores against Pillow that decodes the same images and does no more.
 
-OMP_NUM_THREADS=1 python benchmarks/packing.py [--images 6000] [--size 112] [--folder /tmp]
+OMP_NUM_THREADS=1 python benchmarks/packing.py [--images 6000] [--size 112]
 """
 
 from __future__ import annotations
@@ -254,11 +254,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=6000)
     parser.add_argument("--size", type=int, default=112)
-    parser.add_argument("--folder", type=Path, help="where to write; removed afterwards")
     arguments = parser.parse_args()
     workers = os.cpu_count() or 1
     machine = describe("numpy", "pillow", "h5py")
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+    with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder), arguments.images, arguments.size, workers)
     runs, count = measured["runs"], arguments.images
     result = {

@@ -6,20 +6,15 @@ OMP_NUM_THREADS=1 python benchmarks/synthesize.py [--size 32] [--workers 2]
 from __future__ import annotations
 
 import argparse
-import datetime
 import functools
 import itertools
 import os
-import platform
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import PIL
+from _machine import describe
 
 from mstkd.artifacts.atomic import write_json
 from mstkd.config import SynthesizeSettings
@@ -44,7 +39,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     arguments = parser.parse_args()
-    load = round(os.getloadavg()[0], 2)
+    machine = describe("numpy", "pillow")
     settings = SynthesizeSettings(groups=("A", "B", "C", "D"), image_size=arguments.size)
     images = len(settings.groups) * (
         settings.identities * settings.images_per_identity
@@ -71,15 +66,7 @@ def main() -> None:
         "drawn": round(rate(drawn, draw)),
         **written,
         "images_written": images,
-        "cpu": platform.processor() or platform.machine(),
-        "cpu_count": os.cpu_count(),
-        "load_average_before": load,  # of other programs
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "command": shlex.join(["python", *sys.argv]),
-        "date": datetime.date.today().isoformat(),
+        **machine,
     }
     for key, value in result.items():
         print(f"{key}: {value}")

@@ -414,6 +414,20 @@ def test_the_command_names_the_program():
     assert command(["benchmarks/head.py", "a b"]) == "python benchmarks/head.py 'a b'"
 
 
+def test_the_command_tells_paths_from_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = str(tmp_path)
+    given = [
+        f"{here}/benchmarks/demo.py",
+        "--folder",
+        f"{here}/results/demo",
+        f"--output={here}/x/y",
+    ]
+    told = "python benchmarks/demo.py --folder results/demo --output=x/y"
+    assert command(given) == told
+    assert command(["demo.py", "a/b", "--seconds", "2"]) == "python demo.py a/b --seconds 2"
+
+
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_the_command_writes_what_a_dry_run_tells_and_a_run_does_not(tmp_path):

@@ -65,6 +65,19 @@ def test_each_result_names_command_machine_versions_and_date(path):
     assert set(machine) & {"torch", "numpy", "pillow", "snakemake"}
 
 
+TELLING = [*sorted(RESULTS.glob("*.json")), *sorted((ROOT / "docs").glob("*.md"))]
+NO_PATHS_OF_OURS = r"https?:\S+|/pytorch/\S+|: /data/\w+"  # PyTorch's faults, a config's example
+
+
+@pytest.mark.parametrize("path", TELLING, ids=lambda path: path.name)
+def test_no_path_of_one_machine_is_told(path):
+    """From the project's folder or by its name: nobody else has what lies elsewhere."""
+    told = re.sub(NO_PATHS_OF_OURS, "", path.read_text(encoding="utf-8"))
+    assert re.findall(r"(?<![\w.<>{}*)\]/-])(?:/|~/|[A-Z]:\\\\)\w[\w./-]*", told) == []
+    if path.parent == RESULTS:
+        assert "../" not in told
+
+
 GPU = {
     "gpu": "a GPU",
     "matmul_tflops": 700.5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import version
@@ -37,8 +38,14 @@ def describe(*packages: str) -> dict[str, object]:
 
 
 def command(arguments: list[str]) -> str:
-    """The line that starts this program: `python script.py ...` or `mstkd ...`."""
-    program, *rest = arguments
+    """The line that starts this program: `python script.py ...` or `mstkd ...`.
+
+    Absolute paths are told from the working folder: a result is read on other machines.
+    """
+    program, *rest = (
+        re.sub(r"(?<![^=])/.*", lambda path: os.path.relpath(path[0]), argument, count=1)
+        for argument in arguments
+    )
     if program.endswith(".py"):
-        return shlex.join(["python", *arguments])
+        return shlex.join(["python", program, *rest])
     return shlex.join([Path(program).name, *rest])
