@@ -38,14 +38,11 @@ def describe(*packages: str) -> dict[str, object]:
 
 
 def command(arguments: list[str]) -> str:
-    """The line that starts this program: `python script.py ...` or `mstkd ...`.
+    """The line that starts this program, `python script.py ...` or `mstkd ...`.
 
     Absolute paths are told from the working folder: a result is read on other machines.
     """
-    program, *rest = (
-        re.sub(r"(?<![^=])/.*", lambda path: os.path.relpath(path[0]), argument, count=1)
-        for argument in arguments
-    )
-    if program.endswith(".py"):
-        return shlex.join(["python", program, *rest])
-    return shlex.join([Path(program).name, *rest])
+    absolute = re.compile("(?<![^=])/.*")
+    program, *rest = (absolute.sub(lambda at: os.path.relpath(at[0]), a) for a in arguments)
+    python = ["python", program] if program.endswith(".py") else [Path(program).name]
+    return shlex.join([*python, *rest])

@@ -10,10 +10,9 @@ from pydantic import Field, model_validator
 from mstkd.config.base import Groups, Name, Positive, Settings, Step, Storage
 
 
-def file_kind(path: Path) -> Literal["rec", "csv", "bin"] | None:
-    """What a file of images is, by its ending in capitals or not; None for folders and others."""
-    kinds: dict[str, Literal["rec", "csv", "bin"]] = {".rec": "rec", ".csv": "csv", ".bin": "bin"}
-    return kinds.get(path.suffix.lower())
+def file_kind(path: Path) -> str:
+    """What a file is by its ending, in capitals or not: "rec", "bin", "csv" or none of the data."""
+    return path.suffix.lower().removeprefix(".")
 
 
 class SyntheticSettings(Settings):

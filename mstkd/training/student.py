@@ -16,7 +16,7 @@ from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import StudentSettings
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
-from mstkd.embeddings.cache import Cache, open_cache
+from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.models.iresnet import IResNet
@@ -101,7 +101,8 @@ def train_students(
     first = students[0]
     _refuse_strangers(students)
     where = configure(first.settings.engine, device, threads)
-    opened = [open_pack(path, _kind(first.settings)) for path in packs]
+    kind: Kind = "train" if first.settings.loss.images == "labelled" else "unlabelled"
+    opened = [open_pack(path, kind) for path in packs]
     # Students of one seed start alike and see the same batches: what differs is the teaching.
     seed = seed_from("student", first.subject.seed)
     batches = FaceBatches(
@@ -182,10 +183,6 @@ def _refuse_strangers(students: Sequence[Student]) -> None:
                 raise InputError(who, found=its, expected=f"{expected}, as the first student has")
 
 
-def _kind(settings: StudentSettings) -> Kind:
-    return "train" if settings.loss.images == "labelled" else "unlabelled"
-
-
 def _fused_targets(
     settings: StudentSettings,
     cache: Path | None,
@@ -200,7 +197,7 @@ def _fused_targets(
     made_from = {"embeddings": cached.sha256}
     if adaptor is None:
         fusion: nn.Module = nn.Identity()
-        _refuse_width(cached, cached.embeddings.shape[1], settings.embedding_dim)
+        width = cached.embeddings.shape[1]
     else:
         fusion, record = load_adaptor(adaptor, len(cached.teachers))
         made_of = {"embeddings": cached.sha256}
@@ -212,8 +209,11 @@ def _fused_targets(
                 found=f"an adaptor of other {next(iter(made_of))}",
                 expected=f"one trained on those of {cache}; see {record_path(adaptor)}",
             )
-        _refuse_width(cached, int(record.settings["embedding_dim"]), settings.embedding_dim)
+        width = int(record.settings["embedding_dim"])
         made_from["adaptor"] = record.weights_sha256
+    if width != settings.embedding_dim:
+        found, expected = f"targets of {width} dimensions", settings.embedding_dim
+        raise InputError(cached.path, found=found, expected=expected)
     targets = _project(fusion.to(device), cached.embeddings, device)
     return lambda rows: targets[rows.to(device)].float(), made_from
 
@@ -230,10 +230,3 @@ def _project(
         unit = nn.functional.normalize(fusion(block.float()))
         parts.append(unit.to(block.dtype))
     return torch.cat(parts)
-
-
-def _refuse_width(cached: Cache, found: int, expected: int) -> None:
-    if found != expected:
-        raise InputError(
-            cached.path, found=f"targets of {found} dimensions", expected=f"{expected}"
-        )
