@@ -14,6 +14,7 @@ from mstkd.data.pack import open_pack
 from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
 from mstkd.models.weights import load_adaptor, load_backbone
+from mstkd.training import step
 from mstkd.training.adaptor import train_adaptor
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.student import Student, train_student, train_students
@@ -134,6 +135,73 @@ def test_a_seed_decides_every_byte(tmp_path, packs, verification_packs, split):
     ]
     assert made[0] == made[1]
     assert made[0] != made[2]
+
+
+@pytest.fixture
+def bound(monkeypatch):
+    """What the checkpoint of a step is bound to; the step ends there."""
+
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    runs = []
+
+    def opened(output, run):
+        runs.append(run)
+        raise Stopped
+
+    monkeypatch.setattr(step, "Checkpoint", opened)
+
+    def bound(train, *given, **named):
+        with pytest.raises(Stopped):
+            train(*given, **named)
+        return runs[-1]
+
+    return bound
+
+
+def test_a_teacher_s_checkpoint_is_of_all_that_it_is_made_from(
+    tmp_path, packs, verification_packs, split, bound
+):
+    of, (a, b) = packs[:1], verification_packs
+    (tmp_path / "fewer.csv").write_text("group,identity\nA,A0\nA,A1\n")
+    runs = [
+        bound(teacher, tmp_path, of, [a], split),
+        bound(teacher, tmp_path, of, [b], split),
+        bound(teacher, tmp_path, of, [a], tmp_path / "fewer.csv"),
+        bound(teacher, tmp_path, of, [a], split, seed=1),
+        bound(teacher, tmp_path, of, [a], split, head={"margin": 0.4}),
+    ]
+    assert len({*runs}) == len(runs)
+    assert bound(teacher, tmp_path / "elsewhere", of, [a], split) == runs[0]
+
+
+def test_a_student_s_checkpoint_is_of_all_that_it_is_made_from(
+    tmp_path, packs, verification_packs, fused, bound
+):
+    cache, adaptor = fused
+    alone = student_settings(kd_weight=0.0)
+    runs = [
+        bound(student, tmp_path, packs, verification_packs, cache, adaptor),
+        bound(student, tmp_path, packs, verification_packs[:1], cache, adaptor),
+        bound(student, tmp_path, packs[::-1], verification_packs, None, None, alone),
+        bound(student, tmp_path, packs, verification_packs, None, None, alone),
+        bound(student, tmp_path, packs, verification_packs, cache, adaptor, student_settings(1.0)),
+        bound(student, tmp_path, packs, verification_packs, cache, adaptor, set_="baseline"),
+    ]
+    assert len({*runs}) == len(runs)
+    assert bound(student, tmp_path / "x", packs, verification_packs, cache, adaptor) == runs[0]
+
+
+@pytest.mark.parametrize("kept", ["head", "classification"])
+def test_a_head_goes_with_classification(kept):
+    settings = student_settings().model_dump()
+    if kept == "head":
+        settings["loss"]["classification"] = False
+    else:
+        del settings["head"]
+    with pytest.raises(ValueError, match="head where the loss has classification, and nowhere"):
+        StudentSettings.model_validate(settings)
 
 
 def test_last_looks_at_no_pair(tmp_path, packs, split):
