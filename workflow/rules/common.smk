@@ -16,7 +16,7 @@ os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     ),
-    MSTKD_CHECKOUT=str(workflow.basedir),
+    MSTKD_CHECKOUT=str(Path(str(workflow.current_basedir)).parents[1]),
 )
 
 # A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
