@@ -36,7 +36,7 @@ def students(config: Config, results: Path, backbone: str, output: Path) -> list
                 kind="student", backbone=backbone, set=SET, name=adaptor, loss=loss, seed=SEED
             )
             path = output / adaptor / loss / "model.safetensors"
-            made.append(Student(config.student_settings(loss), subject, weights, path))
+            made.append(Student(config.student_settings(SET, loss), subject, weights, path))
     return made
 
 

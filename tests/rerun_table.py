@@ -42,8 +42,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "config/README.md"
 TABLE = ROOT / "docs/reruns.md"
 RULES = "".join(
-    (ROOT / file).read_text()
-    for file in re.findall(r'include: "(.*)"', (ROOT / "Snakefile").read_text())
+    (ROOT / "workflow" / file).read_text()
+    for file in re.findall(r'include: "(.*)"', (ROOT / "workflow/Snakefile").read_text())
 )
 ORDER = re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", RULES, re.MULTILINE)
 EVERY_EDIT = "write_config"  # the config with its defaults, for the report: after every edit

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parent.parent
+SNAKEFILES = ("Snakefile", "workflow/Snakefile")  # one workflow
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 TINY = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
 

@@ -10,7 +10,7 @@ import runs
 import yaml
 from pydantic import BaseModel
 
-from mstkd.config import Config, TableSettings, read_config, read_settings, validate
+from mstkd.config import Config, TableSettings, read_config, read_settings, teachers_of, validate
 from mstkd.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -50,6 +50,7 @@ def test_a_config_with_its_defaults_written_out_is_the_same_config(path):
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_every_step_settings_survive_the_command_line(path):
     config = read_config(path)
+    kinds = [*(("specialized", loss) for loss in config.students.losses), ("none", None)]
     steps = [
         config.train_pack_settings(config.groups[0]),
         config.verification_pack_settings(config.groups[0]),
@@ -64,8 +65,8 @@ def test_every_step_settings_survive_the_command_line(path):
         ),
         *(config.adaptor_settings(name) for name in config.adaptors.architectures),
         *(
-            config.student_settings(name)
-            for loss in (*config.students.losses, "none")
+            config.student_settings(set_, name)
+            for set_, loss in kinds
             for name in config.loss_variants(loss)
         ),
     ]
@@ -78,7 +79,7 @@ def test_every_step_settings_survive_the_command_line(path):
 def test_paper_config_is_the_paper():
     config = read_config(ROOT / "config/paper.yaml")
     teacher, adaptor = config.teacher_settings("iresnet34"), config.adaptor_settings("DLDP")
-    student = config.student_settings("EAF-KD")
+    student = config.student_settings("specialized", "EAF-KD")
     assert config.groups == ("Asian", "African", "Caucasian", "Indian")  # section 4.3
     assert (teacher.optimiser.epochs, teacher.optimiser.lr) == (52, 0.1)  # section 4.6
     assert teacher.optimiser.milestones == (16, 28, 40, 50)
@@ -174,14 +175,17 @@ def test_names_fill_in_what_they_say():
 
 
 def test_teachers_of_each_set_follow_the_groups():
-    config = validate(Config, edited(), "config")
-    assert config.teachers_of("specialized") == ("T-A", "T-B", "T-C")
-    assert config.teachers_of("baseline") == ("BT-1", "BT-2", "BT-3")
-    assert config.training_groups("T-B") == ("B",)
-    assert config.selection_groups("T-B") == ("B",)
-    assert config.training_groups("BT-2") == ("A", "B", "C")
-    assert config.selection_groups("BT-2") == ("B",)
-    assert config.training_groups("T-all") == config.selection_groups("T-all") == ("A", "B", "C")
+    every = ("A", "B", "C")
+    one, two, three = teachers_of("specialized", every)
+    assert (one.name, two.name, three.name) == ("T-A", "T-B", "T-C")
+    assert two.groups == two.selected_on == ("B",)
+    one, two, three = teachers_of("baseline", every)
+    assert (one.name, two.name, three.name) == ("BT-1", "BT-2", "BT-3")
+    assert two.groups == every
+    assert two.selected_on == ("B",)
+    (alone,) = teachers_of("single", every)
+    assert alone.name == "T-all"
+    assert alone.groups == alone.selected_on == every
 
 
 def test_settings_hold_only_what_determines_the_output():
@@ -191,9 +195,9 @@ def test_settings_hold_only_what_determines_the_output():
         "teacher": lambda c: c.teacher_settings("small").dump(),
         "SL": lambda c: c.adaptor_settings("SL").dump(),
         "DLDP": lambda c: c.adaptor_settings("DLDP").dump(),
-        "a-KD": lambda c: c.student_settings("a-KD").dump(),
-        "EAF-KD": lambda c: c.student_settings("EAF-KD").dump(),
-        "none": lambda c: c.student_settings("none").dump(),
+        "a-KD": lambda c: c.student_settings("baseline", "a-KD").dump(),
+        "EAF-KD": lambda c: c.student_settings("baseline", "EAF-KD").dump(),
+        "none": lambda c: c.student_settings("none", "none").dump(),
     }
     students = {"a-KD", "EAF-KD", "none"}
     cases = [

@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 
 import pytest
 import yaml
-from runs import ROOT, SNAKEMAKE, TINY
+from runs import ROOT, SNAKEFILES, SNAKEMAKE, TINY
 
 from mstkd.config import read_config
 
@@ -75,8 +75,9 @@ def run_with(conda, folder, *options):
 
 @pytest.mark.slow
 @pytest.mark.workflow
-def test_conda_makes_both_environments_and_the_package_goes_into_each(conda, tmp_path):
-    run_with(conda, tmp_path, "--conda-create-envs-only")
+@pytest.mark.parametrize("entry", SNAKEFILES)
+def test_conda_makes_both_environments_and_the_package_goes_into_each(conda, tmp_path, entry):
+    run_with(conda, tmp_path, "--snakefile", ROOT / entry, "--conda-create-envs-only")
     told = (tmp_path / "told.txt").read_text().splitlines()
     created = [line for line in told if line.startswith("conda env create")]
     assert len(created) == 2
@@ -211,6 +212,35 @@ def test_what_the_container_copies_is_enough_to_plan_a_run(tmp_path):
 
 
 # ---------------------------------------------------------------- catalogue
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("profile", [None, "workstation", "slurm"])
+def test_a_checkout_plans_the_same_run_from_either_snakefile_and_without_that_of_the_root(
+    tmp_path, profile
+):
+    """As a newcomer and as the catalogue take it: no option but where the run is told to go."""
+    for folder in ("workflow", "config", "envs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    command = [SNAKEMAKE, "--dry-run", "--printshellcmds"]
+    if profile is None:
+        command += ["--cores", "all"]
+    else:
+        command += ["--workflow-profile", f"workflow/profiles/{profile}"]
+
+    def commands(*options):
+        done = subprocess.run(
+            [*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return sorted(re.findall(r"^Shell command: mstkd .*", done.stdout, re.MULTILINE))
+
+    found = commands()
+    assert len(found) == 90  # those of the demo; the target `all` has none
+    assert commands("--snakefile", "workflow/Snakefile") == found
+    (tmp_path / "Snakefile").unlink()
+    assert commands() == found
 
 
 def test_the_catalogue_is_told_what_is_true():

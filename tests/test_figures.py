@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,22 +35,22 @@ def accuracies(*values: float) -> dict[str, float]:
     return dict(zip(GROUPS, values, strict=True))
 
 
+TEACHER: dict[str, Any] = {"kind": "teacher", "loss": None}
+
+
 def teachers(folder: Path) -> list[Path]:
     metrics = [
         write_metrics(
             folder,
             {group: 95.0 if group == own else 70.0 + i for i, group in enumerate(GROUPS)},
             name=f"T-{own}",
-            kind="teacher",
-            loss=None,
+            **TEACHER,
         )
         for own in GROUPS
     ]
     for set_, name in (("baseline", "BT-1"), ("single", "T-all")):
         metrics.append(
-            write_metrics(
-                folder, accuracies(80, 81, 82, 83), set_=set_, name=name, kind="teacher", loss=None
-            )
+            write_metrics(folder, accuracies(80, 81, 82, 83), set_=set_, name=name, **TEACHER)
         )
     return metrics
 
@@ -94,6 +95,19 @@ def test_map_frames_own_groups_and_prints_every_number(tmp_path: Path) -> None:
     assert [label.get_text() for label in axes.get_xticklabels()] == [*GROUPS, "Global", "STD"]
     brightest = max(cells, key=lambda cell: sum(cell.get_facecolor()[:3]))
     assert brightest.get_xy() == (0, 0)
+
+
+def test_a_teacher_of_all_groups_is_not_that_of_a_group_called_all(tmp_path: Path) -> None:
+    groups = ("A", "all")
+    metrics = [
+        write_metrics(tmp_path, dict.fromkeys(groups, 80.0), set_=set_, name=name, **TEACHER)
+        for set_, name in (("specialized", "T-A"), ("specialized", "T-all"), ("single", "T-all"))
+    ]
+    rows = read_rows(metrics, groups)
+    assert [row.own_group(groups) for row in rows] == ["A", "all", None]
+    (axes,) = draw_map(rows, settings("Teachers").model_copy(update={"groups": groups})).axes
+    frames = [p for p in axes.patches if isinstance(p, Rectangle) and not p.get_fill()]
+    assert [frame.get_xy() for frame in frames] == [(0, 0), (1, 1)]
 
 
 def test_map_of_equal_accuracies_can_be_drawn(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def config(**edits: Any) -> Config:
 
 def names(made: Config) -> set[str]:
     teachers = [made.teacher_variants(backbone) for backbone in made.teachers.backbones]
-    students = [made.loss_variants(loss) for loss in (*made.students.losses, "none")]
+    students = [made.loss_variants(loss) for loss in (*made.students.losses, None)]
     return {name for group in (*teachers, *students) for name in group}
 
 
@@ -47,8 +47,11 @@ def test_lambda_makes_runs_of_its_loss_alone() -> None:
     made = config(students__losses=losses)
     assert made.loss_variants("a-KD") == ("a-KD+kd_weight=1000", "a-KD+kd_weight=10000")
     assert made.loss_variants("EAF-KD") == ("EAF-KD",)
-    assert made.loss_variants("none") == ("none",)
-    weights = [made.student_settings(name).loss.kd_weight for name in made.loss_variants("a-KD")]
+    assert made.loss_variants(None) == ("none",)
+    weights = [
+        made.student_settings("specialized", name).loss.kd_weight
+        for name in made.loss_variants("a-KD")
+    ]
     assert weights == [1000, 10000]
 
 
@@ -71,10 +74,11 @@ def test_a_run_has_the_settings_of_a_config_with_its_values_alone() -> None:
             students__optimiser={"lr": lr},
         )
         name = f"EAF-KD+backbone={backbone}+kd_weight={weight}+lr={lr}+margin={margin}"
-        assert made.student_settings(name) == alone.student_settings("EAF-KD")
+        students = made.student_settings("single", name)
+        assert students == alone.student_settings("single", "EAF-KD")
         name = f"none+backbone={backbone}+lr={lr}+margin={margin}"
-        assert made.student_settings(name) == alone.student_settings("none")
-        assert made.student_backbone(name) == backbone
+        assert made.student_settings("none", name) == alone.student_settings("none", "none")
+        assert made.student_backbone("none", name) == backbone
     for backbone, margin in itertools.product(("small", "wide"), (0.3, 0.5)):
         alone = config(teachers__head={"margin": margin})
         name = f"{backbone}+margin={margin}"
@@ -86,7 +90,7 @@ def test_a_margin_makes_no_run_of_a_loss_without_a_head() -> None:
     made = config(students__head={"margin": [0.1, 0.2]})
     assert made.loss_variants("a-KD") == ("a-KD",)
     assert made.loss_variants("EAF-KD") == ("EAF-KD+margin=0.1", "EAF-KD+margin=0.2")
-    assert made.loss_variants("none") == ("none+margin=0.1", "none+margin=0.2")
+    assert made.loss_variants(None) == ("none+margin=0.1", "none+margin=0.2")
 
 
 def test_one_value_in_a_list_has_the_name_that_it_keeps_when_more_come() -> None:

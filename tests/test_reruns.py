@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 import pytest
-from runs import ROOT, TINY, edited, planned, snakemake
+from runs import ROOT, SNAKEFILES, TINY, edited, planned, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
-def test_nothing_to_do_after_a_finished_run(finished):
-    assert planned(finished, TINY) == {}
+@pytest.mark.parametrize("entry", SNAKEFILES)
+def test_nothing_to_do_after_a_finished_run(finished, entry):
+    assert planned(finished, TINY, "--snakefile", ROOT / entry) == {}
 
 
 # Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2; students: 3 x 2 + 1 of the

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from docutils.core import publish_parts
 from docutils.utils import SystemMessage
-from runs import ROOT, TINY, snakemake
+from runs import ROOT, SNAKEFILES, TINY, snakemake
 
 from mstkd.config import Config, read_config, validate
 
@@ -67,11 +67,12 @@ read().catch(error => seen.errors.push(String(error))).finally(() => {
 """
 
 
-@pytest.fixture(scope="module")
-def report(finished, tmp_path_factory):
+@pytest.fixture(scope="module", params=SNAKEFILES, ids=str)
+def report(request, finished, tmp_path_factory):
     """The folder of the unpacked report, and its results and categories as it holds them."""
     folder = tmp_path_factory.mktemp("report")
-    snakemake(finished, TINY, "--report", folder / "report.zip")
+    entry = ("--snakefile", ROOT / request.param)
+    snakemake(finished, TINY, *entry, "--report", folder / "report.zip")
     with zipfile.ZipFile(folder / "report.zip") as file:
         file.extractall(folder)
     page = (folder / "report/report.html").read_text()

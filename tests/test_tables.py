@@ -15,7 +15,7 @@ import pytest
 from reporting import write_metrics
 from rich.console import Console
 
-from mstkd.config import TableSettings
+from mstkd.config import TableSettings, validate
 from mstkd.errors import InputError
 from mstkd.report.formats import rounded, shown_table
 from mstkd.report.tables import (
@@ -24,6 +24,7 @@ from mstkd.report.tables import (
     read_tables,
     render_table,
     show_tables,
+    table_frame,
 )
 
 RACES = ("African", "Asian", "Caucasian", "Indian")
@@ -238,9 +239,14 @@ def test_variants_are_read_again_from_their_table(tmp_path: Path) -> None:
 
 
 def test_a_group_may_not_have_the_name_of_a_column(tmp_path: Path) -> None:
-    path = write_metrics(tmp_path, accuracies(1, 2, 3, 4))
-    with pytest.raises(InputError, match="groups: found variant"):
-        render([path], tmp_path / "table.csv", groups=("A", "variant"))
+    seeds = [
+        write_metrics(tmp_path, accuracies(1, 2, 3, 4), loss="a-KD+x=1", seed=n) for n in (0, 1)
+    ]
+    columns = set(table_frame(seeds, GROUPS)) - set(GROUPS)
+    assert {"set", "variant", "std", "A_seed_std"} <= columns
+    for column in (*columns, "STD"):
+        with pytest.raises(InputError, match=rf"groups\.1: found '{column}'; expected none of"):
+            validate(TableSettings, {"caption": "", "groups": ["A", column]}, "--settings")
 
 
 def test_variants_of_another_loss_or_backbone_are_no_rows_of_a_table(tmp_path: Path) -> None:
@@ -334,8 +340,6 @@ def test_faults_name_the_file(tmp_path: Path) -> None:
             render([good, fault], tmp_path / "table.md")
     with pytest.raises(InputError, match="found no file"):
         render([], tmp_path / "table.md")
-    with pytest.raises(InputError, match="groups: found std"):
-        render([good], tmp_path / "table.md", groups=("A", "std"))
     assert not (tmp_path / "table.md").exists()
 
 

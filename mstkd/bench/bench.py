@@ -49,6 +49,7 @@ from mstkd.bench.work import (
 )
 from mstkd.compute.devices import place
 from mstkd.config import Config, HeadSettings, OptimiserSettings
+from mstkd.config.models import every_model
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import Pack
 from mstkd.errors import InputError
@@ -152,9 +153,12 @@ def _trainings(config: Config) -> list[tuple[str, OptimiserSettings]]:
         for backbone, variant in teacher_variants(config)
     ]
     students = [
-        (config.student_backbone(variant), config.student_settings(variant).optimiser)
-        for loss in (*config.students.losses, *(["none"] if config.controls else []))
-        for variant in config.loss_variants(loss)
+        (
+            config.student_backbone(model.set, model.loss),
+            config.student_settings(model.set, model.loss).optimiser,
+        )
+        for model in every_model(config)
+        if model.kind == "students"
     ]
     return [*teachers, *students]
 

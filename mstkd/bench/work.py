@@ -18,6 +18,7 @@ from mstkd.config import (
     SelectionSettings,
     StudentSettings,
 )
+from mstkd.config.models import every_model, teacher_sets, teachers_of
 from mstkd.data.checks.known import KNOWN
 from mstkd.errors import InputError
 
@@ -180,30 +181,31 @@ def experiment(config: Config, counts: Counts) -> list[Load]:
 def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
     seeds = len(config.seeds)
     total = sum(count.images for count in counts.train.values())
-    names = [(set_, name) for set_ in config.sets() for name in config.teachers_of(set_)]
+    sets = [teachers_of(set_, config.groups) for set_ in teacher_sets(config)]
+    teachers = [teacher for members in sets for teacher in members]
     seen = 0.0
-    for set_, name in names:
-        own = sum(counts.train[group].images for group in config.training_groups(name))
+    for teacher in teachers:
+        own = sum(counts.train[group].images for group in teacher.groups)
         # Baseline teachers share all identities evenly (section 4.5).
-        seen += total / len(config.teachers_of("baseline")) if set_ == "baseline" else own
-    caches = sum(len(config.teachers_of(set_)) for set_ in config.sets())
+        seen += own / len(config.groups) if teacher.set == "baseline" else own
+    caches = len(teachers)
     unlabelled = counts.unlabelled * caches
     for backbone, variant in teacher_variants(config):
         settings = config.teacher_settings(variant)
         optimiser = settings.optimiser
         looked_at = sum(
-            _looked_at(settings.selection, optimiser, config.selection_groups(name), counts)
-            for _, name in names
+            _looked_at(settings.selection, optimiser, teacher.selected_on, counts)
+            for teacher in teachers
         )
         training = Subject("training", training_of(config, backbone, optimiser.batch_size))
         embedding = Subject("embedding", embedding_of(config, backbone))
-        jobs = seeds * len(names)
+        jobs = seeds * len(teachers)
         passes = seeds * seen * optimiser.epochs
         yield Load(f"{variant} teachers", jobs, passes, training)
         yield Load(f"{variant} teachers' epochs", jobs, seeds * looked_at, embedding)
         yield Load(
             f"{variant} caches",
-            seeds * len(config.sets()) * (2 if unlabelled else 1),
+            seeds * len(sets) * (2 if unlabelled else 1),
             seeds * (total * caches + unlabelled),
             embedding,
         )
@@ -237,27 +239,20 @@ def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
 
 
 def _students(config: Config, counts: Counts) -> Iterator[Load]:
+    seeds = len(config.seeds)
     total = sum(count.images for count in counts.train.values())
-    taught = len(SETS) * len(config.adaptors.architectures) + config.controls
-    each = {
-        variant: len(config.seeds) * len(teacher_variants(config)) * taught
-        for loss in config.students.losses
-        for variant in config.loss_variants(loss)
-    }
-    if config.controls:  # taught by the labels alone
-        each.update(dict.fromkeys(config.loss_variants("none"), len(config.seeds)))
-    alike: dict[tuple[str, int], list[tuple[int, StudentSettings]]] = {}
-    for variant, jobs in each.items():
-        settings = config.student_settings(variant)
-        kind = (config.student_backbone(variant), settings.optimiser.batch_size)
-        alike.setdefault(kind, []).append((jobs, settings))
+    alike: dict[tuple[str, int], list[StudentSettings]] = {}
+    for model in every_model(config):
+        if model.kind == "students":
+            settings = config.student_settings(model.set, model.loss)
+            kind = (config.student_backbone(model.set, model.loss), settings.optimiser.batch_size)
+            alike.setdefault(kind, []).append(settings)
     for (backbone, batch_size), runs in alike.items():
-        jobs, seen, looked_at = 0, 0.0, 0.0
-        for here, settings in runs:
+        jobs, seen, looked_at = seeds * len(runs), 0.0, 0.0
+        for settings in runs:
             images = counts.unlabelled if settings.loss.images == "unlabelled" else total
-            jobs += here
-            seen += here * images * settings.optimiser.epochs
-            looked_at += here * _looked_at(
+            seen += seeds * images * settings.optimiser.epochs
+            looked_at += seeds * _looked_at(
                 settings.selection, settings.optimiser, config.groups, counts
             )
         training = Subject("training", training_of(config, backbone, batch_size))

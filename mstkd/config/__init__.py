@@ -6,17 +6,7 @@ exactly what determines the step's output and nothing else, so that an edit reru
 docs/paper-vs-code.md. No torch here: the Snakefile is parsed in every cluster job.
 """
 
-from mstkd.config.base import (
-    Groups,
-    Name,
-    Names,
-    Positive,
-    Probability,
-    Settings,
-    Step,
-    Storage,
-    VariantName,
-)
+from mstkd.config.base import Settings, Step, Storage
 from mstkd.config.data import (
     AlignmentSettings,
     CheckSettings,
@@ -28,27 +18,16 @@ from mstkd.config.data import (
     PackUnlabelledSettings,
     SplitSettings,
     SynthesizeSettings,
-    SyntheticSettings,
 )
+from mstkd.config.models import SETS, teachers_of
 from mstkd.config.reading import read_config, read_settings, validate
-from mstkd.config.results import (
-    Evaluation,
-    EvaluationSettings,
-    PageSettings,
-    ReportSettings,
-    TableSettings,
-    Threshold,
-)
+from mstkd.config.results import EvaluationSettings, PageSettings, TableSettings, Threshold
 from mstkd.config.training import (
-    NO_DISTILLATION,
-    PAPER_LOSSES,
     AdaptorArchitecture,
     AdaptorOptimiser,
-    Adaptors,
     AdaptorSettings,
     BackboneSettings,
     CacheSettings,
-    CacheType,
     EngineSettings,
     HeadSettings,
     LossSettings,
@@ -65,43 +44,32 @@ from mstkd.config.training import (
     Teachers,
     TeacherSettings,
 )
-from mstkd.config.whole import SETS, Config, TeacherSet
+from mstkd.config.whole import Config
 
 __all__ = [
-    "NO_DISTILLATION",
-    "PAPER_LOSSES",
     "SETS",
     "AdaptorArchitecture",
     "AdaptorOptimiser",
     "AdaptorSettings",
-    "Adaptors",
     "AlignmentSettings",
     "BackboneSettings",
     "CacheSettings",
-    "CacheType",
     "CheckSettings",
     "Config",
     "DataSettings",
     "EngineSettings",
-    "Evaluation",
     "EvaluationSettings",
-    "Groups",
     "HeadSettings",
     "HeldOutIdentities",
     "HeldOutSettings",
     "ImageSettings",
     "LossSettings",
-    "Name",
     "NamedStudent",
-    "Names",
     "OptimiserSettings",
     "PackSettings",
     "PackUnlabelledSettings",
     "PageSettings",
-    "Positive",
     "Precision",
-    "Probability",
-    "ReportSettings",
     "SamplingSettings",
     "SelectionSettings",
     "Settings",
@@ -113,15 +81,13 @@ __all__ = [
     "Students",
     "StudentsSettings",
     "SynthesizeSettings",
-    "SyntheticSettings",
     "TableSettings",
     "TeacherOptimiser",
-    "TeacherSet",
     "TeacherSettings",
     "Teachers",
     "Threshold",
-    "VariantName",
     "read_config",
     "read_settings",
+    "teachers_of",
     "validate",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from collections.abc import Collection
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -15,15 +17,45 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Storage = Literal["pixels", "encoded"]
 
 
-def unique(names: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Validate that no entry occurs twice."""
-    if len(set(names)) != len(names):
-        raise ValueError("an entry occurs twice")
-    return names
+Entries = TypeVar("Entries", bound=Collection[Any])
 
 
+def unique(entries: Entries) -> Entries:
+    """Validate that no entry occurs twice; many disks see no difference in capitals."""
+    if len({str(entry).casefold() for entry in entries}) < len(entries):
+        raise ValueError("each once, whatever its capitals; an entry occurs twice")
+    return entries
+
+
+def other_than(pattern: str) -> AfterValidator:
+    """Validate that a name is none of those that the program gives itself, in any capitals."""
+
+    def check(name: str) -> str:
+        if re.fullmatch(pattern, name, re.IGNORECASE):
+            raise ValueError(f"none of the program's own names, {pattern.replace('|', ', ')}")
+        return name
+
+    return AfterValidator(check)
+
+
+# Not what stands beside the groups: in a table's columns, and in what a model is made from.
+GroupName = Annotated[
+    Name,
+    other_than(
+        "set|name|variant|seeds|global|global_accuracy|std|ser|.+_seed_std|embeddings|adaptor"
+    ),
+]
+# Not what lies beside its folder in results/.
+ExperimentName = Annotated[
+    Name,
+    other_than(
+        "adaptors|benchmarks|data|embeddings|figures|logs|packs|splits|students|tables|teachers"
+    ),
+]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(unique)]
-Groups = Annotated[tuple[Name, ...], Field(min_length=2, max_length=16), AfterValidator(unique)]
+Groups = Annotated[
+    tuple[GroupName, ...], Field(min_length=2, max_length=16), AfterValidator(unique)
+]
 
 
 class Settings(BaseModel):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from mstkd.config.base import (
     Groups,
@@ -15,6 +15,7 @@ from mstkd.config.base import (
     Settings,
     Step,
     VariantName,
+    unique,
 )
 from mstkd.config.grids import GridSection
 
@@ -171,10 +172,14 @@ class CacheSettings(CacheType, Step):
     groups: Groups | None = None
 
 
+PaperAdaptor = Literal["SL", "DuL", "DLDP"]
+PAPER_ADAPTORS: tuple[PaperAdaptor, ...] = get_args(PaperAdaptor)
+
+
 class AdaptorArchitecture(Settings):
     """One adaptor (section 4.3). The key's name is the architecture unless it is given."""
 
-    architecture: Literal["SL", "DuL", "DLDP"]
+    architecture: PaperAdaptor
     dropout: Probability | None = None  # DLDP only: 0.2 unless given
     negative_slope: Annotated[float, Field(ge=0, le=1)] = 0.01  # of the LeakyReLU; not in SL
 
@@ -188,11 +193,19 @@ class AdaptorArchitecture(Settings):
 class Adaptors(Settings):
     """Section `adaptors` of the config."""
 
-    architectures: Annotated[dict[Name, AdaptorArchitecture], Field(min_length=1)] = {
-        name: AdaptorArchitecture(architecture=name) for name in ("SL", "DuL", "DLDP")
-    }
+    architectures: Annotated[
+        dict[Name, AdaptorArchitecture], Field(min_length=1), AfterValidator(unique)
+    ] = {name: AdaptorArchitecture(architecture=name) for name in PAPER_ADAPTORS}
     optimiser: AdaptorOptimiser = AdaptorOptimiser()
     head: HeadSettings = HeadSettings(margin_std=0.0125)  # the public code's for adaptors (D3)
+
+    @model_validator(mode="after")
+    def _published_names_are_true(self) -> Adaptors:
+        """The report says of `SL` what the paper does."""
+        for name, adaptor in self.architectures.items():
+            if name in PAPER_ADAPTORS and adaptor.architecture != name:
+                raise ValueError(f"{name} of architecture {name}, or another name for it")
+        return self
 
 
 class AdaptorSettings(Step):
@@ -233,7 +246,9 @@ class Students(GridSection, Settings):
     """Section `students` of the config; a list of numbers or names makes variants of each loss."""
 
     backbone: Name
-    losses: Annotated[dict[Name, LossSettings], Field(min_length=1)] = PAPER_LOSSES
+    losses: Annotated[dict[Name, LossSettings], Field(min_length=1), AfterValidator(unique)] = (
+        PAPER_LOSSES
+    )
     # All students of a set and seed in one job, from one stream of batches; each as alone.
     together: bool = False
     optimiser: StudentOptimiser = StudentOptimiser()

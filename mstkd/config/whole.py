@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, model_validator
 
-from mstkd.config.base import Groups, Name, Positive, Settings, unique
+from mstkd.config.base import ExperimentName, Groups, Name, Positive, Settings, unique
 from mstkd.config.data import (
     CheckSettings,
     DataSettings,
@@ -21,13 +21,13 @@ from mstkd.config.data import (
     SynthesizeSettings,
 )
 from mstkd.config.grids import Key, split_variant, value_text
+from mstkd.config.models import Model, StudentSet, every_model, students_together, tables
 from mstkd.config.results import (
     Evaluation,
     EvaluationSettings,
     PageSettings,
     ReportSettings,
     TableSettings,
-    Threshold,
 )
 from mstkd.config.training import (
     NO_DISTILLATION,
@@ -47,21 +47,18 @@ from mstkd.config.training import (
     TeacherSettings,
 )
 
-TeacherSet = Literal["specialized", "baseline", "single"]
-SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")
-
 
 class Config(Settings):
     """The whole config file. Its methods give each step its own settings."""
 
     # Keeps runs apart: all results lie in results/<experiment>, else in results.
-    experiment: Name | None = None
+    experiment: ExperimentName | None = None
     groups: Groups
     seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(unique)] = (0,)
     embedding_dim: Positive = 512
     data: DataSettings
     splits: SplitSettings = SplitSettings()
-    backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1)]
+    backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1), AfterValidator(unique)]
     teachers: Teachers
     cache: CacheType = CacheType()
     adaptors: Adaptors = Adaptors()
@@ -136,6 +133,25 @@ class Config(Settings):
             raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
         return self
 
+    @model_validator(mode="after")
+    def _models_can_be_told_apart(self) -> Config:
+        """Logs have the parts of a model's path in their names, with dashes between."""
+        named: dict[str, Model] = {}
+        for model in every_model(self):
+            name = "-".join(filter(None, model)).casefold()
+            other = named.setdefault(name, model)
+            if other != model:
+                one, two = (", ".join(filter(None, who)) for who in (other, model))
+                raise ValueError(f"other names: logs of ({one}) and ({two}) are both {name}")
+        return self
+
+    def model_copy(self, **options: Any) -> Self:
+        """As pydantic's, but what was worked out of the fields is not copied with them."""
+        copy = super().model_copy(**options)
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
+
     def as_yaml(self) -> str:
         """The file that says the same, with every default written out."""
         value = self.model_dump(mode="json", exclude_none=True, by_alias=True)
@@ -155,30 +171,7 @@ class Config(Settings):
         """Where the drawn faces are written."""
         return self.inputs() / "data"
 
-    # Who exists ---------------------------------------------------------------
-
-    def sets(self) -> tuple[TeacherSet, ...]:
-        """Sets of teachers: the paper's two, and the control with one teacher."""
-        return (*SETS, "single") if self.controls else SETS
-
-    def teachers_of(self, set_: str) -> tuple[str, ...]:
-        """Teachers of a set, in block order (section 4.3: the order of `groups`)."""
-        return {
-            "specialized": tuple(f"T-{group}" for group in self.groups),
-            "baseline": tuple(f"BT-{i}" for i in range(1, len(self.groups) + 1)),
-            "single": ("T-all",),
-        }[set_]
-
-    def training_groups(self, teacher: str) -> tuple[str, ...]:
-        """Groups whose images a teacher sees."""
-        own = teacher.removeprefix("T-")
-        return (own,) if own in self.groups else self.groups
-
-    def selection_groups(self, teacher: str) -> tuple[str, ...]:
-        """Groups that choose a teacher's epoch; a baseline teacher has one assigned (4.5)."""
-        if teacher.startswith("BT-"):
-            return (self.groups[int(teacher.removeprefix("BT-")) - 1],)
-        return self.training_groups(teacher)
+    # Variants -----------------------------------------------------------------
 
     @cached_property
     def _teachers(self) -> dict[str, dict[str, Teachers]]:
@@ -189,44 +182,46 @@ class Config(Settings):
         }
 
     @cached_property
-    def _students(self) -> dict[str, dict[str, Students]]:
-        """Loss -> its variants -> the section with the values of each; "none" is one of them."""
-        losses = {**self.students.losses, "none": NO_DISTILLATION}
+    def _students(self) -> dict[str | None, dict[str, Students]]:
+        """Loss -> its variants -> the section with the values of each; None: no distillation."""
 
-        def variants(name: str, loss: LossSettings) -> dict[str, Students]:
+        def variants(name: str | None, loss: LossSettings) -> dict[str, Students]:
             def matters(key: Key) -> bool:
                 if key[0] == "losses":
                     return key[1] == name
                 return key[0] != "head" or loss.classification
 
-            return self.students.variants(name, matters)
+            return self.students.variants(name or "none", matters)
 
-        return {name: variants(name, loss) for name, loss in losses.items()}
+        losses = [*self.students.losses.items(), (None, NO_DISTILLATION)]
+        return {name: variants(name, loss) for name, loss in losses}
 
     def teacher_variants(self, backbone: str) -> tuple[str, ...]:
         """The names under which teachers of a backbone are trained: one for each value."""
         return tuple(self._teachers[backbone])
 
-    def loss_variants(self, loss: str) -> tuple[str, ...]:
-        """The names under which students of a loss are trained: one for each value."""
+    def loss_variants(self, loss: str | None) -> tuple[str, ...]:
+        """The names under which students of a loss are trained: one for each value.
+
+        None stands for the students with no distillation.
+        """
         return tuple(self._students[loss])
 
-    def student_backbone(self, loss: str) -> str:
-        """The backbone of the students of a loss, or of its variant."""
-        return self._students[split_variant(loss).base][loss].backbone
-
-    def student_loss(self, loss: str) -> LossSettings:
-        """What the students of a loss, or of its variant, learn from."""
+    def _students_of(self, set_: StudentSet, loss: str) -> tuple[LossSettings, Students]:
+        """What students of a loss, or of its variant, learn from, and their section."""
+        if set_ == "none":
+            return NO_DISTILLATION, self._students[None][loss]
         base = split_variant(loss).base
-        return NO_DISTILLATION if base == "none" else self._students[base][loss].losses[base]
+        section = self._students[base][loss]
+        return section.losses[base], section
 
-    def tables(self) -> tuple[tuple[str, str | None], ...]:
-        """Backbone and loss of each table, None for teachers: the order of the paper's tables."""
-        return tuple(
-            (backbone, loss)
-            for backbone in self.teachers.backbones
-            for loss in (None, *self.students.losses)
-        )
+    def student_loss(self, set_: StudentSet, loss: str) -> LossSettings:
+        """What the students of a loss, or of its variant, learn from."""
+        return self._students_of(set_, loss)[0]
+
+    def student_backbone(self, set_: StudentSet, loss: str) -> str:
+        """The backbone of the students of a loss, or of its variant."""
+        return self._students_of(set_, loss)[1].backbone
 
     # What each step gets ------------------------------------------------------
 
@@ -318,10 +313,9 @@ class Config(Settings):
             engine=self.engine,
         )
 
-    def student_settings(self, loss: str) -> StudentSettings:
+    def student_settings(self, set_: StudentSet, loss: str) -> StudentSettings:
         """Of students of a loss, or of its variant."""
-        students = self._students[split_variant(loss).base][loss]
-        loss_settings = self.student_loss(loss)
+        loss_settings, students = self._students_of(set_, loss)
         return StudentSettings(
             embedding_dim=self.embedding_dim,
             backbone=self.backbones[students.backbone],
@@ -332,32 +326,21 @@ class Config(Settings):
             engine=self.engine,
         )
 
-    def students_together(self) -> tuple[tuple[str, str], ...]:
-        """Adaptor and loss of the students of a set that one job trains, if it does."""
-        if not self.students.together:
-            return ()
-        return tuple(
-            (adaptor, name)
-            for adaptor in self.adaptors.architectures
-            for loss, settings in self.students.losses.items()
-            if settings.images == "labelled"
-            for name in self.loss_variants(loss)
-        )
-
     def students_settings(self) -> StudentsSettings:
         return StudentsSettings(
             students=tuple(
-                NamedStudent(adaptor=adaptor, loss=loss, settings=self.student_settings(loss))
-                for adaptor, loss in self.students_together()
+                NamedStudent(
+                    adaptor=adaptor, loss=loss, settings=self.student_settings("specialized", loss)
+                )
+                for adaptor, loss in students_together(self)
             )
         )
 
     def evaluation_settings(self) -> EvaluationSettings:
         return EvaluationSettings(**self.evaluation.model_dump(exclude={"pairs"}))
 
-    def table_settings(
-        self, backbone: str, loss: str | None, threshold: Threshold
-    ) -> TableSettings:
+    def table_settings(self, table: str) -> TableSettings:
+        _, backbone, loss, threshold = tables(self)[table]
         models = (
             f"{backbone} teachers" if loss is None else f"{loss} students of {backbone} teachers"
         )

@@ -83,7 +83,7 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
     _map_axes(axes, groups, height=top - SECTION_GAP)
     axes.set_yticks(ticks, [row.title for _, members in sections for row in members])
     set_caption(figure, settings.caption)
-    framed = any(row.subject.name == f"T-{group}" for row in rows for group in groups)
+    framed = any(row.own_group(groups) for row in rows)
     note = "\nFramed: the teacher's own group." if framed else ""
     axes.set_xlabel(f"Verification accuracy, percent.{note}", loc="left")
     return figure
@@ -102,7 +102,7 @@ def _map_row(
     groups, scores = settings.groups, row.scores(settings.groups).mean(axis=0)
     for x, (group, value) in enumerate(zip(groups, scores, strict=False)):
         share = float(shares(value)) if shares.vmax != shares.vmin else 0.5
-        own = row.subject.name == f"T-{group}"
+        own = row.own_group(groups) == group
         colour = mpl.colormaps["cividis"](share)
         axes.add_patch(Rectangle((x, top), 1, 1, facecolor=colour, edgecolor="white"))
         axes.text(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mstkd.artifacts.records import Metrics, Subject, read_record
-from mstkd.config import Threshold
+from mstkd.config import Threshold, teachers_of
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError
 
@@ -68,6 +68,13 @@ class Row:
     def title(self) -> str:
         """Label and variant."""
         return f"{self.label} ({self.variant})" if self.variant else self.label
+
+    def own_group(self, groups: Sequence[str]) -> str | None:
+        """The group that a specialized teacher is of; None for any other model."""
+        if (self.subject.kind, self.subject.set) != ("teacher", "specialized"):
+            return None
+        teachers = teachers_of("specialized", groups)
+        return next((t.groups[0] for t in teachers if t.name == self.subject.name), None)
 
     @property
     def seeds(self) -> tuple[int, ...]:

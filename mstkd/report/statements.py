@@ -56,8 +56,8 @@ def teacher_statements(teachers: Sequence[Row], groups: Sequence[str]) -> list[S
     across_teachers, across_groups = [], []
     specialized = [row for row in teachers if row.subject.set == "specialized"]
     for row in specialized:
-        own = row.subject.name.removeprefix("T-")
-        if own not in groups:
+        own = row.own_group(groups)
+        if own is None:
             continue
         position = groups.index(own)
         scores = row.scores(groups).mean(axis=0)[: len(groups)]

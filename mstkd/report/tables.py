@@ -77,9 +77,6 @@ def table_frame(
     seeds' STD and SER, not STD and SER of their mean accuracies); `seeds` counts them. Where a
     row has several seeds there is a `<column>_seed_std` too, their sample standard deviation.
     """
-    reserved = {"set", "name", "variant", "seeds", *SUMMARIES} & set(groups)
-    if reserved:
-        raise InputError("groups", found=min(reserved), expected="a name that no column has")
     rows = read_rows(metrics, groups)
     check_comparable(rows)
     columns = (*groups, *SUMMARIES)

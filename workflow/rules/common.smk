@@ -2,12 +2,12 @@ import os
 import re
 import signal
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mstkd.config import SETS, Config, validate
+from mstkd.config import SETS, Config, files, models, validate
 from mstkd.errors import InputError
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
@@ -16,7 +16,7 @@ os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     ),
-    MSTKD_CHECKOUT=str(workflow.basedir),
+    MSTKD_CHECKOUT=str(Path(str(workflow.current_basedir)).parents[1]),
 )
 
 # A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
@@ -39,23 +39,16 @@ pathvars:
 
 SYNTHETIC = CONFIG.data.synthetic is not None
 DATA_INDEX = ["<inputs>/data/index.csv"] if SYNTHETIC else []
-TRAIN_PACKS = expand("<inputs>/packs/train/{group}.h5", group=CONFIG.groups)
-UNLABELLED_PACK = "<inputs>/packs/unlabelled.h5"
-VERIFICATION_PACKS = expand(
-    "<inputs>/packs/verification/{group}.h5", group=CONFIG.groups
-)
-EVALUATION_PACKS = expand(
-    "<inputs>/packs/{part}/{group}.h5",
-    part=CONFIG.evaluation.pairs,
-    group=CONFIG.groups,
-)
-# The paper's tables by number, and each again with one threshold for all groups.
-TABLES = {f"table{n}": key for n, key in enumerate(CONFIG.tables(), start=1)}
-ALL_TABLES = [*TABLES, *expand("{table}-shared-threshold", table=TABLES)]
+TRAIN_PACKS = files.packs(CONFIG, "train")
+VERIFICATION_PACKS = files.packs(CONFIG, "verification")
+MODELS = models.every_model(CONFIG)
+# The paper's tables by name, and each again with one threshold for all groups.
+TABLES = models.tables(CONFIG)
+FIGURES = [name for name, table in TABLES.items() if table.threshold == "own"]
 FORMATS = ("csv", "md", "tex", "html")
 REPORT_FILES = [
-    *expand("<results>/tables/{table}.{format}", table=ALL_TABLES, format=FORMATS),
-    *expand("<results>/figures/{table}.png", table=TABLES),
+    *expand("<results>/tables/{table}.{format}", table=TABLES, format=FORMATS),
+    *expand("<results>/figures/{table}.png", table=FIGURES),
     "<results>/figures/training.png",
     "<results>/figures/training.html",
     "<results>/figures/samples-train.png",
@@ -67,20 +60,6 @@ REPORT_FILES = [
     "<results>/provenance.html",
     "<results>/provenance.json",
 ]
-# The names in paths: one for each value of a list in the config.
-BACKBONES = [
-    *CONFIG.backbones,
-    *(
-        name
-        for one in CONFIG.teachers.backbones
-        for name in CONFIG.teacher_variants(one)
-    ),
-]
-LOSSES = [
-    name
-    for loss in (*CONFIG.students.losses, "none")
-    for name in CONFIG.loss_variants(loss)
-]
 # As many threads each as leave no core idle and none shared: a pack of each group can be made at
 # once, and of training and verification; and eight teachers or more are ready together.
 PACKING_THREADS = max(1, (workflow.cores or 1) // (2 * len(CONFIG.groups)))
@@ -91,16 +70,21 @@ HOUR = 60
 LONGEST_JOB = 24 * HOUR  # a common limit of partitions, which refuse what asks for more
 
 
+def one_of(names):
+    """A pattern that fits these names alone."""
+    return "|".join(map(re.escape, dict.fromkeys(filter(None, names))))
+
+
 wildcard_constraints:
-    table="|".join(ALL_TABLES),
+    table=one_of(TABLES),
     model="(teachers|students)/.+",
-    group="|".join(CONFIG.groups),
+    group=one_of(CONFIG.groups),
     part="train|verification",
-    backbone="|".join(map(re.escape, BACKBONES)),
-    set="specialized|baseline|single|none",
-    teacher=r"[^/]+",
-    adaptor=r"[^/]+",
-    loss="|".join(map(re.escape, LOSSES)),
+    backbone=one_of(model.backbone for model in MODELS),
+    set=one_of(model.set for model in MODELS),
+    teacher=one_of(model.name for model in MODELS if model.kind == "teachers"),
+    adaptor=one_of(model.name for model in MODELS if model.kind == "students"),
+    loss=one_of(model.loss for model in MODELS),
     seed=r"-?\d+",
 
 
@@ -143,229 +127,31 @@ def ranks(wildcards, resources):
     return resources.get("gpu") or (int(count) if count.isdecimal() else 1)
 
 
-def teacher_packs(wildcards):
-    return expand(
-        "<inputs>/packs/train/{group}.h5",
-        group=CONFIG.training_groups(wildcards.teacher),
-    )
+def of_config(function, *names, **constants):
+    """An input or a param: what a function of the config says, for wildcards of these names.
 
+    It is called once for all jobs that are alike.
+    """
+    once = cache(partial(function, CONFIG, **constants))
 
-@cache
-def selection_packs(selection, groups):
-    """The packs whose pairs choose an epoch."""
-    if not selection.needs_pairs:
-        return []
-    part = "heldout" if selection.rule == "heldout" else "verification"
-    return [f"<inputs>/packs/{part}/{group}.h5" for group in groups]
+    def value(wildcards):
+        return once(*(wildcards[name] for name in names))
 
+    return value
 
-def teacher_selection(wildcards):
-    groups = CONFIG.selection_groups(wildcards.teacher)
-    return selection_packs(CONFIG.teachers.selection, groups)
 
+def settings_of(method, *names, **constants):
+    """A param: the settings that a method of the config gives, as the text Snakemake compares."""
 
-def student_selection(wildcards):
-    return selection_packs(CONFIG.students.selection, CONFIG.groups)
+    def text(config, *values):
+        return getattr(config, method)(*values, **constants).dump()
 
-
-def learns_unlabelled(loss):
-    return CONFIG.student_loss(loss).images == "unlabelled"
-
-
-def student_packs(wildcards):
-    return UNLABELLED_PACK if learns_unlabelled(wildcards.loss) else TRAIN_PACKS
-
-
-def set_teachers(wildcards):
-    return expand(
-        "<results>/teachers/{{backbone}}/{{set}}/{teacher}/seed{{seed}}/model.safetensors",
-        teacher=CONFIG.teachers_of(wildcards.set),
-    )
-
-
-def student_cache(wildcards):
-    if wildcards.set == "none":
-        return []
-    if learns_unlabelled(wildcards.loss):
-        return "<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5"
-    return "<results>/embeddings/{backbone}/{set}/seed{seed}.h5"
-
-
-def student_adaptor(wildcards):
-    if wildcards.adaptor not in CONFIG.adaptors.architectures:
-        return []
-    return "<results>/adaptors/{backbone}/{set}/{adaptor}/seed{seed}/model.safetensors"
-
-
-def together_adaptors(wildcards):
-    return expand(
-        "<results>/adaptors/{{backbone}}/{{set}}/{adaptor}/seed{{seed}}/model.safetensors",
-        adaptor=dict.fromkeys(adaptor for adaptor, _ in CONFIG.students_together()),
-    )
-
-
-def together_files(file):
-    """That file of every student that one job trains."""
-    return [
-        f"<results>/students/{{backbone}}/{{set}}/{adaptor}/{loss}/seed{{seed}}/{file}"
-        for adaptor, loss in CONFIG.students_together()
-    ]
-
-
-@cache
-def table_models(table):
-    """The models of a table, in the order of its rows."""
-    backbone, loss = TABLES[table]
-    variants = CONFIG.teacher_variants(backbone)
-    if loss is None:
-        models = [
-            f"teachers/{variant}/{set_}/{teacher}"
-            for set_ in CONFIG.sets()
-            for teacher in CONFIG.teachers_of(set_)
-            for variant in variants
-        ]
-    else:
-        losses = CONFIG.loss_variants(loss)
-        models = [
-            f"students/{variant}/{set_}/{adaptor}/{one}"
-            for set_ in SETS
-            for adaptor in CONFIG.adaptors.architectures
-            for variant in variants
-            for one in losses
-        ]
-        if CONFIG.controls:
-            models += [
-                f"students/{CONFIG.student_backbone(control)}/none/none/{control}"
-                for control in CONFIG.loss_variants("none")
-            ]
-            models += [
-                f"students/{variant}/single/direct/{one}"
-                for variant in variants
-                for one in losses
-            ]
-    return tuple(models)
-
-
-@cache
-def every_model():
-    """The models that some table shows, each once."""
-    models = [model for table in TABLES for model in table_models(table)]
-    return tuple(dict.fromkeys(models))
-
-
-def of_every_seed(models, file):
-    """A file of models, the seeds of each together."""
-    return [
-        f"<results>/{model}/seed{seed}/{file}"
-        for model in models
-        for seed in CONFIG.seeds
-    ]
-
-
-def with_seed_open(models, file):
-    """The same, as a command gets it: with all names written out, those of some two thousand
-    models would be a longer command than Linux takes."""
-    return [f"{CONFIG.results()}/{model}/seed{{seed}}/{file}" for model in models]
-
-
-def table_metrics(wildcards):
-    table = wildcards.table.removesuffix("-shared-threshold")
-    return of_every_seed(table_models(table), "metrics.json")
-
-
-def table_patterns(wildcards):
-    table = wildcards.table.removesuffix("-shared-threshold")
-    return with_seed_open(table_models(table), "metrics.json")
-
-
-def metrics_patterns(wildcards):
-    return with_seed_open(every_model(), "metrics.json")
-
-
-def record_patterns(wildcards):
-    return with_seed_open(every_model(), "model.json")
-
-
-@cache
-def text(settings, *names):
-    """The settings of a step as the text that Snakemake compares, made once for all its jobs."""
-    return settings(*names).dump()
-
-
-def synthesize_settings(wildcards):
-    return CONFIG.synthesize_settings().dump()
-
-
-def train_pack_settings(wildcards):
-    return text(CONFIG.train_pack_settings, wildcards.group)
-
-
-def heldout_pack_settings(wildcards):
-    return CONFIG.heldout_pack_settings(wildcards.group).dump()
-
-
-def verification_pack_settings(wildcards):
-    return text(CONFIG.verification_pack_settings, wildcards.group)
-
-
-def unlabelled_pack_settings(wildcards):
-    return CONFIG.unlabelled_pack_settings().dump()
-
-
-def check_settings(wildcards):
-    return CONFIG.check_settings().dump()
-
-
-def baseline_split_settings(wildcards):
-    return CONFIG.split_settings("baseline").dump()
-
-
-def undivided_split_settings(wildcards):
-    return CONFIG.split_settings("specialized").dump()
-
-
-def teacher_settings(wildcards):
-    return text(CONFIG.teacher_settings, wildcards.backbone)
-
-
-def cache_settings(wildcards):
-    return CONFIG.cache_settings().dump()
-
-
-def adaptor_settings(wildcards):
-    return text(CONFIG.adaptor_settings, wildcards.adaptor)
-
-
-def student_settings(wildcards):
-    return text(CONFIG.student_settings, wildcards.loss)
-
-
-def students_settings(wildcards):
-    return CONFIG.students_settings().dump()
-
-
-def evaluation_settings(wildcards):
-    return CONFIG.evaluation_settings().dump()
-
-
-def table_settings(wildcards):
-    table = wildcards.table.removesuffix("-shared-threshold")
-    threshold = "own" if table == wildcards.table else "shared"
-    return CONFIG.table_settings(*TABLES[table], threshold).dump()
-
-
-def page_settings(wildcards):
-    return CONFIG.page_settings().dump()
-
-
-def whole_config(wildcards):
-    return CONFIG.dump()
+    return of_config(text, *names)
 
 
 def table_subcategory(wildcards):
     """Where a table, or its figure, stands in Snakemake's report."""
-    table = wildcards.table.removesuffix("-shared-threshold")
-    return f"{TABLES[table][0]} teachers"
+    return f"{TABLES[wildcards.table].backbone} teachers"
 
 
 def figure_labels(wildcards):
@@ -374,17 +160,18 @@ def figure_labels(wildcards):
     One label: of a further one that two figures share half and half, the report makes a switch,
     and fails where a figure has one side of it only.
     """
-    table = wildcards.table.removesuffix("-shared-threshold")
-    number = table.removeprefix("table").zfill(len(str(len(TABLES))))
-    loss = TABLES[table][1]
-    return {"table": f"{number}: {f'{loss} students' if loss else 'teachers'}"}
+    table = TABLES[wildcards.table]
+    number = str(table.number).zfill(len(str(len(FIGURES))))
+    return {
+        "table": f"{number}: {f'{table.loss} students' if table.loss else 'teachers'}"
+    }
 
 
 def table_labels(format):
     """What Snakemake's report says of a table in this format."""
 
     def labels(wildcards):
-        shared = wildcards.table.endswith("-shared-threshold")
+        shared = TABLES[wildcards.table].threshold == "shared"
         return {
             **figure_labels(wildcards),
             "format": format,

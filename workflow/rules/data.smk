@@ -14,7 +14,7 @@ if SYNTHETIC:
             mem_mb=growing(4_000),
             runtime=longer(2 * HOUR),
         params:
-            settings=synthesize_settings,
+            settings=settings_of("synthesize_settings"),
             folder=subpath(output.index, parent=True),
         shell:
             "mstkd --log {log:q} synthesize --settings {params.settings:q}"
@@ -37,7 +37,7 @@ rule pack_train:
         mem_mb=growing(4_000),
         runtime=longer(4 * HOUR),
     params:
-        settings=train_pack_settings,
+        settings=settings_of("train_pack_settings", "group"),
     shell:
         "mstkd --log {log:q} pack-train --settings {params.settings:q}"
         " --threads {threads} --output {output.pack:q}"
@@ -59,7 +59,7 @@ rule pack_verification:
         mem_mb=growing(4_000),
         runtime=longer(4 * HOUR),
     params:
-        settings=verification_pack_settings,
+        settings=settings_of("verification_pack_settings", "group"),
     shell:
         "mstkd --log {log:q} pack-verification --settings {params.settings:q}"
         " --threads {threads} --output {output.pack:q}"
@@ -83,7 +83,7 @@ if CONFIG.data.heldout is not None:
             mem_mb=growing(4_000),
             runtime=longer(4 * HOUR),
         params:
-            settings=heldout_pack_settings,
+            settings=settings_of("heldout_pack_settings", "group"),
         shell:
             "mstkd --log {log:q} pack-heldout --settings {params.settings:q}"
             " --threads {threads} --output {output.pack:q}"
@@ -93,7 +93,7 @@ if CONFIG.data.unlabelled is not None:
 
     rule pack_unlabelled:
         output:
-            pack=UNLABELLED_PACK,
+            pack=files.unlabelled_pack(CONFIG),
         log:
             "<results>/logs/pack_unlabelled.log",
         benchmark:
@@ -105,7 +105,7 @@ if CONFIG.data.unlabelled is not None:
             mem_mb=growing(4_000),
             runtime=longer(4 * HOUR),
         params:
-            settings=unlabelled_pack_settings,
+            settings=settings_of("unlabelled_pack_settings"),
         shell:
             "mstkd --log {log:q} pack-unlabelled --settings {params.settings:q}"
             " --threads {threads} --output {output.pack:q}"
@@ -131,7 +131,7 @@ rule check_data:
         mem_mb=growing(8_000),
         runtime=longer(HOUR),
     params:
-        settings=check_settings,
+        settings=settings_of("check_settings"),
     shell:
         "mstkd --log {log:q} check-data --settings {params.settings:q}"
         " --train {input.train:q} --verification {input.verification:q}"
@@ -153,7 +153,7 @@ rule split_specialized:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=undivided_split_settings,
+        settings=settings_of("split_settings", set_="specialized"),
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
@@ -165,7 +165,7 @@ rule split_baseline:
     output:
         splits=expand(
             "<results>/splits/baseline/{teacher}.csv",
-            teacher=CONFIG.teachers_of("baseline"),
+            teacher=[t.name for t in models.teachers_of("baseline", CONFIG.groups)],
         ),
     log:
         "<results>/logs/split_baseline.log",
@@ -175,7 +175,7 @@ rule split_baseline:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=baseline_split_settings,
+        settings=settings_of("split_settings", set_="baseline"),
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
@@ -194,7 +194,7 @@ rule split_single:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=undivided_split_settings,
+        settings=settings_of("split_settings", set_="specialized"),
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"

@@ -1,6 +1,6 @@
 rule cache_embeddings:
     input:
-        teachers=set_teachers,
+        teachers=of_config(files.set_teachers, "backbone", "set"),
         packs=TRAIN_PACKS,
     output:
         cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
@@ -16,7 +16,7 @@ rule cache_embeddings:
         mem_mb=growing(16_000),
         runtime=longer(4 * HOUR),
     params:
-        settings=cache_settings,
+        settings=settings_of("cache_settings"),
     shell:
         "mstkd --log {log:q} cache-embeddings --settings {params.settings:q}"
         " --teachers {input.teachers:q} --packs {input.packs:q}"
@@ -27,8 +27,8 @@ if CONFIG.data.unlabelled is not None:
 
     use rule cache_embeddings as cache_unlabelled with:
         input:
-            teachers=set_teachers,
-            packs=UNLABELLED_PACK,
+            teachers=of_config(files.set_teachers, "backbone", "set"),
+            packs=files.unlabelled_pack(CONFIG),
         output:
             cache="<results>/embeddings/{backbone}/{set}/unlabelled/seed{seed}.h5",
         log:

@@ -5,7 +5,7 @@ rule evaluate:
     input:
         model="<results>/{model}/model.safetensors",
         record="<results>/{model}/model.json",
-        packs=EVALUATION_PACKS,
+        packs=files.packs(CONFIG, CONFIG.evaluation.pairs),
     output:
         scores="<results>/{model}/scores.h5",
         metrics="<results>/{model}/metrics.json",
@@ -24,7 +24,7 @@ rule evaluate:
         mem_mb=growing(8_000),
         runtime=longer(15),
     params:
-        settings=evaluation_settings,
+        settings=settings_of("evaluation_settings"),
     shell:
         "mstkd --log {log:q} evaluate --settings {params.settings:q}"
         " --model {input.model:q} --packs {input.packs:q}"

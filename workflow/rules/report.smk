@@ -1,7 +1,7 @@
 # Every rule here takes seconds: Snakemake runs them beside itself, not as jobs of a cluster's.
 rule render_table:
     input:
-        metrics=table_metrics,
+        metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
     output:
         tables=[
             report(
@@ -21,8 +21,8 @@ rule render_table:
     conda:
         "../../envs/report.yaml"
     params:
-        settings=table_settings,
-        metrics=table_patterns,
+        settings=settings_of("table_settings", "table"),
+        metrics=of_config(files.with_seed_open, "table", name="metrics.json"),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-table --settings {params.settings:q}"
@@ -31,7 +31,7 @@ rule render_table:
 
 rule render_accuracies:
     input:
-        metrics=table_metrics,
+        metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
     output:
         figure=report(
             "<results>/figures/{table}.png",
@@ -48,8 +48,8 @@ rule render_accuracies:
     conda:
         "../../envs/report.yaml"
     params:
-        settings=table_settings,
-        metrics=table_patterns,
+        settings=settings_of("table_settings", "table"),
+        metrics=of_config(files.with_seed_open, "table", name="metrics.json"),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-accuracies --settings {params.settings:q}"
@@ -58,8 +58,8 @@ rule render_accuracies:
 
 rule render_curves:
     input:
-        models=of_every_seed(every_model(), "model.json"),
-        histories=of_every_seed(every_model(), "history.csv"),
+        models=files.of_every_seed(CONFIG, name="model.json"),
+        histories=files.of_every_seed(CONFIG, name="history.csv"),
     output:
         # In Snakemake's report the head of an image higher than the window is out of reach.
         figures=[
@@ -80,7 +80,7 @@ rule render_curves:
     conda:
         "../../envs/report.yaml"
     params:
-        models=record_patterns,
+        models=of_config(files.with_seed_open, name="model.json"),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-curves"
@@ -136,7 +136,7 @@ rule render_data_report:
 
 rule compute_claims:
     input:
-        metrics=of_every_seed(every_model(), "metrics.json"),
+        metrics=files.of_every_seed(CONFIG, name="metrics.json"),
     output:
         claims=report(
             "<results>/claims.json",
@@ -152,7 +152,7 @@ rule compute_claims:
     conda:
         "../../envs/report.yaml"
     params:
-        metrics=metrics_patterns,
+        metrics=of_config(files.with_seed_open, name="metrics.json"),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} compute-claims"
@@ -161,11 +161,11 @@ rule compute_claims:
 
 rule render_page:
     input:
-        tables=expand("<results>/tables/{table}.html", table=ALL_TABLES),
+        tables=expand("<results>/tables/{table}.html", table=TABLES),
         figures=[
             "<results>/figures/samples-train.png",
             "<results>/figures/samples-verification.png",
-            *expand("<results>/figures/{table}.png", table=TABLES),
+            *expand("<results>/figures/{table}.png", table=FIGURES),
             "<results>/figures/training.png",
         ],
         claims="<results>/claims.json",
@@ -184,7 +184,7 @@ rule render_page:
     conda:
         "../../envs/report.yaml"
     params:
-        settings=page_settings,
+        settings=settings_of("page_settings"),
     shell:
         "mstkd --log {log:q} render-page --settings {params.settings:q}"
         " --tables {input.tables:q} --figures {input.figures:q}"
@@ -232,7 +232,7 @@ rule write_config:
     conda:
         "../../envs/report.yaml"
     params:
-        settings=whole_config,
+        settings=of_config(Config.dump),
     shell:
         "mstkd --log {log:q} write-config --settings {params.settings:q}"
         " --output {output.config:q}"

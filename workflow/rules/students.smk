@@ -2,10 +2,10 @@
 # between, set "none" by the labels alone.
 rule train_student:
     input:
-        packs=student_packs,
-        selection=student_selection,
-        cache=student_cache,
-        adaptor=student_adaptor,
+        packs=of_config(files.student_packs, "set", "loss"),
+        selection=of_config(files.student_selection),
+        cache=of_config(files.student_cache, "backbone", "set", "loss"),
+        adaptor=of_config(files.student_adaptor, "backbone", "set", "adaptor"),
     output:
         model="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
         record="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.json",
@@ -22,7 +22,7 @@ rule train_student:
         mem_mb=growing(24_000),
         runtime=longer(12 * HOUR),
     params:
-        settings=student_settings,
+        settings=settings_of("student_settings", "set", "loss"),
         ranks=ranks,
     shell:
         "mstkd --log {log:q} train-student --settings {params.settings:q}"
@@ -40,13 +40,13 @@ if CONFIG.students.together:
     rule train_students:
         input:
             packs=TRAIN_PACKS,
-            selection=student_selection,
+            selection=of_config(files.student_selection),
             cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
-            adaptors=together_adaptors,
+            adaptors=of_config(files.together_adaptors, "backbone", "set"),
         output:
-            models=together_files("model.safetensors"),
-            records=together_files("model.json"),
-            histories=together_files("history.csv"),
+            models=files.together_files(CONFIG, "model.safetensors"),
+            records=files.together_files(CONFIG, "model.json"),
+            histories=files.together_files(CONFIG, "history.csv"),
         log:
             "<results>/logs/train_students/{backbone}-{set}-seed{seed}.log",
         benchmark:
@@ -61,7 +61,7 @@ if CONFIG.students.together:
             mem_mb=growing(32_000),
             runtime=longer(24 * HOUR),
         params:
-            settings=students_settings,
+            settings=settings_of("students_settings"),
             ranks=ranks,
         shell:
             "mstkd --log {log:q} train-students --settings {params.settings:q}"

@@ -1,7 +1,7 @@
 rule train_teacher:
     input:
-        packs=teacher_packs,
-        selection=teacher_selection,
+        packs=of_config(files.teacher_packs, "set", "teacher"),
+        selection=of_config(files.teacher_selection, "set", "teacher"),
         split="<results>/splits/{set}/{teacher}.csv",
     output:
         model="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
@@ -21,7 +21,7 @@ rule train_teacher:
         mem_mb=growing(16_000),
         runtime=longer(12 * HOUR),
     params:
-        settings=teacher_settings,
+        settings=settings_of("teacher_settings", "backbone"),
         ranks=ranks,
     shell:
         "mstkd --log {log:q} train-teacher --settings {params.settings:q}"

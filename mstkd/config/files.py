@@ -1,0 +1,136 @@
+"""Which files each model, table and page is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mstkd.config.models import (
+    SETS,
+    Model,
+    StudentSet,
+    Teacher,
+    TeacherSet,
+    every_model,
+    models_of,
+    students_together,
+    tables,
+    teachers_of,
+)
+from mstkd.config.training import SelectionSettings
+from mstkd.config.whole import Config
+from mstkd.errors import InputError
+
+WEIGHTS = "model.safetensors"
+
+
+def packs(
+    config: Config,
+    part: Literal["train", "verification", "heldout"],
+    groups: Sequence[str] | None = None,
+) -> list[str]:
+    """A pack of each of some groups, of all unless given."""
+    return [f"{config.inputs()}/packs/{part}/{group}.h5" for group in groups or config.groups]
+
+
+def unlabelled_pack(config: Config) -> str:
+    """The pack of images with neither identity nor group."""
+    return f"{config.inputs()}/packs/unlabelled.h5"
+
+
+def _of_model(config: Config, model: Model, name: str) -> str:
+    parts = "/".join(filter(None, model))
+    return f"{config.results()}/{parts}/seed{{seed}}/{name}"
+
+
+def with_seed_open(config: Config, table: str | None = None, *, name: str) -> list[str]:
+    """That file of each model of a table, or of all tables, with {seed} in its path.
+
+    For commands: with all seeds written out, the names of some two thousand models would be a
+    longer command than Linux takes.
+    """
+    models = models_of(config, tables(config)[table]) if table else every_model(config)
+    return [_of_model(config, model, name) for model in models]
+
+
+def of_every_seed(config: Config, table: str | None = None, *, name: str) -> list[str]:
+    """The same files, the seeds of a model together."""
+    return [
+        path.replace("{seed}", str(seed))
+        for path in with_seed_open(config, table, name=name)
+        for seed in config.seeds
+    ]
+
+
+def _teacher(config: Config, set_: TeacherSet, name: str) -> Teacher:
+    known = {teacher.name: teacher for teacher in teachers_of(set_, config.groups)}
+    if name not in known:
+        raise InputError(f"teachers, {set_}", found=name, expected=" or ".join(known))
+    return known[name]
+
+
+def _selection(config: Config, rule: SelectionSettings, groups: Sequence[str]) -> list[str]:
+    """The packs whose pairs choose an epoch."""
+    if not rule.needs_pairs:
+        return []
+    return packs(config, "heldout" if rule.rule == "heldout" else "verification", groups)
+
+
+def teacher_packs(config: Config, set_: TeacherSet, name: str) -> list[str]:
+    """The packs that a teacher learns from."""
+    return packs(config, "train", _teacher(config, set_, name).groups)
+
+
+def teacher_selection(config: Config, set_: TeacherSet, name: str) -> list[str]:
+    """The packs whose pairs choose a teacher's epoch."""
+    groups = _teacher(config, set_, name).selected_on
+    return _selection(config, config.teachers.selection, groups)
+
+
+def set_teachers(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
+    """Weights of a set, in block order."""
+    return [
+        _of_model(config, Model("teachers", backbone, set_, teacher.name), WEIGHTS)
+        for teacher in teachers_of(set_, config.groups)
+    ]
+
+
+def student_packs(config: Config, set_: StudentSet, loss: str) -> list[str]:
+    """The packs that students of a loss, or of its variant, learn from."""
+    unlabelled = config.student_loss(set_, loss).images == "unlabelled"
+    return [unlabelled_pack(config)] if unlabelled else packs(config, "train")
+
+
+def student_selection(config: Config) -> list[str]:
+    """The packs whose pairs choose a student's epoch."""
+    return _selection(config, config.students.selection, config.groups)
+
+
+def student_cache(config: Config, backbone: str, set_: StudentSet, loss: str) -> list[str]:
+    """The embeddings of the teachers, none where the labels alone teach."""
+    if set_ == "none":
+        return []
+    unlabelled = config.student_loss(set_, loss).images == "unlabelled"
+    folder = f"{config.results()}/embeddings/{backbone}/{set_}"
+    return [f"{folder}/{'unlabelled/' if unlabelled else ''}seed{{seed}}.h5"]
+
+
+def student_adaptor(config: Config, backbone: str, set_: StudentSet, adaptor: str) -> list[str]:
+    """The adaptor between teachers and student; the controls have none."""
+    folder = f"{config.results()}/adaptors/{backbone}/{set_}/{adaptor}"
+    return [f"{folder}/seed{{seed}}/{WEIGHTS}"] if set_ in SETS else []
+
+
+def together_adaptors(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
+    """The adaptors of the students that one job trains, each once."""
+    adaptors = dict.fromkeys(adaptor for adaptor, _ in students_together(config))
+    return [path for one in adaptors for path in student_adaptor(config, backbone, set_, one)]
+
+
+def together_files(config: Config, name: str) -> list[str]:
+    """That file of every student that one job trains, whatever its wildcards."""
+    folder = f"{config.results()}/students/{{backbone}}/{{set}}"
+    return [
+        f"{folder}/{adaptor}/{loss}/seed{{seed}}/{name}"
+        for adaptor, loss in students_together(config)
+    ]

@@ -1,0 +1,123 @@
+"""Who the models of an experiment are, and which of them stand in which table.
+
+A model is known by its record. The names in it are people's, who may call a group `all` or an
+adaptor `none`: nothing is learnt by taking a name apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from mstkd.config.results import Threshold
+
+if TYPE_CHECKING:  # the config checks by these records that its names can be told apart
+    from mstkd.config.whole import Config
+
+TeacherSet = Literal["specialized", "baseline", "single"]
+StudentSet = Literal[TeacherSet, "none"]  # "none": taught by the labels alone
+SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")  # the paper's
+
+
+class Teacher(NamedTuple):
+    """A teacher of a set."""
+
+    set: TeacherSet
+    name: str  # in paths and tables
+    groups: tuple[str, ...]  # whose images it sees
+    selected_on: tuple[str, ...]  # whose pairs choose its epoch
+
+
+class Model(NamedTuple):
+    """A teacher or a student, whatever its seed: the parts of its path."""
+
+    kind: Literal["teachers", "students"]
+    backbone: str  # a variant of the teachers'; the student's own where `set` is "none"
+    set: StudentSet
+    name: str  # of the teacher or adaptor; of a control's adaptor, that there is none
+    loss: str = ""  # of students, a variant
+
+
+class Table(NamedTuple):
+    """What a table shows."""
+
+    number: int  # as the paper counts
+    backbone: str  # of the teachers
+    loss: str | None  # of the students; None: the teachers themselves
+    threshold: Threshold
+
+
+def teacher_sets(config: Config) -> tuple[TeacherSet, ...]:
+    """The paper's two, and the control with one teacher."""
+    return (*SETS, "single") if config.controls else SETS
+
+
+def teachers_of(set_: TeacherSet, groups: Sequence[str]) -> tuple[Teacher, ...]:
+    """Teachers of a set, in block order (section 4.3: the order of `groups`)."""
+    every = tuple(groups)
+    if set_ == "specialized":
+        return tuple(Teacher(set_, f"T-{group}", (group,), (group,)) for group in groups)
+    if set_ == "baseline":  # each has a group assigned that chooses its epoch (4.5)
+        return tuple(
+            Teacher(set_, f"BT-{number}", every, (group,)) for number, group in enumerate(groups, 1)
+        )
+    return (Teacher(set_, "T-all", every, every),)
+
+
+def tables(config: Config) -> dict[str, Table]:
+    """By name, the paper's tables in their order, and each again with a shared threshold."""
+    shown = list(itertools.product(config.teachers.backbones, (None, *config.students.losses)))
+    endings: tuple[tuple[Threshold, str], ...] = (("own", ""), ("shared", "-shared-threshold"))
+    return {
+        f"table{number}{ending}": Table(number, backbone, loss, threshold)
+        for threshold, ending in endings
+        for number, (backbone, loss) in enumerate(shown, 1)
+    }
+
+
+def models_of(config: Config, table: Table) -> tuple[Model, ...]:
+    """The models of a table, in the order of its rows."""
+    variants = config.teacher_variants(table.backbone)
+    if table.loss is None:
+        return tuple(
+            Model("teachers", variant, set_, teacher.name)
+            for set_ in teacher_sets(config)
+            for teacher in teachers_of(set_, config.groups)
+            for variant in variants
+        )
+    losses = config.loss_variants(table.loss)
+
+    def students(set_: TeacherSet, adaptor: str) -> list[Model]:
+        pairs = itertools.product(variants, losses)
+        return [Model("students", variant, set_, adaptor, loss) for variant, loss in pairs]
+
+    models = []
+    for set_, adaptor in itertools.product(SETS, config.adaptors.architectures):
+        models += students(set_, adaptor)
+    if config.controls:
+        models += [
+            Model("students", config.student_backbone("none", loss), "none", "none", loss)
+            for loss in config.loss_variants(None)
+        ]
+        models += students("single", "direct")
+    return tuple(models)
+
+
+def every_model(config: Config) -> tuple[Model, ...]:
+    """The models that some table shows, each once."""
+    shown = (models_of(config, table) for table in tables(config).values())
+    return tuple(dict.fromkeys(itertools.chain.from_iterable(shown)))
+
+
+def students_together(config: Config) -> tuple[tuple[str, str], ...]:
+    """Adaptor and loss of the students of a set that one job trains, if it does."""
+    if not config.students.together:
+        return ()
+    return tuple(
+        (adaptor, variant)
+        for adaptor in config.adaptors.architectures
+        for loss, settings in config.students.losses.items()
+        if settings.images == "labelled"
+        for variant in config.loss_variants(loss)
+    )
