@@ -27,8 +27,7 @@ PACKAGE = Path(__file__).parent.parent
 PANEL = "Steps of the workflow"
 TEACHER_SETS = ("specialized", "baseline", "single")
 
-
-# A command and the module of the function that bears its name.
+# The module of each step's function, which bears the command's name.
 STEPS = {
     "synthesize": "data.synthetic",
     "pack-train": "data.packing",
@@ -53,7 +52,7 @@ STEPS = {
     "render-provenance": "report.provenance_page",
     "write-config": "cli.steps",
 }
-# By the name of a function's parameter.
+# What the command line says of a parameter, by its name; required where it has no default.
 OPTIONS = {
     "settings": typer.Option(help="The step's settings: a line of JSON, or a file."),
     "packs": typer.Option(help="Packs, in the order of the groups."),
@@ -87,15 +86,14 @@ OPTIONS = {
     "device": typer.Option(help="auto, cpu, cuda, or cuda:1 say."),
     "ranks": typer.Option(min=0, help="Processes that train together, a GPU each."),
 }
-# Any other parameter that has a default is the program's own.
-OPTIONAL = ("selection", "cache", "adaptor", "threads", "workers", "device", "ranks")
+# What else has a default is the program's own.
+OPTIONAL = ("selection", "cache", "adaptor", "threads", "workers", "device")
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
-SEEDED = ("metrics", "models")  # where there are several
+SEEDED = ("metrics", "models")  # lists of these may hold {seed}
 TYPES: dict[str, Any] = {
     "Path": Path,
     "Path | None": list[Path],  # the workflow writes an option with nothing after it
     "Sequence[Path]": list[Path],
-    "Ranks": int,
     "int": int,
     "str": str,
 }
@@ -162,12 +160,13 @@ def _parameters(function: ast.FunctionDef) -> Iterator[tuple[str, str, ast.expr 
 def _options(function: ast.FunctionDef) -> Iterator[Parameter]:
     for parameter, kind, default in _parameters(function):
         if parameter == "subject":
-            fields = (field for field in SUBJECT if field != "loss" or "student" in function.name)
-            yield from (_option(field, SUBJECT[field]) for field in fields)
+            for field, type_ in SUBJECT.items():
+                if field != "loss" or function.name == "train_student":
+                    yield _option(field, type_)
         elif kind == "Ranks":
             yield _option(parameter, int, 1)
         elif default is None:
-            yield _option(parameter, TYPES.get(kind, str))
+            yield _option(parameter, str if parameter == "settings" else TYPES[kind])
         elif parameter in OPTIONAL:
             yield _option(parameter, TYPES[kind], ast.literal_eval(default) or None)
         if parameter in SEEDED and kind == "Sequence[Path]":
