@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer
-from networks import BACKBONE, teacher_settings
+from networks import BACKBONE, subject, teacher_settings
 from PIL import Image
 from reporting import write_metrics
+from typer.testing import CliRunner
 
 from mstkd.cli.app import app
 from mstkd.cli.steps import STEPS
+from mstkd.compute.ranks import ALONE
 from mstkd.config import (
     LossSettings,
+    NamedStudent,
     SelectionSettings,
     StudentOptimiser,
     StudentSettings,
@@ -164,31 +167,101 @@ def test_a_mistyped_step_is_told_its_neighbour():
     assert "Did you mean 'train-teacher'?" in told.stderr
 
 
-def test_a_student_has_one_cache_and_students_a_file_each(tmp_path):
-    settings = StudentSettings(
-        embedding_dim=8,
-        backbone=BACKBONE,
-        loss=LossSettings(classification=False),
-        optimiser=StudentOptimiser(),
-        selection=SelectionSettings(),
+STUDENT = StudentSettings(
+    embedding_dim=8,
+    backbone=BACKBONE,
+    loss=LossSettings(classification=False),
+    optimiser=StudentOptimiser(),
+    selection=SelectionSettings(),
+)
+STUDENTS = StudentsSettings(
+    students=tuple(
+        NamedStudent(adaptor=adaptor, loss=loss, settings=STUDENT)
+        for adaptor, loss in (("SL", "a-KD"), ("DuL", "a-KD"), ("SL", "b-KD"))
     )
-    who = ("--packs", "a.h5", "--backbone", "b", "--set", "baseline", "--seed", 0)
-    one = ("--name", "SL", "--loss", "a-KD", "--output", "x.safetensors")
-    told = mstkd(
-        *("train-student", "--settings", settings.dump(), *who, *one, "--cache", "c.h5", "d.h5"),
-        cwd=tmp_path,
+)
+OF_A_SET = ("--packs", "A.h5", "B.h5", "--backbone", "b", "--set", "baseline", "--seed", "3")
+
+
+def called(monkeypatch, function, *arguments):
+    """What a step's function is called with, by name."""
+    calls = []
+    monkeypatch.setattr(function, lambda *args, **keywords: calls.append((args, keywords)))
+    run = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    [call] = calls
+    return call
+
+
+def test_a_student_gets_what_the_command_line_gives(monkeypatch):
+    _, given = called(
+        monkeypatch,
+        "mstkd.training.student.train_student",
+        *("train-student", "--settings", STUDENT.dump(), *OF_A_SET, "--selection", "--adaptor"),
+        *("--cache", "c.h5", "--name", "SL", "--loss", "a-KD", "--output", "x.safetensors"),
+        *("--threads", 2, "--device", "cpu"),
     )
-    assert told.returncode == 2
-    assert told.stderr == "mstkd: error: --cache: found 2 files; expected at most one\n"
-    named = {"adaptor": "SL", "loss": "a-KD", "settings": settings}
-    several = StudentsSettings.model_validate({"students": [named, named | {"adaptor": "DuL"}]})
-    told = mstkd(
-        *("train-students", "--settings", several.dump(), *who, "--cache", "c.h5"),
-        *("--adaptors", "SL", "DuL", "--outputs", "x.safetensors"),
-        cwd=tmp_path,
+    assert given == {
+        "settings": STUDENT,
+        "subject": subject(
+            "SL", kind="student", set_="baseline", backbone="b", seed=3, loss="a-KD"
+        ),
+        "packs": [Path("A.h5"), Path("B.h5")],
+        "cache": Path("c.h5"),
+        "output": Path("x.safetensors"),
+        "threads": 2,
+        "device": "cpu",
+        "ranks": ALONE,
+    }
+
+
+def test_students_get_their_adaptors_and_outputs_in_the_order_of_the_settings(monkeypatch):
+    outputs = [Path(f"{number}.safetensors") for number in range(3)]
+    (students,), given = called(
+        monkeypatch,
+        "mstkd.training.student.train_students",
+        *("train-students", "--settings", STUDENTS.dump(), *OF_A_SET, "--cache", "c.h5"),
+        *("--adaptors", "SL.safetensors", "DuL.safetensors", "--outputs", *outputs),
     )
-    assert told.returncode == 2
-    assert told.stderr == "mstkd: error: --outputs: found 1 files; expected 2\n"
+    assert [
+        (one.subject.name, one.subject.loss, one.adaptor.stem, one.output) for one in students
+    ] == [
+        ("SL", "a-KD", "SL", outputs[0]),
+        ("DuL", "a-KD", "DuL", outputs[1]),
+        ("SL", "b-KD", "SL", outputs[2]),
+    ]
+    assert all((one.subject.set, one.subject.seed) == ("baseline", 3) for one in students)
+    assert all(one.settings == STUDENT for one in students)
+    assert (given["cache"], given["threads"], given["ranks"]) == (Path("c.h5"), 1, ALONE)
+    assert list(given["selection"]) == []
+
+
+@pytest.mark.parametrize(
+    ("step", "settings", "files", "line"),
+    [
+        (
+            "train-student",
+            STUDENT,
+            "--name SL --loss a-KD --output x.safetensors --cache c.h5 d.h5",
+            "--cache: found 2 files; expected at most one",
+        ),
+        (
+            "train-students",
+            STUDENTS,
+            "--cache c.h5 --adaptors SL DuL --outputs x.safetensors",
+            "--outputs: found 1 files; expected 3",
+        ),
+        (
+            "train-students",
+            STUDENTS,
+            "--cache c.h5 --adaptors SL --outputs x y z",
+            "--adaptors: found 1 files; expected 2",
+        ),
+    ],
+)
+def test_a_student_has_one_cache_and_students_a_file_each(step, settings, files, line, tmp_path):
+    told = mstkd(step, "--settings", settings.dump(), *OF_A_SET, *files.split(), cwd=tmp_path)
+    assert (told.returncode, told.stderr) == (2, f"mstkd: error: {line}\n")
 
 
 def test_version():
