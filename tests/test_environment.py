@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mstkd.cli import steps
+from mstkd.cli.steps import STEPS
+
 ROOT = Path(__file__).parent.parent
 CONDA_NAMES = {
     "torch": "pytorch",
@@ -60,10 +63,9 @@ IMPORT_NAMES = {
 }
 
 
-def imported(path, top_level_only=False):
-    """Dotted names that a module imports."""
-    tree = ast.parse(path.read_text())
-    for node in tree.body if top_level_only else ast.walk(tree):
+def imported(nodes):
+    """Dotted names that statements import."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -80,7 +82,9 @@ def packages_behind(modules):
         if name in seen or not path.exists():
             continue
         seen.add(name)
-        for other in imported(path, top_level_only=name == "mstkd.cli.app"):
+        tree = ast.parse(path.read_text())
+        # What the functions of the command line import, a command that is not called does not.
+        for other in imported(tree.body if name.startswith("mstkd.cli.") else ast.walk(tree)):
             if other.startswith("mstkd"):
                 waiting.append(other)
             elif other.split(".")[0] not in sys.stdlib_module_names:
@@ -89,19 +93,24 @@ def packages_behind(modules):
 
 
 def steps_of(environment):
-    """Modules and functions of the steps whose rules run in an environment."""
+    """Modules of the steps whose rules run in an environment, and what calling them imports."""
     commands = set()
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         for rule in re.split(r"^ *rule ", path.read_text(), flags=re.M)[1:]:
             if f"envs/{environment}.yaml" in rule:
                 commands |= set(re.findall(r"mstkd --log \{log:q\} ([a-z-]+)", rule))
-    text = (ROOT / "mstkd/cli/app.py").read_text()
+    functions = {
+        node.name: node
+        for node in ast.parse(Path(steps.__file__).read_text()).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    yield "mstkd.config"
     for command in commands:
-        body = text.split(f'@step("{command}")', 1)[-1] if f'"{command}"' in text else text
-        body = body.split("\n@step", 1)[0]
-        for module, names in re.findall(r"^    from (mstkd\.\S+) import (.*)$", body, re.M):
-            yield module
-            yield from (f"{module}.{name.strip()}" for name in names.split(","))
+        yield f"mstkd.{STEPS[command]}"
+        if command.startswith("train-"):
+            yield "mstkd.compute.parallel"
+        if STEPS[command] == "cli.steps":
+            yield from imported(ast.walk(functions[command.replace("-", "_")]))
 
 
 @pytest.mark.parametrize("environment", ["mstkd", "report"])

@@ -319,9 +319,10 @@ def _index(settings: SynthesizeSettings) -> str:
 
 
 def synthesize(settings: SynthesizeSettings, *, output: Path, workers: int = 1) -> None:
-    """Write the training tree and the verification set of every group under `output`.
+    """Write procedural faces: a training folder and a verification set in RFW's layout.
 
-    `index.csv` comes last: where it stands, everything does. A former set is removed.
+    Both hold every group, under `output`. `index.csv` comes last: where it stands, everything
+    does. A former set is removed.
 
     Raises:
         InputError: more pairs than the identities allow, or files below `output` that are not

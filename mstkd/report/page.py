@@ -43,7 +43,7 @@ def render_page(
     claims: Path,
     output: Path,
 ) -> None:
-    """Write the page.
+    """Write the report: one HTML page that needs no other file.
 
     Args:
         settings: the title, and whether the faces are drawings, which the page must say.

@@ -37,12 +37,12 @@ class Faces(NamedTuple):
 
 
 def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) -> None:
-    """Draw faces: a row a group, two images each of `per_group` / 2 identities.
+    """Draw sample faces: a row a group, two images of each identity.
 
     Args:
         packs: packs of one kind, one a group, in the order of the rows.
         output: a .png or .svg file.
-        per_group: images in a row.
+        per_group: images in a row, of half as many identities.
 
     Raises:
         InputError: the suffix is unknown, or a file is not a pack.

@@ -51,15 +51,18 @@ def train_student(
     *,
     subject: Subject,
     packs: Sequence[Path],
-    selection: Sequence[Path],
-    cache: Path | None,
-    adaptor: Path | None,
+    selection: Sequence[Path] = (),
+    cache: Path | None = None,
+    adaptor: Path | None = None,
     output: Path,
     threads: int = 1,
     device: str = "auto",
     ranks: Ranks = ALONE,
 ) -> None:
-    """Train one student and keep its best epoch; see `Student` and `train_students`."""
+    """Distil one student and keep its best epoch; without a cache it learns from the labels alone.
+
+    See `Student` and `train_students`.
+    """
     train_students(
         [Student(settings, subject, adaptor, output)],
         packs=packs,

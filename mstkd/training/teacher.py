@@ -22,7 +22,7 @@ def train_teacher(
     *,
     subject: Subject,
     packs: Sequence[Path],
-    selection: Sequence[Path],
+    selection: Sequence[Path] = (),
     split: Path,
     output: Path,
     threads: int = 1,

@@ -45,10 +45,10 @@ def check_data(
     verification: Sequence[Path],
     output: Path,
 ) -> None:
-    """Check the packs and write what was found, a `Findings` file, to `output`.
+    """Look for what spoils a result: overlap, copies, lost images, uneven groups and folds.
 
-    If something fatal was found, the findings are written to `<output>.failed.json` too, since
-    Snakemake deletes the outputs of a failed job.
+    What was found is written to `output`, a `Findings` file; if something is fatal, it is
+    written to `<output>.failed.json` too, since Snakemake deletes the outputs of a failed job.
 
     Args:
         settings: what is expected, what is fatal, and the folds that the pairs will make.

@@ -1,0 +1,137 @@
+"""What a person types: to look at data, results and this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mstkd.cli.steps import OPTIONS
+
+Output = Annotated[Path, OPTIONS["output"]]
+Device = Annotated[str, OPTIONS["device"]]
+
+
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A folder, CSV, .rec or .bin.")],
+    groups: Annotated[
+        Path | None, typer.Option("--groups", help="Of a .rec: BUPT's .lst, or a CSV.")
+    ] = None,
+) -> None:
+    """Say what lies at a path before any work: groups, identities, images, pairs, problems.
+
+    Exits with 1 if there are problems.
+
+    Example: mstkd inspect /data/train
+    """
+    from mstkd.data.inspection.inspect import inspect
+    from mstkd.data.inspection.text import report_lines
+
+    found = inspect(path, groups=groups)
+    for line in report_lines(found):
+        typer.echo(line)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+def detect_landmarks(
+    detector: Annotated[str, typer.Option("--detector", help="Name of an installed plug-in.")],
+    output: Output,
+    path: Annotated[
+        Path, typer.Argument(help="A folder <group>/<identity>/<image>, or of any images.")
+    ],
+) -> None:
+    """Find five landmarks in every image below a folder and write the CSV that aligns them.
+
+    Example: mstkd detect-landmarks /data/train --detector mtcnn --output landmarks.csv
+    """
+    from mstkd.data.detection import detect_landmarks
+
+    missed = detect_landmarks(path, detector=detector, output=output)
+    typer.echo(f"{output}; images without a face: {len(missed):,}")
+    for name in missed:
+        typer.echo(f"  {name}")
+
+
+def provenance(
+    path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All of it, every file of the chain.")
+    ] = False,
+) -> None:
+    """Say which version, settings, seed and data made a result, and if they are still there.
+
+    Example: mstkd provenance results/tables/table2.csv
+    """
+    from mstkd.artifacts.lineage import lineage, lineage_lines
+
+    told = lineage(path)
+    typer.echo(told.model_dump_json(indent=2) if as_json else "\n".join(lineage_lines(told)))
+
+
+def show_tables(
+    paths: Annotated[list[Path], typer.Argument(help="CSV tables, or folders of them.")],
+) -> None:
+    """Print tables on the terminal, the best of each section in bold.
+
+    Example: mstkd show-tables results/tables
+    """
+    from mstkd.report.tables import show_tables
+
+    show_tables(paths)
+
+
+def bench(
+    config: Annotated[Path, typer.Option("--config", help="The experiment's config file.")],
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.01, help="Of each measurement, after a warm-up.")
+    ] = 3.0,
+    packs: Annotated[
+        Path | None,
+        typer.Option("--packs", help="Folder of packs; where it has none, images are made up."),
+    ] = None,
+    output: Output = Path("results/bench.json"),
+    threads: Annotated[
+        int | None,
+        typer.Option("--threads", min=1, help="CPU threads; an eighth of the cores, as a job has."),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure input, step, embedding and verification here, and say what the experiment takes.
+
+    Example: mstkd bench --config config/paper.yaml
+    """
+    from rich.console import Console
+
+    from mstkd.bench.bench import bench, show
+    from mstkd.config import read_config
+
+    result = bench(
+        read_config(config),
+        name=str(config),
+        packs=packs,
+        output=output,
+        seconds=seconds,
+        threads=threads or max(1, (os.cpu_count() or 1) // 8),
+        device=device,
+    )
+    show(result, Console())
+
+
+def schema() -> None:
+    """Print the JSON schema of the config file, for editors.
+
+    Example: mstkd schema > config.schema.json
+    """
+    import json
+
+    from mstkd.config import Config
+    from mstkd.config.grids import allow_lists
+
+    schema = allow_lists(Config.model_json_schema(), sections=["Teachers", "Students"])
+    typer.echo(json.dumps(schema, indent=2))
+
+
+COMMANDS = (inspect, detect_landmarks, provenance, show_tables, bench, schema)
