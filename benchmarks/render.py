@@ -127,17 +127,72 @@ def scaling(found: Result) -> str:
 
 
 def gpu(found: Result) -> str:
-    rows: list[Row] = []
+    """Stages that were not reached have no table; what failed says why in its place."""
+    texts = [f"On {found['gpu']}, bfloat16 product {found['matmul_tflops']} TFLOP/s.\n"]
+    header = ("way", "images a second", "share of matmul peak", "peak memory, GiB")
+    rates: list[Row] = []
     for network, tasks in found["networks"].items():
         for task, ways in tasks.items():
-            for way, one in ways.items():
-                cells = [one, "", ""] if isinstance(one, str) else list(one.values())[:3]
-                rows.append((f"{network} {task}, {way}", *cells))
-    header = ("way", "images a second", "share of matmul peak", "peak memory, GiB")
-    hours = found["hours_of_the_six_tables_and_the_controls"]
-    text = f"On {found['gpu']}, bfloat16 product {found['matmul_tflops']} TFLOP/s.\n\n"
-    text += table(header, rows) + "\n"
-    return text + table(("the six tables and the controls", "hours"), hours.items())
+            rates += [(f"{network} {task}, {way}", *_rate(one)) for way, one in ways.items()]
+    for batch, ways in found.get("larger_batches", {}).items():
+        rates += [(f"batch {batch}, {way}", *_rate(one)) for way, one in ways.items()]
+    texts.append(table(header, rates))
+    if "loop" in found:
+        rows = [(name, *_rate(one)) for name, one in found["loop"].items()]
+        texts.append(table(("the pipeline's loop", *header[1:]), rows))
+    profiles = {f"{name}, eager": one for name, one in found.get("profile", {}).items()}
+    for network, tasks in found["networks"].items():
+        for task, ways in tasks.items():
+            profiles |= {
+                f"{network} {task}, {way}": one["profile"]
+                for way, one in ways.items()
+                if isinstance(one, dict) and "profile" in one
+            }
+    if profiles:
+        texts.append(_profiles(profiles))
+    if "waits" in found:
+        rows = [
+            (what, one["passes"], one["host_ms"], one["whole_ms"])
+            if isinstance(one, dict)
+            else (what, one, "", "")
+            for what, one in found["waits"].items()
+        ]
+        texts.append(table(("a step", "never waits", "host, ms", "whole, ms"), rows))
+    if "together" in found:
+        texts.append(table(("teachers at once", "images a second"), found["together"].items()))
+    for label, one in found.get("determinism", {}).items():
+        if isinstance(one, str):
+            texts.append(f"Same bytes, {label}: {one}.\n")
+            continue
+        told = {
+            "`deterministic`, twice": one["same_twice"],
+            "`deterministic`, killed and resumed": one["same_resumed"],
+            "without, twice": one["same_twice_without_deterministic"],
+        }
+        texts.append(table((f"a teacher's bytes the same, {label}", ""), told.items()))
+    if hours := found.get("hours_of_the_six_tables_and_the_controls"):
+        texts.append(table(("the six tables and the controls", "hours"), hours.items()))
+    return "\n".join(texts)
+
+
+def _rate(found: Result | str) -> Row:
+    if isinstance(found, str):
+        return (found, "", "")
+    rate, share, gib = list(found.values())[:3]
+    return (rate, "" if share is None else share, gib)
+
+
+def _profiles(profiles: dict[str, Result | str]) -> str:
+    """Milliseconds a step by family of kernels, the longest families first."""
+    rows: list[Row] = []
+    for name, one in profiles.items():
+        if isinstance(one, str):
+            rows.append((name, one, "", "", ""))
+            continue
+        families = [f"{family} {ms:.1f}" for family, ms in one["ms_by_family"].items() if ms >= 0.1]
+        ms = round(one["ms_from_first_to_last_kernel"], 1)
+        rows.append((name, one["kernels"], ms, f"{one['busy_share']:.0%}", ", ".join(families)))
+    return table(("a step under the profiler", "kernels", "ms", "busy", "of which, ms"), rows)
 
 
 def bench(found: Result) -> str:

@@ -102,6 +102,18 @@ def test_a_way_that_failed_on_a_gpu_says_why(scripts):
     assert "| float32, NCHW | 41.5 |" in text
 
 
+def test_a_stage_that_was_not_reached_or_failed_costs_the_page_no_other(scripts):
+    from render import gpu
+
+    whole = json.loads((RESULTS / "gpu.json").read_text())
+    text = gpu(whole)
+    for stage in ("loop", "profile", "waits", "together", "determinism"):
+        less = {key: value for key, value in whole.items() if key != stage}
+        assert len(gpu(less)) < len(text)
+        failed = {**whole, stage: dict.fromkeys(whole[stage], "failed: so")}
+        assert "failed: so" in gpu(failed)
+
+
 def test_the_six_tables_hours_are_images_over_rates(scripts):
     from gpu import EXTRACTION, WAYS, six_tables
 
