@@ -9,6 +9,7 @@ import collections
 import functools
 import itertools
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,7 @@ import torch
 from _gpu_networks import Sizes, Step, backbone
 from torch import Tensor, nn
 
-from mstkd.bench.measure import endless, time_input, time_training
+from mstkd.bench.measure import endless, time_embedding, time_input, time_training
 from mstkd.bench.pace import Span, wait_for
 from mstkd.compute.devices import place
 from mstkd.config import (
@@ -28,14 +29,17 @@ from mstkd.config import (
     EngineSettings,
     HeadSettings,
     OptimiserSettings,
+    Precision,
     TeacherOptimiser,
 )
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Found, Pack
+from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
-from mstkd.losses.head_loss import build_head_loss
+from mstkd.losses.head_loss import HeadLoss, build_head_loss, margin_generator
+from mstkd.losses.sharded_loss import ShardedHeadLoss
 from mstkd.models.adaptors import DuL
-from mstkd.training.engine import embedder
+from mstkd.training.engine import Embedder
 from mstkd.training.learner import Learner, Run
 
 TEACHERS = 4
@@ -86,17 +90,33 @@ def cached(batch: int, device: torch.device, sizes: Sizes) -> Iterator[Batch]:
 # ------------------------------------------------------------------ where a step waits
 
 
-def pipeline_step(task: str, name: str, device: torch.device, sizes: Sizes) -> Step:
-    """A step of the loop, `Run.step`, of a teacher, an adaptor or an EAF-KD student."""
+# How a step is computed: as `engine.compile` says, or captured without being compiled.
+STEP_WAYS = ("off", "captured", "default", "auto")
+
+
+def pipeline_step(
+    task: str, name: str, device: torch.device, sizes: Sizes, way: str = "off", batch_size: int = 0
+) -> Step:
+    """A step of the loop: `pipeline_run`'s, on one batch that lies on the device."""
+    run, batch = pipeline_run(task, name, device, sizes, way, batch_size)
+    numbers = itertools.count()
+    return lambda: run.step(batch, 1e-3, next(numbers))
+
+
+def pipeline_run(
+    task: str, name: str, device: torch.device, sizes: Sizes, way: str, batch_size: int = 0
+) -> tuple[Run, Batch]:
+    """The run of a teacher, an adaptor or an EAF-KD student, and a batch for its `step`."""
     torch.manual_seed(0)
     adaptor = task == "adaptor"
-    batch_size = sizes.adaptor_batch if adaptor else sizes.batch
+    batch_size = batch_size or (sizes.adaptor_batch if adaptor else sizes.batch)
     network: nn.Module = DuL(TEACHERS, sizes.dim) if adaptor else backbone(name, sizes)
-    margins = torch.Generator().manual_seed(0)
-    head = build_head_loss(HeadSettings(), sizes.dim, sizes.identities, margins)
+    head, margins = head_of(sizes, device)
     trained = nn.ModuleDict({"network": network, "head": head})
     place(trained, device)
-    embed = embedder(network, EngineSettings(), device)
+    mode = "off" if way == "captured" else way
+    embed = Embedder(network, EngineSettings(compile=mode), device)  # type: ignore[arg-type]
+    embed.captured = embed.captured or (way == "captured" and device.type == "cuda")
     targets = torch.randn(sizes.images, sizes.dim, device=device).half()
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
@@ -118,6 +138,7 @@ def pipeline_step(task: str, name: str, device: torch.device, sizes: Sizes) -> S
         score_name=None,
         generators=[margins],
         label=task,
+        embed=embed,
     )
     settings: OptimiserSettings = AdaptorOptimiser() if adaptor else TeacherOptimiser()
     run = Run(learner, settings, alone=True)
@@ -131,13 +152,20 @@ def pipeline_step(task: str, name: str, device: torch.device, sizes: Sizes) -> S
         "labels": torch.randint(sizes.identities, (batch_size,), device=device),
         "rows": torch.randint(sizes.images, (batch_size,), device=device),
     }
-    numbers = itertools.count()
-    return lambda: run.step(batch, 1e-3, next(numbers))
+    return run, batch
+
+
+def head_of(
+    sizes: Sizes, device: torch.device
+) -> tuple[HeadLoss | ShardedHeadLoss, torch.Generator]:
+    """The paper's head, and its random stream on the device."""
+    margins = margin_generator(HeadSettings(), sizes.identities, 0, device)
+    return build_head_loss(HeadSettings(), sizes.dim, sizes.identities, margins), margins
 
 
 def waits(step: Callable[[], object], device: torch.device) -> dict[str, Any]:
     """Whether the host waits for the device within a step, where, and how long a step takes it."""
-    for _ in range(3):  # kernels are chosen, code is loaded
+    for _ in range(6):  # kernels are chosen, code is loaded, steps are captured
         step()
     wait_for(device)
     places: collections.Counter[str] = collections.Counter()
@@ -180,39 +208,83 @@ def waits(step: Callable[[], object], device: torch.device) -> dict[str, Any]:
 
 
 def teacher_loop(
-    name: str, batches: Iterator[Batch], device: torch.device, sizes: Sizes, seconds: float
+    name: str,
+    batches: Iterator[Batch],
+    device: torch.device,
+    sizes: Sizes,
+    seconds: float,
+    engine: EngineSettings,
 ) -> Span:
     """The training loop as `train-teacher` has it."""
     torch.manual_seed(0)
-    margins = torch.Generator().manual_seed(0)
-    head = build_head_loss(HeadSettings(), sizes.dim, sizes.identities, margins)
+    head, _ = head_of(sizes, device)
     return time_training(
         place(backbone(name, sizes), device),
         head.to(device),
         batches,
         input_key="images",
         settings=TeacherOptimiser(batch_size=sizes.batch),
-        engine=EngineSettings(),
+        engine=engine,
         device=device,
         seconds=seconds,
     )
 
 
-def adaptor_loop(batch: int, device: torch.device, sizes: Sizes, seconds: float) -> Span:
+def adaptor_loop(
+    batch: int, device: torch.device, sizes: Sizes, seconds: float, engine: EngineSettings
+) -> Span:
     """The training loop as `train-adaptor` has it, DuL on the embeddings of four teachers."""
     torch.manual_seed(0)
-    margins = torch.Generator().manual_seed(0)
-    head = build_head_loss(HeadSettings(), sizes.dim, sizes.identities, margins)
+    head, _ = head_of(sizes, device)
     return time_training(
         DuL(TEACHERS, sizes.dim).to(device),
         head.to(device),
         cached(batch, device, sizes),
         input_key="embeddings",
         settings=AdaptorOptimiser(batch_size=batch),
-        engine=EngineSettings(),
+        engine=engine,
         device=device,
         seconds=seconds,
     )
+
+
+def extraction_rate(
+    name: str,
+    precision: Precision,
+    compiled: bool,
+    device: torch.device,
+    sizes: Sizes,
+    seconds: float,
+) -> Span:
+    """Batches of a pack in memory to unit embeddings in a file, as `cache-embeddings` has them."""
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        return time_embedding(
+            backbone(name, sizes),
+            [made_up_pack(sizes)],
+            Path(folder) / "cache.h5",
+            embedding_dim=sizes.dim,
+            dtype="float16",
+            precision=precision,
+            device=device,
+            seconds=seconds,
+            compiled=compiled,
+        )
+
+
+def pairs_rate(
+    name: str, precision: Precision, compiled: bool, device: torch.device, sizes: Sizes
+) -> float:
+    """Images a second with their mirror images, as the choice of an epoch embeds them."""
+    torch.manual_seed(0)
+    model = Extractor(backbone(name, sizes), device, precision, compiled=compiled)
+    images = made_up_pack(sizes).images
+    seconds = 0.0
+    for _ in range(2):  # the second time counts
+        begin = time.perf_counter()
+        embed_with_mirror(model, images, device)
+        seconds = time.perf_counter() - begin
+    return len(images) / seconds
 
 
 def one_batch(batches: FaceBatches) -> Iterator[Batch]:

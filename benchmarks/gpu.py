@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import sys
 import tempfile
 import time
@@ -38,11 +39,14 @@ from _gpu_networks import (
 from _gpu_pipeline import (
     TASKS,
     adaptor_loop,
+    extraction_rate,
     faces,
     input_rate,
     made_up_pack,
     next_batch,
     one_batch,
+    pairs_rate,
+    pipeline_run,
     pipeline_step,
     teacher_loop,
     waits,
@@ -55,13 +59,15 @@ from mstkd.artifacts.atomic import write_json
 from mstkd.bench.measure import endless
 from mstkd.bench.pace import repeat
 from mstkd.bench.work import count_images, experiment
-from mstkd.config import read_config
+from mstkd.config import EngineSettings, Precision, read_config
+from mstkd.embeddings.embed import BATCH
 
 ROOT = Path(__file__).parent.parent
 RESULT = Path(__file__).parent / "results" / "gpu.json"
 BFLOAT16 = "+ bfloat16"
 EXTRACTION = "bfloat16, folded"  # as `cache-embeddings` has it
 LARGER = (2, 4)  # times the batch
+ENGINES = (EngineSettings(compile="off"), EngineSettings())
 
 
 # ------------------------------------------------------------------ stages
@@ -194,22 +200,134 @@ def loop(bench: Bench) -> None:
     """The pipeline's loop: on one batch again and again, and with batches of resident images."""
     device, sizes, name = bench.device, bench.sizes, bench.networks[0]
     pack = made_up_pack(sizes)
-    for label, stream in (("one batch", one_batch), ("resident images", endless)):
+    for engine in ENGINES:
+        for label, stream in (("one batch", one_batch), ("resident images", endless)):
 
-        def teacher(stream: Any = stream) -> dict[str, Any]:
-            batches = stream(faces(pack, sizes.batch, device, resident=True))
-            span = teacher_loop(name, batches, device, sizes, bench.seconds)
-            return bench.span(span, sizes.batch, step_flops(name, sizes, training=True))
+            def teacher(stream: Any = stream, engine: EngineSettings = engine) -> dict[str, Any]:
+                batches = stream(faces(pack, sizes.batch, device, resident=True))
+                span = teacher_loop(name, batches, device, sizes, bench.seconds, engine)
+                return bench.span(span, sizes.batch, step_flops(name, sizes, training=True))
 
-        bench.put("loop", f"teacher, {label}", measured=teacher)
-    for batch in (sizes.batch, sizes.adaptor_batch):
+            bench.put("loop", f"teacher, {label}, {engine.compile}", measured=teacher)
+        for batch in (sizes.batch, sizes.adaptor_batch):
+            bench.put(
+                "loop",
+                f"adaptor DuL, batch {batch}, {engine.compile}",
+                measured=lambda batch=batch, engine=engine: bench.span(
+                    adaptor_loop(batch, device, sizes, bench.seconds, engine), batch
+                ),
+            )
+
+
+def steps(bench: Bench) -> None:
+    """The pipeline's steps launched one by one, captured, compiled, and both: side by side."""
+    sizes = bench.sizes
+    first, second = bench.networks
+    for name, task, batch, ways in (
+        (first, "teacher", sizes.batch, ("off", "captured", "auto")),
+        (first, "adaptor", sizes.batch, ("off", "auto")),
+        (first, "student", sizes.batch, ("off", "auto")),
+        (second, "teacher", sizes.batch, ("off", "captured", "auto")),
+        (first, "adaptor", sizes.adaptor_batch, ("off", "auto")),
+    ):
+        of = f"DuL adaptor, batch {batch}" if task == "adaptor" else f"{name} {task}"
+        count = 0 if task == "adaptor" else step_flops(name, sizes, training=True)
+        for way in ways:
+            bench.put(
+                "steps",
+                of,
+                way,
+                measured=lambda name=name, task=task, batch=batch, way=way, count=count: one_step(
+                    bench, name, task, batch, way, count
+                ),
+            )
+
+
+def one_step(
+    bench: Bench, name: str, task: str, batch: int, way: str, flops: int
+) -> dict[str, Any]:
+    """Rate of a step, whether it is computed that way, where it waits, and its kernels."""
+    device, sizes = bench.device, bench.sizes
+    run, of = pipeline_run(task, name, device, sizes, way, batch)
+    numbers = itertools.count()
+
+    def step() -> None:
+        run.step(of, 1e-3, next(numbers))
+
+    first = first_seconds(step, device)
+    found = bench.span(repeat(step, device=device, seconds=bench.seconds), batch, flops)
+    found["seconds_of_the_first_step"] = round(first, 1)
+    embed = run.learner.embed
+    found["compiled"] = embed is not None and embed.compiled
+    found["captured"] = run.is_captured
+    found["loss_is_finite"] = run.first_bad_step() is None
+    if device.type == "cuda":
+        found["reserved_gib"] = round(torch.cuda.memory_reserved(device) / 2**30, 2)
+    for label, more in (("waits", waits), ("profile", kernels)):
+        try:
+            found[label] = more(step, device)  # type: ignore[operator]
+        except Exception as error:  # the rate stays
+            found[label] = reason(error)
+    return found
+
+
+def runs(bench: Bench) -> None:
+    """Whether runs of `train-teacher` that compile and capture end with the same bytes."""
+
+    def compared() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as folder:
+            return same_bytes(
+                bench.smallest,
+                Path(folder),
+                bench.device,
+                bench.sizes,
+                compile_mode="auto",
+                kinds=("deterministic 1", "deterministic 2"),
+            )
+
+    bench.put("determinism", "compiled and captured", measured=compared)
+
+
+def embedding(bench: Bench) -> None:
+    """Extraction as `cache-embeddings` and the choice of an epoch have it, the uploads with it."""
+    device, sizes = bench.device, bench.sizes
+    name = bench.networks[0]
+    of_caches: list[tuple[Precision, bool]] = [
+        ("bfloat16", True),
+        ("bfloat16", False),
+        ("float32", True),
+        ("float32", False),
+    ]
+    for precision, compiled in of_caches:
+        label = precision + (", compiled" if compiled else "")
+
+        def cached(precision: Precision = precision, compiled: bool = compiled) -> dict[str, Any]:
+            span = extraction_rate(name, precision, compiled, device, sizes, bench.seconds)
+            return bench.span(
+                span, min(BATCH, sizes.images), step_flops(name, sizes, training=False)
+            )
+
+        bench.put("embedding", f"cache, {label}", measured=cached)
         bench.put(
-            "loop",
-            f"adaptor DuL, batch {batch}",
-            measured=lambda batch=batch: bench.span(
-                adaptor_loop(batch, device, sizes, bench.seconds), batch
+            "embedding",
+            f"pairs, {label}",
+            measured=lambda precision=precision, compiled=compiled: round(
+                pairs_rate(name, precision, compiled, device, sizes)
             ),
         )
+
+
+def matmul(bench: Bench) -> None:
+    """The measured peak alone, which shares are of."""
+    size, device = bench.sizes.matmul, bench.device
+    left = torch.randn(size, size, device=device).to(torch.bfloat16)
+    right, out = torch.randn_like(left), torch.empty_like(left)
+
+    def product() -> float:
+        span = repeat_few(lambda: torch.mm(left, right, out=out), device, min(bench.seconds, 1.0))
+        return round(2 * size**3 * span.steps / span.seconds / 1e12, 3)
+
+    bench.put("matmul_tflops", measured=product)
 
 
 def determinism(bench: Bench) -> None:
@@ -223,7 +341,7 @@ def determinism(bench: Bench) -> None:
                     Path(folder),
                     bench.device,
                     bench.sizes,
-                    compiled=label == "compiled",
+                    compile_mode="default" if label == "compiled" else "off",
                 )
 
         bench.put("determinism", label, measured=compared)
@@ -299,7 +417,12 @@ def together(bench: Bench) -> None:
     )
 
 
+# The second call, of a device already known: --stages matmul,steps,runs,embedding
 STAGES: dict[str, Callable[[Bench], None]] = {
+    "matmul": matmul,
+    "steps": steps,
+    "runs": runs,
+    "embedding": embedding,
     "ceilings": ceilings,
     "waits": waiting,
     "training": training,
@@ -415,9 +538,9 @@ def main() -> None:
                 traceback.print_exc(file=sys.stdout)
             seconds = result.setdefault("seconds_of_stages", {})
             seconds[stage] = round(time.monotonic() - begin, 1)
-    if "networks" in result:
-        result["hours_of_the_six_tables_and_the_controls"] = six_tables(result["networks"])
-    write_json(arguments.output, result)
+            if "networks" in result:
+                result["hours_of_the_six_tables_and_the_controls"] = six_tables(result["networks"])
+            write_json(arguments.output, result)
     table(result)
 
 

@@ -160,6 +160,51 @@ def gpu(found: Result) -> str:
         texts.append(table(("a step", "never waits", "host, ms", "whole, ms"), rows))
     if "together" in found:
         texts.append(table(("teachers at once", "images a second"), found["together"].items()))
+    texts += _same_bytes(found)
+    if hours := found.get("hours_of_the_six_tables_and_the_controls"):
+        texts.append(table(("the six tables and the controls", "hours"), hours.items()))
+    return "\n".join(texts)
+
+
+WAYS = {
+    "off": "launched one by one",
+    "captured": "captured",
+    "default": "compiled",
+    "auto": "`engine.compile: auto`",
+}
+
+
+def gpu_step(found: Result) -> str:
+    """The pipeline's steps side by side, then what else the same call measured."""
+    texts = [f"On {found['gpu']}, bfloat16 product {found.get('matmul_tflops')} TFLOP/s.\n"]
+    rows: list[Row] = []
+    for step, ways in found.get("steps", {}).items():
+        for way, one in ways.items():
+            label = f"{step}, {WAYS[way]}"
+            if isinstance(one, str):
+                rows.append((label, one, "", "", "", ""))
+                continue
+            profile, waits = one["profile"], one["waits"]
+            busy = f"{profile['busy_share']:.0%}" if isinstance(profile, dict) else profile
+            never = waits["passes"] if isinstance(waits, dict) else waits
+            rows.append((label, *_rate(one)[:2], busy, never, one.get("reserved_gib", "")))
+    header = ("a step", "images a second", "share of matmul peak", "busy", "never waits", "GiB")
+    texts.append(table(header, rows))
+    if "embedding" in found:
+        rows = [
+            (name, one if isinstance(one, str | int) else one["images_a_second"])
+            for name, one in found["embedding"].items()
+        ]
+        texts.append(table(("embedding, with the uploads", "images a second"), rows))
+    if "loop" in found:
+        rows = [(name, *_rate(one)) for name, one in found["loop"].items()]
+        header = ("the pipeline's loop", "images a second", "share of matmul peak", "GiB")
+        texts.append(table(header, rows))
+    return "\n".join([*texts, *_same_bytes(found)])
+
+
+def _same_bytes(found: Result) -> list[str]:
+    texts = []
     for label, one in found.get("determinism", {}).items():
         if isinstance(one, str):
             texts.append(f"Same bytes, {label}: {one}.\n")
@@ -167,12 +212,11 @@ def gpu(found: Result) -> str:
         told = {
             "`deterministic`, twice": one["same_twice"],
             "`deterministic`, killed and resumed": one["same_resumed"],
-            "without, twice": one["same_twice_without_deterministic"],
         }
+        if "same_twice_without_deterministic" in one:
+            told["without, twice"] = one["same_twice_without_deterministic"]
         texts.append(table((f"a teacher's bytes the same, {label}", ""), told.items()))
-    if hours := found.get("hours_of_the_six_tables_and_the_controls"):
-        texts.append(table(("the six tables and the controls", "hours"), hours.items()))
-    return "\n".join(texts)
+    return texts
 
 
 def _rate(found: Result | str) -> Row:
@@ -261,6 +305,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "evaluation": evaluation,
     "scaling": scaling,
     "gpu": gpu,
+    "gpu_step": gpu_step,
     "bench_demo": bench,
     "head": head,
     "loading": loading,

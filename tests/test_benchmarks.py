@@ -141,6 +141,28 @@ def test_the_six_tables_hours_are_images_over_rates(scripts):
     assert six_tables(networks) == {}
 
 
+def test_steps_side_by_side_and_what_failed_of_them(scripts):
+    from render import gpu_step
+
+    step = {"images_a_second": 7000, "share": 0.28, "gib": 1.0, "reserved_gib": 5.5}
+    step |= {"profile": {"busy_share": 0.97}, "waits": {"passes": True}}
+    broken = {**step, "images_a_second": 4000, "profile": "failed: so", "waits": "failed: too"}
+    text = gpu_step(
+        {
+            "gpu": "a GPU",
+            "matmul_tflops": 700.5,
+            "steps": {"r teacher": {"off": broken, "captured": "failed: no", "auto": step}},
+            "embedding": {"cache, bfloat16": {"images_a_second": 9}, "pairs, bfloat16": 8},
+        }
+    )
+    assert "| r teacher, `engine.compile: auto` | 7,000 | 0.28 | 97% | yes | 5.5 |" in text
+    assert (
+        "| r teacher, launched one by one | 4,000 | 0.28 | failed: so | failed: too | 5.5 |" in text
+    )
+    assert "| r teacher, captured | failed: no |" in text
+    assert "| cache, bfloat16 | 9 |" in text
+
+
 def tiny_gpu_run(output, stages):
     """What the GPU script finds on the CPU, with one thread: more only wait for each other."""
     command = [sys.executable, BENCHMARKS / "gpu.py", "--device", "cpu", "--tiny"]
@@ -152,7 +174,7 @@ def tiny_gpu_run(output, stages):
 
 
 def test_the_gpu_script_runs_where_there_is_no_gpu_if_told_so(tmp_path):
-    stages = "ceilings,waits,training,loop,profile,extraction,input"
+    stages = "matmul,steps,embedding,ceilings,waits,training,loop,profile,extraction,input"
     found = tiny_gpu_run(tmp_path / "gpu.json", stages)
     assert set(found["seconds_of_stages"]) == set(stages.split(","))
     assert found["networks"]["tiny"]["training"]["+ bfloat16"]["images_a_second"] > 0
@@ -160,7 +182,8 @@ def test_the_gpu_script_runs_where_there_is_no_gpu_if_told_so(tmp_path):
 
 @pytest.mark.slow
 def test_the_gpu_scripts_runs_in_processes(tmp_path):
-    found = tiny_gpu_run(tmp_path / "gpu.json", "determinism,together")
+    found = tiny_gpu_run(tmp_path / "gpu.json", "determinism,runs,together")
+    assert found["determinism"]["compiled and captured"]["same_resumed"]
     assert found["determinism"]["eager"]["same_twice"]
     assert found["determinism"]["eager"]["same_resumed"]
     assert found["together"]["two processes"] > 0

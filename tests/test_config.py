@@ -10,7 +10,15 @@ import runs
 import yaml
 from pydantic import BaseModel
 
-from mstkd.config import Config, TableSettings, read_config, read_settings, teachers_of, validate
+from mstkd.config import (
+    Config,
+    TableSettings,
+    compared,
+    read_config,
+    read_settings,
+    teachers_of,
+    validate,
+)
 from mstkd.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -260,3 +268,13 @@ def test_every_key_is_documented():
     keys = set(keys_of(Config))
     assert {key for key in keys - told if not key.startswith(families)} == set()
     assert {key for key in told - keys if not key.endswith(".*")} == set()
+
+
+def test_a_result_made_before_auto_was_the_default_is_compared_as_equal():
+    before = {"engine": {"precision": "auto", "compile": "off", "deterministic": False}}
+    asked = {"engine": {"precision": "auto", "compile": "auto", "deterministic": False}}
+    assert compared(before) == compared(asked) == asked
+    students = {"students": [{"adaptor": "SL", "settings": before}]}
+    assert compared(students)["students"][0]["settings"] == asked
+    other = {"engine": {**asked["engine"], "compile": "default"}}
+    assert compared(other) == other != compared(asked)

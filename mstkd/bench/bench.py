@@ -53,7 +53,7 @@ from mstkd.config.models import every_model
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import Pack
 from mstkd.errors import InputError
-from mstkd.losses.head_loss import build_head_loss
+from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import build_backbone
 from mstkd.training.engine import configure
@@ -192,9 +192,8 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
     backbone = build_backbone(
         config.backbones[name], embedding_dim=config.embedding_dim, image_size=size
     )
-    head = build_head_loss(
-        config.teachers.head, config.embedding_dim, shared.classes, torch.Generator()
-    )
+    margins = margin_generator(config.teachers.head, shared.classes, 0, device)
+    head = build_head_loss(config.teachers.head, config.embedding_dim, shared.classes, margins)
     one = torch.zeros(1, 3, size, size)
     forward = flops(backbone, one)
     step = BACKWARD * (forward + _head_flops(config.teachers.head, shared))
@@ -238,7 +237,8 @@ def _adaptor_rate(shared: _Bench, name: str) -> Rate:
     batch, dim = config.adaptors.optimiser.batch_size, config.embedding_dim
     teachers = len(config.groups)
     adaptor = build_adaptor(config.adaptors.architectures[name], teachers, dim)
-    head = build_head_loss(config.adaptors.head, dim, shared.classes, torch.Generator())
+    margins = margin_generator(config.adaptors.head, shared.classes, 0, device)
+    head = build_head_loss(config.adaptors.head, dim, shared.classes, margins)
     step = flops(adaptor, torch.zeros(1, teachers * dim))
     step += _head_flops(config.adaptors.head, shared)
     nn.ModuleDict({"adaptor": adaptor, "head": head}).to(device)

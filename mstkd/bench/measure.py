@@ -10,6 +10,7 @@ import io
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -19,15 +20,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mstkd.bench.pace import Span, paced, repeat
 from mstkd.bench.result import Matmul
-from mstkd.compute.devices import autocast, place
 from mstkd.config import EngineSettings, OptimiserSettings, Precision
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Pack
-from mstkd.embeddings.embed import BATCH, embed_batch
+from mstkd.embeddings.embed import BATCH, Extractor, unit_embeddings
 from mstkd.evaluation.verification import fold_accuracies, fold_of_pairs, squared_distances
-from mstkd.models.iresnet import IResNet, folded
+from mstkd.losses.head_loss import HeadLoss
+from mstkd.losses.sharded_loss import ShardedHeadLoss
+from mstkd.models.iresnet import IResNet
 from mstkd.training.checkpoint import Checkpoint
-from mstkd.training.engine import embedder
+from mstkd.training.engine import Embedder
 from mstkd.training.learner import Learner
 from mstkd.training.loop import fit
 
@@ -39,6 +41,16 @@ ENDLESS = 1 << 40  # steps of an epoch that nobody ends
 
 class _Measured(Exception):  # noqa: N818, nothing went wrong
     """Leaves the training loop before it saves anything."""
+
+
+class _Nowhere(Checkpoint):
+    """A checkpoint that is none: a measurement that is asked to end leaves nothing behind."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        pass
+
+    def load(self) -> dict[str, Any] | None:
+        return None
 
 
 def endless(batches: FaceBatches) -> Iterator[Batch]:
@@ -80,7 +92,7 @@ def time_input(batches: FaceBatches, *, device: torch.device, seconds: float) ->
 
 def time_training(
     backbone: nn.Module,
-    head: nn.Module,
+    head: HeadLoss | ShardedHeadLoss,
     batches: Iterator[Batch],
     *,
     input_key: str,
@@ -102,7 +114,7 @@ def time_training(
         seconds: how long to go on, after a warm-up.
     """
 
-    embed = embedder(backbone, engine, device)
+    embed = Embedder(backbone, engine, device)
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
         return {"loss": head(embed(batch[input_key]), batch["labels"])}
@@ -119,8 +131,9 @@ def time_training(
         kept=backbone,
         score=lambda epoch, parts: None,
         score_name=None,
-        generators=[],
+        generators=[] if head.head.generator is None else [head.head.generator],
         label="bench",
+        embed=embed,
     )
     # The loop's progress would stand between the lines of the table.
     with contextlib.suppress(_Measured), contextlib.redirect_stderr(io.StringIO()):
@@ -129,7 +142,7 @@ def time_training(
             batches=until_measured,
             steps=ENDLESS,
             settings=settings.model_copy(update={"lr": SAFE_RATE, "lr_scaling": "none"}),
-            checkpoint=Checkpoint(Path("no-such-folder/bench"), "bench"),
+            checkpoint=_Nowhere(Path("bench"), "bench"),
             label="bench",
         )
     return span
@@ -145,20 +158,20 @@ def time_embedding(
     precision: Precision,
     device: torch.device,
     seconds: float,
+    compiled: bool = True,
 ) -> Span:
     """Batches of a pack to unit embeddings in a file, as `cache-embeddings` has them."""
-    backbone = place(folded(backbone), device)
+    extractor = Extractor(backbone, device, precision, compiled=compiled)
     images = packs[0].images
     rows = [slice(begin, begin + BATCH) for begin in range(0, len(images) - BATCH + 1, BATCH)]
     rows = rows or [slice(0, len(images))]
     span = Span()
+    units = unit_embeddings(extractor, images, device, itertools.cycle(rows))
     with h5py.File(cache, "w") as file:
         data = file.create_dataset("embeddings", (len(images), embedding_dim), dtype)
-        for part in paced(itertools.cycle(rows), span, device=device, seconds=seconds):
-            with autocast(precision, device):
-                embeddings = embed_batch(backbone, np.array(images[part]), device)
-            unit = nn.functional.normalize(embeddings.float())
-            data[part] = unit.cpu().numpy()
+        timed = paced(units, span, device=device, seconds=seconds)
+        for part, unit in zip(itertools.cycle(rows), timed, strict=False):
+            data[part] = unit.numpy()
     return span
 
 

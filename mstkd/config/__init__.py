@@ -43,6 +43,7 @@ from mstkd.config.training import (
     TeacherOptimiser,
     Teachers,
     TeacherSettings,
+    compared,
 )
 from mstkd.config.whole import Config
 
@@ -86,6 +87,7 @@ __all__ = [
     "TeacherSettings",
     "Teachers",
     "Threshold",
+    "compared",
     "read_config",
     "read_settings",
     "teachers_of",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -43,9 +44,26 @@ class EngineSettings(Settings):
     """How training steps are computed, the same for teachers, adaptors and students."""
 
     precision: Precision = "auto"
-    # Of the backbone, by torch.compile; "reduce-overhead" uses CUDA graphs.
-    compile: Literal["off", "default", "reduce-overhead", "max-autotune"] = "off"
+    # `auto`: on a GPU the backbone by torch.compile and the whole step as one CUDA graph, on a CPU
+    # neither; the others: the backbone alone, in that mode of torch.compile.
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
     deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
+
+
+def compared(settings: Any) -> Any:
+    """Dumped settings as those of two runs are compared, at any depth.
+
+    `engine.compile: auto` leaves it to the machine, so results that were made with `off`, the
+    default before, are not made again.
+    """
+    if isinstance(settings, Mapping):
+        return {
+            key: "auto" if (key, value) == ("compile", "off") else compared(value)
+            for key, value in settings.items()
+        }
+    if isinstance(settings, list | tuple):
+        return [compared(value) for value in settings]
+    return settings
 
 
 class SamplingSettings(Settings):

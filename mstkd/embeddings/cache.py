@@ -14,20 +14,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from mstkd import __version__
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import ModelRecord
-from mstkd.compute.devices import autocast, place, prepare
+from mstkd.compute.devices import prepare
 from mstkd.config import CacheSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.embeddings.embed import BATCH, embed_batch
+from mstkd.embeddings.embed import WORTH_COMPILING, Extractor, unit_embeddings
 from mstkd.errors import InputError
-from mstkd.models.iresnet import folded
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress
 
@@ -89,6 +87,7 @@ def cache_embeddings(
     dim = int(records[0].settings["embedding_dim"])
     count = sum(len(pack.images) for pack in opened)
     first = records[0].subject
+    compiled = count * len(loaded) >= WORTH_COMPILING
     digest = hashlib.sha256(
         json.dumps([[record.weights_sha256 for record in records], hashes, settings.dtype]).encode()
     ).hexdigest()
@@ -102,19 +101,14 @@ def cache_embeddings(
         file["labels"] = _labels(opened)
         with progress(f"embed {first.set}", count * len(loaded), "images") as told:
             for block, (model, _) in enumerate(loaded):
-                model = place(folded(model), where)
+                extractor = Extractor(model, where, settings.precision, compiled=compiled)
                 columns = slice(block * dim, (block + 1) * dim)
                 row = 0
                 for pack in opened:
-                    for begin in range(0, len(pack.images), BATCH):
-                        images = np.array(pack.images[begin : begin + BATCH])
-                        with autocast(settings.precision, where):
-                            embeddings = embed_batch(model, images, where)
-                        unit = nn.functional.normalize(embeddings.float())
-                        data[row : row + len(images), columns] = unit.cpu().numpy()
-                        row += len(images)
-                        told(len(images))
-                model.cpu()
+                    for unit in unit_embeddings(extractor, pack.images, where):
+                        data[row : row + len(unit), columns] = unit.numpy()
+                        row += len(unit)
+                        told(len(unit))
         file.attrs.update(
             {
                 "format": FORMAT,

@@ -5,34 +5,134 @@ Shapes: B images of a batch, N of a pack, H their side in pixels, D embedding di
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from mstkd.data.loader import normalise
+from mstkd.compute.devices import autocast, place
+from mstkd.config import Precision
+from mstkd.data.loader import BATCHES_AHEAD, normalise, prefetched
 from mstkd.data.pack import Images
+from mstkd.models.iresnet import IResNet, folded
 
 BATCH = 128  # of images in flight; the result does not depend on it
+# Images on a GPU from which on compiling, which takes some seconds, is earned back.
+WORTH_COMPILING = 100_000
 
 
-@torch.inference_mode()
-def embed_batch(model: nn.Module, images: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Embeddings float32 (B, D) of uint8 images (B, H, H, 3), not normalised."""
-    return model(normalise(torch.from_numpy(images).to(device)))
+class Extractor(nn.Module):
+    """A copy of a backbone that only embeds: in evaluation mode, folded, on a device.
+
+    Args:
+        backbone: is left as it is.
+        device: where it computes.
+        precision: of convolutions and matrix products; embeddings are float32.
+        compiled: by torch.compile on a GPU, where it can be; nothing on a CPU.
+    """
+
+    def __init__(
+        self,
+        backbone: IResNet,
+        device: torch.device,
+        precision: Precision = "float32",
+        *,
+        compiled: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = place(folded(backbone), device)
+        self._device, self._precision = device, precision
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+        if compiled and device.type == "cuda":
+            self._compiled = torch.compile(self.network, dynamic=False)
+        self._size = 0  # of the batches that are compiled for
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings float32 (B, D) of images (B, 3, H, H) in [-1, 1], not normalised."""
+        with autocast(self._precision, self._device):
+            if self._compiled is None:
+                embeddings: Tensor = self.network(images)
+            else:
+                embeddings = self._compiled_or_not(self._compiled, images)
+        return embeddings.float()
+
+    def _compiled_or_not(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        count = len(images)
+        self._size = max(self._size, count)
+        # The last batch is padded: another size would be compiled for again.
+        padded = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, self._size - count))
+        try:
+            return network(padded.contiguous(memory_format=torch.channels_last))[:count]
+        except Exception as error:  # whatever it is: it can be done without
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            told = f"embedding: not compiled, which is slower: {reason}"
+            print(told, file=sys.stderr, flush=True)
+            self._compiled = None
+            embeddings: Tensor = self.network(images)
+            return embeddings
 
 
-@torch.inference_mode()
+def uploads(
+    images: Images, device: torch.device, rows: Iterable[slice] | None = None
+) -> Iterator[Tensor]:
+    """Batches (B, 3, H, H) in [-1, 1] on the device, of uint8 images (N, H, H, 3).
+
+    They come in order unless `rows` says which. On a GPU a thread reads ahead, and nothing waits
+    for a copy.
+    """
+    if rows is None:
+        rows = (slice(begin, begin + BATCH) for begin in range(0, len(images), BATCH))
+    parts = (torch.from_numpy(np.array(images[part])) for part in rows)
+    if device.type == "cpu":
+        yield from map(normalise, parts)
+        return
+    for part in prefetched((part.pin_memory() for part in parts), BATCHES_AHEAD):
+        yield normalise(part.to(device, non_blocking=True))
+
+
+def downloads(results: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same tensors on the CPU; a GPU goes on with the next while one is used."""
+    waiting: tuple[Tensor, torch.cuda.Event] | None = None
+    for result in results:
+        if not result.is_cuda:
+            yield result
+            continue
+        host = torch.empty(result.shape, dtype=result.dtype, pin_memory=True)
+        host.copy_(result, non_blocking=True)
+        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        copied.record()
+        if waiting is not None:
+            waiting[1].synchronize()
+            yield waiting[0]
+        waiting = (host, copied)
+    if waiting is not None:
+        waiting[1].synchronize()
+        yield waiting[0]
+
+
+@torch.no_grad()
+def unit_embeddings(
+    model: nn.Module, images: Images, device: torch.device, rows: Iterable[slice] | None = None
+) -> Iterator[Tensor]:
+    """Embeddings of unit length, float32 (B, D) on the CPU, in the batches of `uploads`."""
+    batches = uploads(images, device, rows)
+    yield from downloads(functional.normalize(model(batch)) for batch in batches)
+
+
+@torch.no_grad()
 def embed_with_mirror(
     model: nn.Module, images: Images, device: torch.device
 ) -> NDArray[np.float32]:
     """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
 
-    `model` is on the device and in evaluation mode, as `folded` makes it; `images` are uint8
+    `model` is on the device and in evaluation mode, as `Extractor` makes it; `images` are uint8
     (N, H, H, 3) of a pack.
     """
-    parts = []
-    for begin in range(0, len(images), BATCH):
-        batch = normalise(torch.from_numpy(np.array(images[begin : begin + BATCH])).to(device))
-        parts.append((model(batch) + model(batch.flip(3))).cpu())
-    return torch.cat(parts).numpy()
+    # They stay on the device until all are there: each copy back would wait.
+    parts = [model(batch) + model(batch.flip(3)) for batch in uploads(images, device)]
+    found: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
+    return found

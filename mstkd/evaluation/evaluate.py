@@ -15,11 +15,11 @@ from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import Fairness, GroupScore, Metrics
-from mstkd.compute.devices import place, prepare
+from mstkd.compute.devices import prepare
 from mstkd.config import EvaluationSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.embeddings.embed import embed_with_mirror
+from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.evaluation.fairness import summarize
 from mstkd.evaluation.verification import (
@@ -28,7 +28,6 @@ from mstkd.evaluation.verification import (
     shared_fold_accuracies,
     squared_distances,
 )
-from mstkd.models.iresnet import folded
 from mstkd.models.weights import load_backbone
 
 
@@ -81,7 +80,7 @@ def evaluate(
     """
     where = prepare(device, threads)
     network, record = load_backbone(model)
-    network = place(folded(network), where)
+    extractor = Extractor(network, where)
     opened = [open_pack(path, "verification") for path in packs]
     pack_hashes(opened)
     if one_image_size(opened) != record.image_size:
@@ -98,7 +97,7 @@ def evaluate(
             raise InputError(
                 pack.path, found=f"{len(pack.same)} pairs", expected=f"{settings.folds} folds"
             )
-        distances.append(pair_distances(network, pack, where))
+        distances.append(pair_distances(extractor, pack, where))
         same.append(pack.same)
         fold.append(fold_of_pairs(len(pack.same), settings.folds))
         group.append(np.full(len(pack.same), number, np.int8))

@@ -24,6 +24,18 @@ class HeadLoss(nn.Module):
         return F.cross_entropy(self.head(embeddings, labels), labels)
 
 
+def margin_generator(
+    settings: HeadSettings | None, num_classes: int, seed: int, device: torch.device
+) -> torch.Generator:
+    """The random stream of a head on that device.
+
+    It is the device's own, so that a step copies no margins there, unless classes are drawn from
+    it too: those are drawn on the CPU.
+    """
+    sampled = settings is not None and settings.sampled_share(num_classes) is not None
+    return torch.Generator("cpu" if sampled else device).manual_seed(seed)
+
+
 def build_head_loss(
     settings: HeadSettings,
     embedding_dim: int,

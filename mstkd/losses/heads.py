@@ -19,7 +19,9 @@ from mstkd.config import HeadSettings
 
 Margin = Callable[[Tensor], Tensor]  # the target's cosines (B,) to what its logits are made of
 SMALLEST_NORM = 1e-12
-ROWS = 512  # class weights at a time, few enough to stay in the processor's cache
+# Class weights at a time on a CPU, few enough to stay in its cache; a GPU takes all at once.
+ROWS = 512
+CPU = torch.device("cpu")
 
 
 class MarginHead(nn.Module):
@@ -36,7 +38,8 @@ class MarginHead(nn.Module):
         margin_std: their standard deviation, the paper's sigma; a margin is drawn for each
             sample in each call, also in evaluation mode, since a head is only trained with.
         plus: give the largest of the batch's margins to the samples farthest from their weights.
-        generator: what margins are drawn from; PyTorch's own for the CPU if None.
+        generator: what margins are drawn from; PyTorch's own if None. One on the device of the
+            embeddings spares a copy in every step.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class MarginHead(nn.Module):
 
         float32 under autocast too. Gradients are finite everywhere; see `margin_logits`.
         """
-        margins = self.draw_margins(len(labels)).to(embeddings.device)
+        margins = self.draw_margins(len(labels), embeddings.device)
 
         def with_margin(cosine: Tensor) -> Tensor:
             drawn = farthest_first(margins, cosine) if self.plus else margins
@@ -74,13 +77,13 @@ class MarginHead(nn.Module):
                 embeddings.float(), self.weight.float(), labels, with_margin, scale=self.scale
             )
 
-    def draw_margins(self, count: int) -> Tensor:
-        """New margins (count,) float32, on the generator's device."""
+    def draw_margins(self, count: int, device: torch.device = CPU) -> Tensor:
+        """New margins (count,) float32 on that device, drawn where the generator is."""
         if self.margin_std == 0:
-            return torch.full((count,), self.margin)
-        device = "cpu" if self.generator is None else self.generator.device
-        normal = torch.randn(count, generator=self.generator, device=device)
-        return normal * self.margin_std + self.margin
+            return torch.full((count,), self.margin, device=device)
+        drawn_on = device if self.generator is None else self.generator.device
+        normal = torch.randn(count, generator=self.generator, device=drawn_on)
+        return uploaded(normal * self.margin_std + self.margin, device)
 
     def with_margin(self, cosine: Tensor, margins: Tensor) -> Tensor:
         """The target's cosines (B,) in [-1, 1] after their margins (B,)."""
@@ -186,6 +189,19 @@ def build_head(
     )
 
 
+def uploaded(drawn: Tensor, device: torch.device) -> Tensor:
+    """Numbers drawn on a CPU, on the device, without the host's waiting for it.
+
+    Raises:
+        RuntimeError: within the capture of a CUDA graph, which would repeat them for ever.
+    """
+    if drawn.device.type == device.type:
+        return drawn
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("numbers drawn on the CPU in every step")
+    return drawn.pin_memory().to(device, non_blocking=True)
+
+
 def add_angle(cosine: Tensor, angle: Tensor) -> Tensor:
     """cos(theta + angle) of cos(theta) (B,) in [-1, 1], without a guard beyond pi.
 
@@ -258,8 +274,9 @@ class _ScaledCosines(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 of_weight = grad.t() @ unit  # (C, D)
                 # A longer weight has the same cosines: what points along it is taken out.
+                rows = len(weight) if weight.is_cuda else ROWS
                 for w, g, i in zip(
-                    weight.split(ROWS), of_weight.split(ROWS), inverse.split(ROWS), strict=True
+                    weight.split(rows), of_weight.split(rows), inverse.split(rows), strict=True
                 ):
                     along = torch.linalg.vecdot(w, g) * i.square()
                     g.addcmul_(w, along[:, None], value=-1)

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from mstkd.compute.ranks import Ranks
 from mstkd.errors import InputError
-from mstkd.losses.heads import MarginHead, farthest_first, margin_logits
+from mstkd.losses.heads import MarginHead, farthest_first, margin_logits, uploaded
 
 
 class Looked(NamedTuple):
@@ -74,7 +74,7 @@ class ShardedHeadLoss(nn.Module):
             labels: this rank's, (b,) int64 in [0, C).
         """
         labels = self.ranks.gather(labels)  # (B,)
-        margins = self.head.draw_margins(len(labels)).to(labels.device)
+        margins = self.head.draw_margins(len(labels), labels.device)
         with torch.autocast(embeddings.device.type, enabled=False):
             everyone = _Gather.apply(embeddings.float(), self.ranks)  # (B, D)
             weight, targets, absent = self._looked_at(labels)
@@ -98,9 +98,7 @@ class ShardedHeadLoss(nn.Module):
             return Looked(weight, torch.where(here, local, -1), None)
         drawn = draw_classes(self.num_classes, self.share, self.generator)
         first, last = torch.searchsorted(drawn, torch.tensor([self.begin, self.end])).tolist()
-        own = drawn[first:last] - self.begin
-        if labels.is_cuda:  # a copy from pinned memory is one that the host does not wait for
-            own = own.pin_memory().to(labels.device, non_blocking=True)
+        own = uploaded(drawn[first:last] - self.begin, labels.device)
         # Behind the drawn ones a place for each sample's target, so that no size depends on the
         # labels, for which the host would have to wait. A class counts once: where it is a
         # target, at the first sample that has it.

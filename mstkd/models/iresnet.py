@@ -56,21 +56,48 @@ class _BranchlessPReLU(torch.autograd.Function):
         return above.addcmul_(below, slope[:, None, None]), of_slope
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """PyTorch's, but for the count of batches, which `IResNet` adds to all of its own at once."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _normalised(self, x)
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """As `BatchNorm2d`, of (B, D)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _normalised(self, x)
+
+
+def _normalised(layer: BatchNorm2d | BatchNorm1d, x: Tensor) -> Tensor:
+    return functional.batch_norm(
+        x,
+        layer.running_mean,
+        layer.running_var,
+        layer.weight,
+        layer.bias,
+        layer.training,
+        layer.momentum or 0.0,
+        layer.eps,
+    )
+
+
 class Block(nn.Module):
     """One residual block; the second convolution carries the stride."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.bn1 = nn.BatchNorm2d(inputs)
+        self.bn1 = BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        self.bn2 = BatchNorm2d(outputs)
         self.prelu = PReLU(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(outputs)
+        self.bn3 = BatchNorm2d(outputs)
         self.downsample: nn.Module | None = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+                nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,7 +133,7 @@ class IResNet(nn.Module):
         if image_size < DOWNSCALING or image_size % DOWNSCALING:
             raise ValueError(f"image_size {image_size} is not a positive multiple of {DOWNSCALING}")
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.bn1 = BatchNorm2d(widths[0])
         self.prelu = PReLU(widths[0])
         inputs = widths[0]
         for stage, (count, width) in enumerate(zip(blocks, widths, strict=True), start=1):
@@ -114,10 +141,10 @@ class IResNet(nn.Module):
             layers += [Block(width, width, stride=1) for _ in range(count - 1)]
             self.add_module(f"layer{stage}", nn.Sequential(*layers))
             inputs = width
-        self.bn2 = nn.BatchNorm2d(inputs)
+        self.bn2 = BatchNorm2d(inputs)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(inputs * (image_size // DOWNSCALING) ** 2, embedding_dim)
-        self.features = nn.BatchNorm1d(embedding_dim)
+        self.features = BatchNorm1d(embedding_dim)
         # As in the public implementations: the scale of the last normalisation stays at one,
         # since the embedding's length carries no identity.
         self.features.weight.requires_grad_(False)
@@ -126,6 +153,11 @@ class IResNet(nn.Module):
                 nn.init.normal_(module.weight, 0.0, 0.1)
 
     def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            # One operation where the layers' own would be one each.
+            layers = [m for m in self.modules() if isinstance(m, BatchNorm2d | BatchNorm1d)]
+            counts = [layer.num_batches_tracked for layer in layers]
+            torch._foreach_add_([count for count in counts if count is not None], 1)
         x = self.prelu(self.bn1(self.conv1(images)))  # (B, widths[0], H, H)
         x = self.get_submodule("layer1")(x)  # each stage halves the side
         x = self.get_submodule("layer2")(x)

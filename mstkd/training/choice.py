@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 
-from mstkd.compute.devices import place
 from mstkd.config import StudentSettings, TeacherSettings
 from mstkd.data.loader import one_image_size
 from mstkd.data.pack import open_pack
+from mstkd.embeddings.embed import Extractor
 from mstkd.evaluation.evaluate import group_accuracy
-from mstkd.models.iresnet import IResNet, folded
+from mstkd.models.iresnet import IResNet
 
 
 class Choice(NamedTuple):
@@ -44,6 +44,7 @@ def best_accuracy(
         InputError: a path that is no pack of pairs, or packs of several sizes.
     """
     rule, epochs = settings.selection.rule, settings.optimiser.epochs
+    compiled = settings.engine.compile == "auto"
     packs = [open_pack(path, "verification") for path in selection]
     if packs:
         one_image_size(packs)
@@ -55,7 +56,7 @@ def best_accuracy(
         if not last and (epoch + 1) % settings.selection.every_epochs:
             return None
         folds = settings.selection.folds
-        network = place(folded(backbone), device)
+        network = Extractor(backbone, device, settings.engine.precision, compiled=compiled)
         accuracies = [group_accuracy(network, pack, folds, device) for pack in packs]
         return sum(accuracies) / len(accuracies)
 

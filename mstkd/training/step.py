@@ -17,13 +17,13 @@ from mstkd.compute.ranks import Ranks
 from mstkd.compute.synchronised import synchronised
 from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings
 from mstkd.data.loader import Batch, FaceBatches
-from mstkd.losses.head_loss import build_head_loss
+from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.iresnet import IResNet
 from mstkd.models.weights import build_backbone, events_folder, save_model
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.choice import Choice
-from mstkd.training.engine import embedder
+from mstkd.training.engine import Embedder
 from mstkd.training.learner import Learner, Objective, random_state
 from mstkd.training.loop import fit
 
@@ -54,13 +54,13 @@ class UnderHead(Generic[Kept]):
     ) -> None:
         self.kept = network
         self.trained = nn.ModuleDict({name: network})
-        self.margins = torch.Generator().manual_seed(seed_from("margin", seed))
+        self.margins = margin_generator(settings.head, classes, seed_from("margin", seed), device)
         if settings.head is not None:
             self.trained["head"] = build_head_loss(
                 settings.head, settings.embedding_dim, classes, self.margins, ranks
             )
         place(synchronised(self.trained, ranks, device), device)
-        self.embed = embedder(network, settings.engine, device, ranks)
+        self.embed = Embedder(network, settings.engine, device, ranks)
         self.random = random_state()
 
     def head_alone(self, seen: str) -> Objective:
@@ -140,6 +140,7 @@ def train(
             label=model.label,
             events=events_folder(model.output),
             random=model.network.random,
+            embed=model.network.embed,
         )
         for model in models
     ]

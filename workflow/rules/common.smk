@@ -19,6 +19,11 @@ os.environ.update(
     MSTKD_CHECKOUT=str(Path(str(workflow.current_basedir)).parents[1]),
 )
 
+# What torch.compile made for one job serves the next, and goes with the folder.
+os.environ.setdefault(
+    "TORCHINDUCTOR_CACHE_DIR", str(Path(".snakemake/compiled").absolute())
+)
+
 # A scheduler's warning before a time limit reaches every process of a job, and Snakemake, which
 # runs in it too, would die of it and take along the training that saves its state. Ignored here,
 # it is ignored by the shells below as well; the training listens to it all the same.
