@@ -6,6 +6,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,17 @@ from rich.progress import (
 SECONDS_BETWEEN_LINES = 5.0
 
 Advance = Callable[[int], None]
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Write a line to `file`, by default stderr, at once and whole.
+
+    `print` writes the end of a line by itself where Python does not buffer (PYTHONUNBUFFERED, as
+    containers set it), and a line of another process may come between.
+    """
+    file = file or sys.stderr
+    file.write(f"{line}\n")
+    file.flush()
 
 
 def _duration(seconds: float) -> str:
@@ -69,10 +81,6 @@ def progress(label: str, total: int, unit: str, done: int = 0) -> Iterator[Advan
         last = now
         rate = (finished - done) / max(now - begin, 1e-9)
         left = _duration((total - finished) / rate) if rate > 0 else "?"
-        print(
-            f"{label}: {finished:,} of {total:,} {unit}, {rate:,.0f} a second, {left} left",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"{label}: {finished:,} of {total:,} {unit}, {rate:,.0f} a second, {left} left")
 
     yield advance_line

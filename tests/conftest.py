@@ -1,9 +1,13 @@
 """Small packs that tests of several modules share."""
 
+import multiprocessing
+from multiprocessing import forkserver
+
 import h5py
 import numpy as np
 import pytest
 from gloo import Team
+from leftovers import _nothing_outlives_a_test, _nothing_outlives_the_tests, mark  # noqa: F401
 from PIL import Image
 from runs import TINY, snakemake
 
@@ -78,9 +82,20 @@ def pixels():
     return read
 
 
+@pytest.fixture(scope="session")
+def fork_server():
+    """Imports torch once for all ranks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["torch", "mstkd.losses.head_loss", "mstkd.compute.synchronised"]
+    )
+    yield context
+    forkserver._forkserver._stop()  # it would stay until this process ends
+
+
 @pytest.fixture(scope="session", params=[2, 3], ids=["two ranks", "three ranks"])
-def team(request):
+def team(request, fork_server):
     """Two processes, then three, that run functions together over gloo."""
-    started = Team(request.param)
+    started = Team(fork_server, request.param)
     yield started
     started.end()

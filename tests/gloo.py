@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import traceback
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from processes import STUCK_SECONDS
 
 from mstkd.compute.ranks import Ranks
 
-STUCK_SECONDS = 120  # only a fault waits so long
+PATIENCE = timedelta(seconds=STUCK_SECONDS / 3)  # less than the tests have
 
 
 class Team:
     """So many processes of one gloo group on this machine."""
 
-    def __init__(self, size: int) -> None:
-        # A fork server imports torch once for all of them.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(
-            ["torch", "mstkd.losses.head_loss", "mstkd.compute.synchronised"]
-        )
+    def __init__(self, context, size: int) -> None:
         self._folder = tempfile.TemporaryDirectory()
         store = f"file://{self._folder.name}/store"
         self.pipes, self.processes = [], []
@@ -39,13 +34,15 @@ class Team:
         """What `function(ranks, *arguments)`, of a module, returns on each rank."""
         for pipe in self.pipes:
             pipe.send((function, arguments))
-        answers = []
-        for pipe in self.pipes:
-            assert pipe.poll(STUCK_SECONDS), "the ranks are stuck"
-            failure, answer = pipe.recv()
+        told = []
+        for pipe in self.pipes:  # all of them, or the next test would hear of this one
+            if not pipe.poll(STUCK_SECONDS):
+                self.end()
+                raise AssertionError("the ranks were stuck")
+            told.append(pipe.recv())
+        for failure, _ in told:
             assert failure is None, failure
-            answers.append(answer)
-        return answers
+        return [answer for _, answer in told]
 
     def end(self) -> None:
         for process in self.processes:
@@ -56,9 +53,7 @@ class Team:
 
 def _serve(pipe, store, rank, size):
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=store, rank=rank, world_size=size, timeout=timedelta(seconds=60)
-    )
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=size, timeout=PATIENCE)
     while True:
         function, arguments = pipe.recv()
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import STUCK_SECONDS
 
 from mstkd.config import PackSettings
 from mstkd.data import partial
@@ -57,7 +58,7 @@ packing.pack_train(settings, output=Path(sys.argv[2]), workers=2)
 def kill(script: str, settings: PackSettings, output: Path) -> None:
     """Run until the script kills itself; its workers hold the pipe, so they have ended too."""
     command = [sys.executable, "-c", script, settings.model_dump_json(), str(output)]
-    run = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    run = subprocess.run(command, capture_output=True, timeout=STUCK_SECONDS, check=False)
     assert run.returncode == -signal.SIGKILL
     assert {path.name for path in output.parent.iterdir()} == {
         f".{output.name}.partial",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -14,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from processes import read_line, started
 
 from mstkd.compute import devices
 from mstkd.compute.devices import candidates, own, prepare
@@ -21,7 +23,6 @@ from mstkd.compute.leases import Gpu, assigned_by_scheduler, jobs_per_gpu, lock_
 from mstkd.errors import InputError
 
 GPUS = [Gpu(0, "aaaa"), Gpu(1, "bbbb")]
-STUCK_SECONDS = 60  # only a fault waits so long
 
 # A job: waits for a line, takes a GPU, tells its index, and lives until its input closes.
 JOB = """
@@ -44,15 +45,8 @@ sys.stdin.read()
 class Job:
     """A process that takes one of some GPUs."""
 
-    def __init__(self, directory: Path, uuids: Sequence[str], jobs: int, child: str) -> None:
-        command = [sys.executable, "-c", JOB, str(directory), str(jobs), child, *uuids]
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-        )
+    def __init__(self, process: subprocess.Popen) -> None:
+        self.process = process
 
     def go(self) -> Job:
         self.process.stdin.write(b"\n")
@@ -60,9 +54,7 @@ class Job:
 
     def line(self, stream: str = "stdout") -> str:
         """The next line the job says, at once or when it comes."""
-        pipe = getattr(self.process, stream)
-        assert select.select([pipe], [], [], STUCK_SECONDS)[0], "the job is stuck"
-        line = pipe.readline().decode().strip()
+        line = read_line(getattr(self.process, stream)).strip()
         assert line, self.process.stderr.read().decode()
         return line
 
@@ -93,7 +85,7 @@ def _no_wait_here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """A function that starts a job; all are gone after the test."""
-    started: list[Job] = []
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
 
     def start_job(
         uuids: Sequence[str] = ("aaaa", "bbbb"),
@@ -102,13 +94,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
         jobs: int = 1,
         child: str = "alone",
     ) -> Job:
-        started.append(Job(directory, uuids, jobs, child))
-        return started[-1]
+        command = [sys.executable, "-c", JOB, str(directory), str(jobs), child, *uuids]
+        return Job(ended.enter_context(started(command, bufsize=0, **pipes)))
 
-    yield start_job
-    for job in started:
-        job.process.kill()
-        job.process.communicate()
+    with contextlib.ExitStack() as ended:
+        yield start_job
 
 
 def test_jobs_that_start_together_get_gpus_of_their_own(start: Callable[..., Job]) -> None:

@@ -1,23 +1,31 @@
 """A step on several processes: real processes over gloo, and the ways they end."""
 
+import atexit
 import contextlib
 import os
-import select
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from networks import teacher_settings
+from processes import STUCK_SECONDS, read_line, started, wait_for
 
 from mstkd.compute.interruption import Interrupted, asked_to_end
 from mstkd.compute.parallel import TORCHRUN, run
 from mstkd.errors import InputError, RankError
 
-STUCK_SECONDS = 120  # only a fault waits so long
-MAIN = "import sys; sys.path.insert(0, {tests!r}); import test_parallel; test_parallel.main()"
+TESTS = str(Path(__file__).parent)
+# What the tests' own process starts: a step on two ranks.
+MAIN = """
+import sys; sys.path.insert(0, {tests!r})
+from test_parallel import *
+begin({step})
+"""
 
 
 def add_up(*, ranks, threads, device, output):
@@ -35,17 +43,25 @@ def fail(*, ranks, threads, device, how):
     if ranks.is_first:
         ranks.largest(0)  # the other never comes
         return
-    if how == "disk":
+    if how == "slowly":
+        atexit.register(leave_slowly)
+    if how in ("disk", "slowly"):
         raise OSError(28, "No space left on device", "model.safetensors")
     if how == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     raise ValueError("a fault of ours")
 
 
+def leave_slowly():
+    """Say goodbye to the other rank, which fails of it, and stay until the parent ends both."""
+    dist.destroy_process_group()
+    signal.pause()
+
+
 def listen(*, ranks, threads, device):
     """A step that ends when asked to, all ranks at the same step."""
     with asked_to_end() as signalled:
-        print(f"pid {os.getpid()}", file=sys.__stdout__, flush=True)
+        os.write(1, b"begun\n")  # whole: the other writes to the same pipe
         steps = 0
         while not (number := ranks.largest(signalled())):
             steps += 1
@@ -53,13 +69,25 @@ def listen(*, ranks, threads, device):
     raise Interrupted(number, f"{len(agreed)} opinions of when")
 
 
-def main():
-    """What the tests' own process starts: `listen` on two ranks."""
+def do_not_listen(*, ranks, threads, device):
+    """A step of which the first rank does not hear the signal, and the other dies of it."""
+    if ranks.is_first:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ranks.largest(0)
+    os.write(1, b"begun\n")
+    while True:
+        ranks.largest(0)
+
+
+def begin(step, **arguments):
+    """Run a step on two ranks; exit as the command line does."""
     try:
-        run(listen, ranks=2, threads=2, device="cpu")
+        run(step, ranks=2, threads=2, device="cpu", **arguments)
     except Interrupted as interrupted:
         print(interrupted, flush=True)
         sys.exit(interrupted.exit_code)
+    except RankError:
+        sys.exit(1)
 
 
 def test_one_rank_is_this_process(tmp_path, capfd):
@@ -84,6 +112,7 @@ def slow(*values):
     [
         ("all", InputError, r"^packs/A.h5: found nothing; expected a pack$"),
         slow("disk", OSError, r"No space left on device: 'model.safetensors'$"),
+        slow("slowly", OSError, r"No space left on device: 'model.safetensors'$"),
         slow("killed", RankError, r"^rank 1 of 2 was ended by SIGKILL$"),
         slow("ours", RankError, r"^rank 1 of 2 failed; what it says stands above$"),
     ],
@@ -96,55 +125,60 @@ def test_a_fault_ends_all_ranks_and_is_told_once(how, error, told, capfd):
     assert "InputError" not in traceback and "No space" not in traceback
 
 
-class Launcher:
-    """The parent of two ranks, as a process of its own."""
-
-    def __init__(self):
-        command = MAIN.format(tests=str(Path(__file__).parent))
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", command], stdout=subprocess.PIPE, bufsize=0
-        )
-        self.children = []
-        while len(self.children) < 2:
-            self.children.append(int(self.line().removeprefix("pid ")))
-
-    def line(self):
-        assert select.select([self.process.stdout], [], [], STUCK_SECONDS)[0], "it is stuck"
-        return self.process.stdout.readline().decode().strip()
-
-    def end(self):
-        for pid in (self.process.pid, *self.children):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self.process.communicate()
+@pytest.mark.slow
+def test_a_rank_s_traceback_is_one_system_call():
+    """Else those of two ranks mix, and an unbuffered one does word by word."""
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    here.settimeout(STUCK_SECONDS)
+    command = [sys.executable, "-c", MAIN.format(tests=TESTS, step="fail, how='ours'")]
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with here, started(command, stderr=there, env=unbuffered):
+        there.close()
+        texts = list(iter(lambda: here.recv(1 << 16).decode(), ""))
+    (told,) = [text for text in texts if "ValueError" in text]
+    assert told.startswith("rank 1 of 2: Traceback (most recent call last):\n")
+    assert told.endswith("ValueError: a fault of ours\n")
 
 
-@pytest.fixture
-def launcher():
-    started = Launcher()
-    yield started
-    started.end()
+@contextlib.contextmanager
+def launched(step):
+    """The parent of two ranks, as a process of its own, once both have begun the step."""
+    command = [sys.executable, "-c", MAIN.format(tests=TESTS, step=step)]
+    with started(command, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert [read_line(process.stdout) for _ in range(2)] == ["begun\n"] * 2
+        yield process
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_ends_all_ranks_at_one_step(launcher, number):
-    launcher.process.send_signal(number)
-    assert launcher.line() == "1 opinions of when"
-    assert launcher.process.wait(STUCK_SECONDS) == 128 + number
+def test_a_signal_ends_all_ranks_at_one_step(number):
+    with launched("listen") as parent:
+        parent.send_signal(number)
+        assert read_line(parent.stdout) == "1 opinions of when\n"
+        assert parent.wait(STUCK_SECONDS) == 128 + number
 
 
 @pytest.mark.slow
-def test_no_rank_outlives_a_killed_parent(launcher):
-    launcher.process.kill()
-    # Their ends of the pipe close when they are gone, however they end.
-    assert launcher.line() == ""
+def test_a_signal_ends_ranks_that_do_not_listen():
+    """One of them before the other, which fails of it; the signal is told all the same."""
+    with launched("do_not_listen") as parent:
+        parent.send_signal(signal.SIGTERM)
+        assert read_line(parent.stdout) == "SIGTERM received outside of training\n"
+        assert parent.wait(STUCK_SECONDS) == 128 + signal.SIGTERM
+
+
+@pytest.mark.slow
+def test_no_rank_outlives_a_killed_parent():
+    with launched("listen") as parent:
+        parent.kill()
+        # Their ends of the pipe close when they are gone, however they end.
+        assert read_line(parent.stdout) == ""
 
 
 @pytest.mark.slow
 def test_torchrun_s_processes_join_its_group(tmp_path):
     code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys; sys.path.insert(0, {TESTS!r})\n"
         "import test_parallel as here; from pathlib import Path\n"
         "here.run(here.add_up, ranks=1, threads=4, device='cpu', output=Path(sys.argv[1]))\n"
     )
@@ -187,15 +221,11 @@ def train(folder, packs, split, *, begun=None):
     command += ["--settings", settings.dump(), "--packs", packs[0], "--split", split]
     command += ["--backbone", "tiny", "--set", "specialized", "--name", "T-A", "--seed", "0"]
     command += ["--ranks", "2", "--device", "cpu", "--output", output]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    try:
-        while begun is not None and not begun.exists() and process.poll() is None:
-            select.select([], [], [], 0.01)
+    with started(command, stderr=subprocess.PIPE, text=True) as process:
         if begun is not None:
+            wait_for(lambda: begun.exists() or process.poll() is not None)
             process.send_signal(signal.SIGTERM)
         _, told = process.communicate(timeout=STUCK_SECONDS)
-    finally:
-        process.kill()
     return process.returncode, told, output
 
 

@@ -1,9 +1,11 @@
 """A job that computes on several GPUs gets all of them or none."""
 
+import contextlib
 import subprocess
 import sys
 
 import pytest
+from processes import STUCK_SECONDS, started
 
 from mstkd.compute.devices import own_together
 from mstkd.compute.leases import Gpu, take, take_together
@@ -66,8 +68,9 @@ def test_where_jobs_share_a_gpu_the_ranks_of_one_do_not(tmp_path):
 def test_two_that_want_several_do_not_wait_for_each_other(tmp_path):
     """Three GPUs and two jobs of two: one at a time, and neither for ever."""
     command = [sys.executable, "-c", TOGETHER, str(tmp_path / "locks")]
-    jobs = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(2)]
-    assert [job.wait(timeout=120) for job in jobs] == [0, 0]
+    with contextlib.ExitStack() as ended:
+        jobs = [ended.enter_context(started(command, stderr=subprocess.DEVNULL)) for _ in range(2)]
+        assert [job.wait(STUCK_SECONDS) for job in jobs] == [0, 0]
 
 
 def test_a_scheduler_s_gpus_are_taken_as_they_are(tmp_path):

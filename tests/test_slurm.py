@@ -7,13 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import yaml
-from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake
+from processes import started, wait_for
+from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake, training
 
 PROFILES = ROOT / "workflow/profiles"
 SLURM = PROFILES / "slurm"
@@ -40,16 +40,6 @@ MODELS = {
 
 pytestmark = pytest.mark.workflow
 on_a_cluster = [pytest.mark.slow, pytest.mark.slurm]
-
-
-def wait_for(condition, seconds=300):
-    """The first true value that `condition` gives."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"{seconds} s went by, and still not so")
 
 
 def told(*command):
@@ -96,15 +86,12 @@ def beginning(folder, config, *options):
     path, output = folder / "edited.yaml", folder / "snakemake.log"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     command = [SNAKEMAKE, *options, "--snakefile", ROOT / "Snakefile", "--directory", folder]
-    with output.open("w") as log:
-        running = subprocess.Popen(
-            [*command, "--configfile", path, *ON_SLURM], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
+    command += ["--configfile", path, *ON_SLURM]
+    with (
+        output.open("w") as log,
+        started(command, stdout=log, stderr=subprocess.STDOUT) as running,
+    ):
         yield running, output
-    finally:
-        running.kill()
-        running.wait()
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +120,6 @@ class Interrupted(NamedTuple):
     locked: str  # what Snakemake said after it had been killed
     planned: dict[str, int]  # what it then found to do
     finished_before: dict[str, int]  # times of the models that were there
-
-
-def training(folder, name):
-    """The process that trains a teacher of a run in `folder`, if there is one."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            own = (process / "cwd").readlink() == folder
-            if own and b"train-teacher" in words and name.encode() in words:
-                return int(process.name)
-    return None
 
 
 def pause_when_there_are_checkpoints(folder, running):

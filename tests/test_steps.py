@@ -272,10 +272,12 @@ def test_students_trained_together_are_those_trained_alone(
 
 @pytest.mark.parametrize("optimisation", [{"precision": "bfloat16"}, {"compile": "default"}])
 def test_another_engine_computes_nearly_the_same(
-    tmp_path, packs, verification_packs, split, optimisation
+    tmp_path, packs, verification_packs, split, optimisation, monkeypatch
 ):
     if "compile" in optimisation and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    # Else PyTorch's own worker processes stay until this one ends.
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)
     plain = teacher(tmp_path / "plain", packs, verification_packs, split)
     other = teacher(tmp_path / "other", packs, verification_packs, split, engine=optimisation)
     assert plain.read_bytes() != other.read_bytes(), "the engine was not used"

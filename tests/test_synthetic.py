@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
+from processes import STUCK_SECONDS
 
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import FACTORS, NUISANCE_COLUMNS, group_look, render
@@ -392,6 +396,29 @@ def test_same_bytes_from_two_processes_and_no_stale_file(written: Path, tmp_path
         for name in shared
         if name.endswith("jpg") or name == pairs
     )
+
+
+KILLED = """
+import contextlib, os, signal, sys
+from pathlib import Path
+from mstkd.config import SynthesizeSettings
+from mstkd.data import synthetic
+
+@contextlib.contextmanager
+def progress(*of):
+    yield lambda count: os.kill(os.getpid(), signal.SIGKILL)
+
+synthetic.progress = progress
+settings = SynthesizeSettings.model_validate_json(sys.argv[1])
+synthetic.synthesize(settings, output=Path(sys.argv[2]), workers=2)
+"""
+
+
+def test_no_worker_outlives_a_killed_parent(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", KILLED, SMALL.model_dump_json(), tmp_path / "set"]
+    done = subprocess.run(command, capture_output=True, timeout=STUCK_SECONDS, check=False)
+    # The workers hold the pipe, so they have ended too.
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
 def test_index_goes_first_and_comes_last(

@@ -1,6 +1,5 @@
 """The whole pipeline by the real `snakemake` command, from end to end."""
 
-import contextlib
 import csv
 import json
 import os
@@ -8,11 +7,11 @@ import re
 import shutil
 import signal
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
-from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake
+from processes import STUCK_SECONDS, started, wait_for
+from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake, training
 
 from mstkd.config import SynthesizeSettings, read_config
 from mstkd.data.pack import open_pack
@@ -181,11 +180,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(finished, tmp_path)
         path = folder / "edited.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         if name == "killed":
-            command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder]
-            command += ["--configfile", path, "--cores", "1", model]
-            running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            kill_when_there_is_a_checkpoint(folder / model, running)
-            assert running.wait() != 0
+            end_once_there_is_a_checkpoint(folder, path, model)
             assert not (folder / model).exists()
         snakemake(folder, config, model)
         weights.append((folder / model).read_bytes())
@@ -194,19 +189,21 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(finished, tmp_path)
     assert any("resumed after epoch" in log.read_text() for log in logs)
 
 
-def kill_when_there_is_a_checkpoint(model, running):
-    """Send SIGKILL to the training process once its first checkpoint lies beside `model`."""
-    checkpoint = model.with_name("checkpoint.pt")
-    while running.poll() is None:
-        if checkpoint.exists():
-            for process in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    words = (process / "cmdline").read_bytes().split(b"\0")
-                    own = (process / "cwd").readlink() == model.parents[6]
-                    if own and b"train-teacher" in words and b"-c" not in words:
-                        os.kill(int(process.name), signal.SIGKILL)
-                        return
-    raise AssertionError("the job ended before it could be killed")
+def end_once_there_is_a_checkpoint(folder, config, model):
+    """Begin a run, and send SIGKILL to the training process."""
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command += ["--configfile", config, "--cores", "1", model]
+    checkpoint = (folder / model).with_name("checkpoint.pt")
+    output = folder / "snakemake.log"
+    with (
+        output.open("w") as log,
+        started(command, stdout=log, stderr=subprocess.STDOUT) as running,
+    ):
+        wait_for(lambda: checkpoint.exists() or running.poll() is not None)
+        process = training(folder, "T-A")
+        assert process is not None, output.read_text()
+        os.kill(process, signal.SIGKILL)
+        assert running.wait(STUCK_SECONDS) != 0
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.stem)

@@ -13,7 +13,6 @@ import itertools
 import os
 import re
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mstkd.errors import InputError
+from mstkd.progress import say
 
 JOBS_PER_GPU = "MSTKD_JOBS_PER_GPU"
 SCHEDULED = ("SLURM_JOB_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
@@ -128,7 +128,7 @@ def take_together(
                 return leases
             if next(tries) % TRIES_BETWEEN_LINES == 0:
                 holders = ", ".join(_holder(gpu, folder) for gpu in gpus)
-                print(f"waiting for a free GPU; taken: {holders}", file=sys.stderr, flush=True)
+                say(f"waiting for a free GPU; taken: {holders}")
             time.sleep(seconds_between_tries)
     finally:
         os.close(folder)

@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import tempfile
-import threading
+import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -31,6 +32,8 @@ from mstkd.compute.interruption import SIGNALS, Interrupted
 from mstkd.compute.leases import Gpu, Lease, lock_directory
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.errors import InputError, RankError
+from mstkd.orphans import end_with_parent
+from mstkd.progress import say
 
 Step = Callable[..., None]  # takes `ranks`, `threads` and `device`, and keywords of its own
 # What `torchrun` tells the processes that it starts.
@@ -68,21 +71,31 @@ def run(step: Step, *, ranks: int, threads: int, device: str, **arguments: Any) 
 
 
 @dataclass(frozen=True)
+class _Fault:
+    """What a rank ended of."""
+
+    error: Exception  # the parent raises it in the rank's stead
+    time: float = 0.0  # by the clock of all processes; one that says nothing was killed first
+
+
+@dataclass
 class _Child:
     process: BaseProcess
-    report: connection.Connection  # of an exception that the parent raises in its stead
+    report: connection.Connection  # of a fault
+    told: _Fault | None = None
 
-    def fault(self) -> BaseException | None:
-        """What ended the child, None where all went well."""
+    def fault(self) -> _Fault | None:
+        """What ended the child or is about to, None where all went well."""
         with contextlib.suppress(EOFError):
-            if self.report.poll():
-                told: BaseException = self.report.recv()
-                return told
+            if self.told is None and self.report.poll():
+                self.told = self.report.recv()
+        if self.told is not None:
+            return self.told
         code = self.process.exitcode or 0
         rank = self.process.name
-        if code > 0:
-            return RankError(f"{rank} failed; what it says stands above")
-        return RankError(f"{rank} was ended by {signal.Signals(-code).name}") if code else None
+        if code < 0:
+            return _Fault(RankError(f"{rank} was ended by {signal.Signals(-code).name}"))
+        return _Fault(_failed(rank)) if code else None
 
 
 def _launch(step: Step, size: int, threads: int, device: str, arguments: Mapping[str, Any]) -> None:
@@ -136,7 +149,8 @@ def _passed_on(children: list[_Child]) -> Iterator[list[int]]:
         received.append(number)
         for child in children:
             if child.process.pid is not None and child.process.exitcode is None:
-                os.kill(child.process.pid, number)
+                with contextlib.suppress(ProcessLookupError):  # it ends this moment
+                    os.kill(child.process.pid, number)
 
     with contextlib.ExitStack() as restored:
         for number in SIGNALS:
@@ -146,7 +160,7 @@ def _passed_on(children: list[_Child]) -> Iterator[list[int]]:
 
 
 def _wait(children: list[_Child], received: list[int]) -> None:
-    """Wait until all ranks have ended well, or the first in another way, and tell that."""
+    """Wait until all ranks have ended well, or one in another way, and tell what came first."""
     running: dict[Any, _Child] = {child.process.sentinel: child for child in children}
     interrupted: Interrupted | None = None
     while running:
@@ -154,14 +168,27 @@ def _wait(children: list[_Child], received: list[int]) -> None:
             child = running.pop(sentinel)
             child.process.join()
             fault = child.fault()
-            if isinstance(fault, Interrupted):
-                interrupted = fault  # the others end too; the first may still be writing
-            elif fault is not None and -(child.process.exitcode or 0) in received:
-                raise _ended(-(child.process.exitcode or 0))  # it did not listen yet, or no more
+            if fault is not None and isinstance(fault.error, Interrupted):
+                interrupted = fault.error  # the others end too; the first may still be writing
             elif fault is not None:
-                raise fault
+                raise _cause(children, received)
     if interrupted is not None:
         raise interrupted
+
+
+def _cause(children: list[_Child], received: list[int]) -> Exception:
+    """What came first: a rank that loses another fails of it, and may be gone before it."""
+    for child in children:
+        code = child.process.exitcode or 0
+        if -code in received:
+            return _ended(-code)  # it did not listen yet, or no more
+    faults = [fault for child in children if (fault := child.fault()) is not None]
+    own = [fault for fault in faults if not isinstance(fault.error, Interrupted)]
+    return min(own, key=lambda fault: fault.time).error
+
+
+def _failed(rank: str) -> RankError:
+    return RankError(f"{rank} failed; what it says stands above")
 
 
 def _ended(number: int) -> Interrupted:
@@ -204,7 +231,7 @@ def _child(
     report: connection.Connection,
     arguments: dict[str, Any],
 ) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     device = "cpu"
     if held is not None:
         # From here on the GPU stays taken until both processes are gone.
@@ -217,15 +244,14 @@ def _child(
         with _group(f"file://{place.meeting}", place.rank, place.size, device) as ranks:
             step(ranks=ranks, threads=place.threads, device=device, **arguments)
     except (InputError, Interrupted, OSError) as error:
-        report.send(error)
+        report.send(_Fault(error, time.monotonic()))
         sys.exit(2)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "called in a child"
-    parent.join()
-    os.kill(os.getpid(), signal.SIGKILL)
+    except Exception:
+        rank = multiprocessing.current_process().name
+        report.send(_Fault(_failed(rank), time.monotonic()))
+        # At once: those of two ranks would mix, line by line.
+        say(f"{rank}: {traceback.format_exc().rstrip()}")
+        sys.exit(1)
 
 
 # ---------------------------------------------------------------- the group

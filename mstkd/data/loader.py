@@ -7,6 +7,7 @@ the batches that an uninterrupted one would. Shapes: B batch, H side in pixels, 
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from torch import Tensor
 from mstkd.data.encoded import EncodedImages
 from mstkd.data.pack import Pack
 from mstkd.errors import InputError
-from mstkd.progress import progress
+from mstkd.progress import progress, say
 from mstkd.seeds import seed_from
 
 Batch = dict[str, Tensor]
@@ -183,7 +184,7 @@ class FaceBatches:
         free = torch.cuda.mem_get_info(self._device)[0]
         fitting = fits(needed, free)
         where = f"in the memory of {self._device}" if fitting else "read as they are needed"
-        print(f"images: {needed / 1e9:.1f} GB, {where} ({free / 1e9:.1f} GB free)", flush=True)
+        say(f"images: {needed / 1e9:.1f} GB, {where} ({free / 1e9:.1f} GB free)", sys.stdout)
         return fitting
 
     def _load(self) -> Tensor:

@@ -6,7 +6,6 @@ A killed run is taken up where it stopped. Bad images are listed in `<output>.ba
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from mstkd.data.readers import (
 )
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
+from mstkd.progress import say
 
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
@@ -279,7 +279,7 @@ class _Packing:
         return image.source if isinstance(image.source, Path) else self._root() / image.name
 
     def _say(self, message: str) -> None:
-        print(f"pack {self._kind} {self._group}: {message}", file=sys.stderr, flush=True)
+        say(f"pack {self._kind} {self._group}: {message}")
 
 
 def _numbered(images: Sequence[FaceImage]) -> tuple[list[str], NDArray[np.int32]]:

@@ -14,8 +14,6 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -30,7 +28,8 @@ from mstkd.data.align import align, centre_crop
 from mstkd.data.decode import BadImage, decode
 from mstkd.data.encoded import to_jpeg_or_png
 from mstkd.data.sources import FaceImage, file_of, read
-from mstkd.progress import progress
+from mstkd.orphans import end_with_parent
+from mstkd.progress import progress, say
 
 CHUNK = 1024  # images
 BUFFER = 1 << 20  # bytes; large writes take fewer, larger pages of the system's cache
@@ -112,7 +111,7 @@ class PartialPack:
             return 0
         head = json.loads(lines[0])
         if head["key"] != self._key or not self._is_whole(head["offset"]):
-            print(f"{self.path}: images or settings have changed, starting anew", file=sys.stderr)
+            say(f"{self.path}: images or settings have changed, starting anew")
             return 0
         self._offset = head["offset"]
         good = lines[:1]
@@ -273,7 +272,7 @@ def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[list[_Done]]:
         yield from ([_decode_chunk(chunk)] for chunk in chunks)
         return
     pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent
+        workers, multiprocessing.get_context("spawn"), initializer=end_with_parent
     )
     try:
         waiting = set()
@@ -298,18 +297,6 @@ def _naming(path: Path) -> Iterator[None]:
         if error.errno is None or error.filename is not None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def _end_with_parent() -> None:
-    """Let a worker end when its parent was killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a worker"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _decode_chunk(chunk: _Chunk) -> _Done:

@@ -37,6 +37,7 @@ from mstkd.data.faces import (
     render,
 )
 from mstkd.errors import InputError
+from mstkd.orphans import end_with_parent
 from mstkd.progress import progress
 
 Part = Literal["train", "verification"]
@@ -258,7 +259,7 @@ def _mapping(workers: int) -> Iterator[Callable[..., Iterable[int]]]:
         yield map
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
         yield pool.map
 
 

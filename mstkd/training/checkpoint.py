@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from mstkd.artifacts.atomic import replacing
+from mstkd.progress import say
 
 FORMAT = "mstkd-checkpoint 3"
 
@@ -81,4 +81,4 @@ class Checkpoint:
 
     @staticmethod
     def _refuse(path: Path, reason: str) -> None:
-        print(f"checkpoint {path} is not used: {reason}", file=sys.stderr, flush=True)
+        say(f"checkpoint {path} is not used: {reason}")

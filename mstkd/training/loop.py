@@ -20,7 +20,7 @@ from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import OptimiserSettings
 from mstkd.data.loader import Batch
 from mstkd.errors import InputError
-from mstkd.progress import progress
+from mstkd.progress import progress, say
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.divergence import Cause, first_cause
 from mstkd.training.events import Events
@@ -125,7 +125,7 @@ class _Stream:
             return False
         self.restore(state)
         place = f"epoch {self.epoch}" + (f" and {self.taken} steps" if self.taken else "")
-        print(f"{self.label}: resumed after {place} from {self.checkpoint.path}", flush=True)
+        say(f"{self.label}: resumed after {place} from {self.checkpoint.path}", sys.stdout)
         return True
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -192,11 +192,9 @@ class _Stream:
         self.restore(state)
         run.halvings = retries
         self.save()  # a run that is killed now must not try the same again
-        print(
+        say(
             f"{self.label}: {cause.told(self.steps)}; going on after {self.place()} steps with "
-            f"the learning rate times {run.factor():g} (try {retries} of {LOWER_LR_RETRIES})",
-            file=sys.stderr,
-            flush=True,
+            f"the learning rate times {run.factor():g} (try {retries} of {LOWER_LR_RETRIES})"
         )
         return True
 
