@@ -50,11 +50,13 @@ EVERY_EDIT = "write_config"  # the config with its defaults, for the report: aft
 ONE_JOB = ("render_curves", "compute_claims", "render_page")  # of all models together
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
+# One of a name of its own: what the paper's are called says which they are.
+ADAPTORS: dict[str, Any] = {"SL": {}, "DuL": {}, "DLDP": {}, "mine": {"architecture": "DuL"}}
 PARTS: dict[str, Any] = {
     "groups": ["A", "B"],
     "backbones": {"small": {"blocks": [1, 1, 1, 1]}, "iresnet18": {}, "spare": {"blocks": [1] * 4}},
     "teachers": {"backbones": ["small"], "head": {"sampling": {}}},
-    "adaptors": {"architectures": {"SL": {}, "DuL": {}, "DLDP": {}}, "head": {"sampling": {}}},
+    "adaptors": {"architectures": ADAPTORS, "head": {"sampling": {}}},
     "students": {
         "backbone": "iresnet18",
         "losses": {"a-KD": {}, "EAF-KD": {}},
@@ -99,9 +101,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "groups": {"a new name": ["A", "B", "C"], "the order": ["B", "A"]},
     "seeds": {"one more": [0, 1]},
     "teachers.backbones": {"one more": ["small", "spare"]},
-    "adaptors.architectures": {
-        "one more": {"SL": {}, "DuL": {}, "DLDP": {}, "new": {"architecture": "SL"}}
-    },
+    "adaptors.architectures": {"one more": {**ADAPTORS, "new": {"architecture": "SL"}}},
     "students.losses": {"one more": {"a-KD": {}, "EAF-KD": {}, "new": {"classification": True}}},
 }
 
