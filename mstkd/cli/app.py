@@ -56,7 +56,8 @@ def _logging_to(log: Path | None) -> Iterator[Callable[[str], None]]:
         return
     log.parent.mkdir(parents=True, exist_ok=True)
     terminal = os.dup(2)
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    # Appending: another process that still has the file open leaves no hole in it.
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
     # By descriptor, so that what libraries and worker processes print lands there too.
     os.dup2(file, 1)
     os.dup2(file, 2)
