@@ -21,6 +21,7 @@ import torch
 from _gpu_networks import Sizes, Step, backbone
 from torch import Tensor, nn
 
+from mstkd.artifacts.sealed import Pieces, piece_checksum
 from mstkd.bench.measure import endless, time_embedding, time_input, time_training
 from mstkd.bench.pace import Span, wait_for
 from mstkd.compute.devices import place
@@ -34,6 +35,7 @@ from mstkd.config import (
 )
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.data.pack import Found, Pack
+from mstkd.data.pixels import PixelImages
 from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.losses.head_loss import HeadLoss, build_head_loss, margin_generator
@@ -53,16 +55,19 @@ def made_up_pack(sizes: Sizes) -> Pack:
     random = np.random.default_rng(0)
     count = sizes.images
     names = tuple(f"m.{number:05}" for number in range(sizes.identities))
+    pixels = random.integers(0, 256, (count, sizes.side, sizes.side, 3), np.uint8)
+    checksums = np.array([piece_checksum(image) for image in pixels], np.uint64)
     return Pack(
         path=Path("made-up.h5"),
         kind="train",
         group="A",
         image_size=sizes.side,
         sha256="0" * 64,
-        images=random.integers(0, 256, (count, sizes.side, sizes.side, 3), np.uint8),
+        images=PixelImages(pixels, Pieces(checksums), where="made-up.h5"),
         digests=np.zeros((count, 16), np.uint8),
         identity=random.integers(0, sizes.identities, count).astype(np.int32),
         identity_names=names,
+        paths=tuple(f"{number:07}.jpg" for number in range(count)),
         found=Found(count, sizes.identities),
         pairs=None,
         same=None,

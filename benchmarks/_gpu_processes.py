@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from _files import write_pixels
 from _gpu_networks import WAYS, Sizes, settings_of, training_step
 
 from mstkd.artifacts.records import Subject, file_sha256
 from mstkd.bench.pace import repeat, wait_for
 from mstkd.compute.interruption import Interrupted
 from mstkd.config import TeacherSettings
-from mstkd.data.pack import Content, Found, create_pack, seal_pack
+from mstkd.data.pack import Content, Found
 from mstkd.training.learner import Run
 from mstkd.training.teacher import train_teacher
 
@@ -127,11 +128,7 @@ def write_data(folder: Path, sizes: Sizes) -> None:
         found=Found(count, len(names)),
     )
     pack = folder / "A.h5"
-    begin = create_pack(pack, content)
-    with pack.open("r+b") as file:
-        file.seek(begin)
-        file.write(random.integers(0, 256, (count, side, side, 3), np.uint8).tobytes())
-    seal_pack(pack, content, random.integers(0, 256, (count, 16), np.uint8))
+    write_pixels(pack, content, [random.integers(0, 256, (count, side, side, 3), np.uint8)])
     (folder / "split.csv").write_text("\n".join(["group,identity", *(f"A,{n}" for n in names)]))
 
 

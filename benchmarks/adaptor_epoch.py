@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
+from _files import write_noise_cache
 from _machine import describe
 from _textbook import NpyEmbeddings, TextbookHead, TextbookStep, endless
 from torch.utils.data import DataLoader
@@ -29,7 +29,7 @@ from mstkd.bench.measure import time_training
 from mstkd.bench.pace import Span, paced
 from mstkd.config import AdaptorOptimiser, EngineSettings
 from mstkd.data.loader import Batch, epoch_order
-from mstkd.embeddings.cache import FORMAT, VERSION, open_cache
+from mstkd.embeddings.cache import open_cache
 from mstkd.losses.head_loss import HeadLoss
 from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.adaptors import DLDP
@@ -41,16 +41,6 @@ WORKERS = (0, 2, 4)
 CLASSES = {"identities_of_the_demo": 320, "identities_of_the_paper": 28_000}
 REPEATS = 3
 TARGET = 50
-
-
-def write_cache(path: Path, samples: int, classes: int) -> None:
-    random = np.random.default_rng(0)
-    with h5py.File(path, "w") as file:
-        embeddings = random.standard_normal((samples, TEACHERS * DIM), np.float32)
-        file["embeddings"] = embeddings.astype(np.float16)
-        file["labels"] = np.arange(samples) % classes
-        file.attrs.update({"format": FORMAT, "version": VERSION, "sha256": "0", "subject": "{}"})
-        file.attrs.update({"teachers": "[]", "weights": "[]", "packs": "{}"})
 
 
 def write_npy(root: Path, samples: int) -> list[Path]:
@@ -107,7 +97,7 @@ def plain_with_step(loader: DataLoader[Any], classes: int, seconds: float) -> fl
 def measure(root: Path, samples: int, seconds: float) -> dict[str, Any]:
     caches = {name: root / f"{classes}.h5" for name, classes in CLASSES.items()}
     for name, path in caches.items():
-        write_cache(path, samples, CLASSES[name])
+        write_noise_cache(path, np.arange(samples) % CLASSES[name], TEACHERS * DIM)
     folders = write_npy(root, samples)
     first = next(iter(caches.values()))
     begin = time.perf_counter()

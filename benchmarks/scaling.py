@@ -18,17 +18,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
+from _files import write_noise_cache, write_pixels
 from _machine import describe
 from _memory import rise_in_mib
 
 from mstkd.artifacts.atomic import write_json
 from mstkd.config import HeadSettings, SamplingSettings
 from mstkd.data.loader import FaceBatches, epoch_order
-from mstkd.data.pack import Content, Found, create_pack, open_pack, seal_pack
-from mstkd.embeddings.cache import FORMAT, VERSION, open_cache
+from mstkd.data.pack import Content, Found, open_pack
+from mstkd.embeddings.cache import open_cache
 from mstkd.losses.head_loss import build_head_loss
 
 RESULT = Path(__file__).parent / "results" / "scaling.json"
@@ -92,14 +92,10 @@ def write_pack(path: Path, images: int) -> None:
         identity=(np.arange(images) % identities).astype(np.int32),
         found=Found(images, identities),
     )
-    offset = create_pack(path, content)
     random = np.random.default_rng(0)
-    with path.open("r+b") as file:
-        file.seek(offset)
-        for begin in range(0, images, 10_000):
-            rows = min(10_000, images - begin)
-            file.write(random.integers(0, 256, (rows, SIDE, SIDE, 3), np.uint8).tobytes())
-    seal_pack(path, content, random.integers(0, 256, (images, 16), np.uint8))
+    sizes = [min(10_000, images - begin) for begin in range(0, images, 10_000)]
+    chunks = (random.integers(0, 256, (rows, SIDE, SIDE, 3), np.uint8) for rows in sizes)
+    write_pixels(path, content, chunks)
 
 
 def open_and_take(path: Path) -> tuple[Any, Any]:
@@ -134,15 +130,7 @@ def pack_batch(images: int) -> Measured:
 
 
 def write_cache(path: Path, images: int) -> None:
-    random = np.random.default_rng(0)
-    with h5py.File(path, "w") as file:
-        data = file.create_dataset("embeddings", (images, TEACHERS * DIM), np.float16)
-        for begin in range(0, images, 10_000):
-            rows = min(10_000, images - begin)
-            data[begin : begin + rows] = random.random((rows, TEACHERS * DIM), np.float32)
-        file["labels"] = np.arange(images) // IMAGES_AN_IDENTITY
-        file.attrs.update({"format": FORMAT, "version": VERSION, "sha256": "0", "subject": "{}"})
-        file.attrs.update({"teachers": "[]", "weights": "[]", "packs": "{}"})
+    write_noise_cache(path, np.arange(images) // IMAGES_AN_IDENTITY, TEACHERS * DIM)
 
 
 def read_and_take(path: Path) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from processes import STUCK_SECONDS
 
+from mstkd.artifacts.atomic import left_over
 from mstkd.config import PackSettings
 from mstkd.data import partial
 from mstkd.data.partial import face_pixels
@@ -60,10 +61,14 @@ def kill(script: str, settings: PackSettings, output: Path) -> None:
     command = [sys.executable, "-c", script, settings.model_dump_json(), str(output)]
     run = subprocess.run(command, capture_output=True, timeout=STUCK_SECONDS, check=False)
     assert run.returncode == -signal.SIGKILL
-    assert {path.name for path in output.parent.iterdir()} == {
-        f".{output.name}.partial",
-        f".{output.name}.journal",
-    }
+    lock = output.with_name(f".{output.name}.lock")
+    assert set(output.parent.iterdir()) == {lock, partial_folder(output)}
+
+
+def partial_folder(output: Path) -> Path:
+    """What a killed run has left."""
+    (folder,) = left_over(output, partial.SUFFIX)
+    return folder
 
 
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mstkd.artifacts.records import Fairness, GroupScore, Metrics, ModelRecord, Subject
+from mstkd.artifacts.sealed import piece_checksum
+from mstkd.data.pack import Content, Found, Stored, create_pack, seal_pack
+from mstkd.data.partial import pixel_digest
 
 PAIRS = 6000
 
@@ -91,10 +93,10 @@ def write_model(
         chosen_epoch=chosen,
         chosen_by="the best",
     ).write(path)
-    lines = ["epoch,learning_rate,loss,kd,accuracy,seconds"]
+    lines = ["epoch,learning_rate,loss,kd,accuracy"]
     for epoch, value in enumerate(accuracies, 1):
         loss_value = 20 / epoch + (seed + len(name)) / 4
-        lines.append(f"{epoch},0.1,{loss_value},0.5,{'' if value is None else value},1.5")
+        lines.append(f"{epoch},0.1,{loss_value},0.5,{'' if value is None else value}")
     path.with_name("history.csv").write_text("\n".join(lines) + "\n")
     return path
 
@@ -105,8 +107,21 @@ def write_pack(path: Path, group: str, *, identities: int = 8, images: int = 3) 
     identity = np.repeat(np.arange(identities, dtype=np.int32), images)
     take = np.tile(np.arange(images), identities)
     colours = np.stack([identity * 16, take * 64, np.full(count, 100)], axis=1).astype(np.uint8)
-    with h5py.File(path, "w") as file:
-        file.attrs["kind"], file.attrs["group"], file.attrs["image_size"] = "train", group, 32
-        file["identity"] = identity
-        file["images"] = np.broadcast_to(colours[:, None, None], (count, 32, 32, 3))
+    pixels = np.ascontiguousarray(np.broadcast_to(colours[:, None, None], (count, 32, 32, 3)))
+    content = Content(
+        kind="train",
+        group=group,
+        image_size=32,
+        paths=[f"{group}/{row}" for row in range(count)],
+        identity_names=[f"{group}{number:02}" for number in range(identities)],
+        identity=identity,
+        found=Found(count, identities),
+    )
+    begin = create_pack(path, content)
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(pixels.data)
+    checksums = np.array([piece_checksum(image) for image in pixels], np.uint64)
+    digests = np.frombuffer(b"".join(map(pixel_digest, pixels)), np.uint8).reshape(count, -1)
+    seal_pack(path, content, Stored(digests, checksums, None))
     return path

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from mstkd.artifacts.sealed import Pieces, piece_checksum
 from mstkd.data.decode import BadImage, decode
 from mstkd.data.encoded import EncodedImages, to_jpeg_or_png
 from mstkd.errors import InputError
@@ -86,7 +87,11 @@ def stored(*images: bytes, size: int = SIZE) -> EncodedImages:
 def laid_out(*kept: bytes, size: int = SIZE) -> EncodedImages:
     offsets = np.cumsum([0, *map(len, kept)])
     data = np.frombuffer(b"".join(kept), np.uint8)
-    return EncodedImages(data, offsets, image_size=size, where="faces.h5")
+    return EncodedImages(data, offsets, image_size=size, where="faces.h5", pieces=pieces_of(*kept))
+
+
+def pieces_of(*kept: bytes) -> Pieces:
+    return Pieces(np.array([piece_checksum(data) for data in kept], np.uint64), "image")
 
 
 ALL = stored(*IMAGES.values())
@@ -198,7 +203,8 @@ def test_a_memory_map_is_read(tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"head" + b"".join(kept))
     data = np.memmap(tmp_path / "data", np.uint8, "r", offset=4)
     offsets = np.cumsum([0, *map(len, kept)])
-    images = EncodedImages(data, offsets, image_size=SIZE, where=tmp_path)
+    pieces = pieces_of(*kept)
+    images = EncodedImages(data, offsets, image_size=SIZE, where=tmp_path, pieces=pieces)
     np.testing.assert_array_equal(images[:], [decode(jpeg, SIZE) for jpeg in kept])
 
 
@@ -237,7 +243,9 @@ def test_a_damaged_pack_names_the_image(data: bytes) -> None:
 def test_offsets_that_do_not_fit_are_refused(offsets: list[int]) -> None:
     data = np.zeros(8, np.uint8)
     with pytest.raises(InputError, match="offsets that do not fit"):
-        EncodedImages(data, np.array(offsets, np.int64), image_size=SIZE, where="faces.h5")
+        EncodedImages(
+            data, np.array(offsets, np.int64), image_size=SIZE, where="faces.h5", pieces=pieces_of()
+        )
 
 
 # ---------------------------------------------------------------- torch
@@ -250,9 +258,13 @@ def test_images_are_read_where_there_is_no_torchvision(tmp_path: Path) -> None:
 import sys
 sys.modules["torch"] = sys.modules["torchvision"] = None
 import numpy as np
+from mstkd.artifacts.sealed import Pieces, piece_checksum
 from mstkd.data.encoded import EncodedImages
 data = np.fromfile({str(tmp_path / "a.jpg")!r}, np.uint8)
-images = EncodedImages(data, np.array([0, len(data)]), image_size={SIZE}, where="-")
+pieces = Pieces(np.array([piece_checksum(data)], np.uint64))
+images = EncodedImages(
+    data, np.array([0, len(data)]), image_size={SIZE}, where="-", pieces=pieces
+)
 assert (images[0] == np.load({str(tmp_path / "a.npy")!r})).all()
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -17,6 +17,7 @@ CONDA_NAMES = {
     "torch": "pytorch",
     "snakemake": "snakemake-minimal",
     "matplotlib": "matplotlib-base",
+    "xxhash": "python-xxhash",
 }
 
 
@@ -59,6 +60,7 @@ IMPORT_NAMES = {
     "pydantic_core": "pydantic",  # and pydantic this
     "matplotlib": "matplotlib-base",
     "torch": "pytorch",
+    "xxhash": "python-xxhash",
     "yaml": "pyyaml",
 }
 

@@ -15,6 +15,7 @@ from mstkd.data import partial
 from mstkd.data.decode import decode
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train, pack_verification
+from mstkd.data.pixels import PixelImages
 from mstkd.errors import InputError
 
 
@@ -58,14 +59,17 @@ def test_a_training_pack_holds_the_images(tmp_path: Path, whole: Path) -> None:
 
 def test_images_are_a_read_only_map_at_the_right_place(whole: Path) -> None:
     images = open_pack(whole).images
-    assert isinstance(images, np.memmap)
-    assert not images.flags.writeable
+    assert isinstance(images, PixelImages)
+    stored = images.stored
+    assert isinstance(stored, np.memmap)
+    assert not stored.flags.writeable
     with h5py.File(whole) as file:
         dataset = file["images"]
         assert (dataset.chunks, dataset.compression) == (None, None)
-        assert images.offset == dataset.id.get_offset()
+        assert stored.offset == dataset.id.get_offset()
+        np.testing.assert_array_equal(stored, dataset[:])
         np.testing.assert_array_equal(images, dataset[:])
-        assert file.attrs["package_version"] == mstkd.__version__
+        assert file.attrs["package_version"].decode() == mstkd.__version__
 
 
 def test_nothing_is_left_behind(whole: Path) -> None:
@@ -173,7 +177,8 @@ def cut(path: Path) -> None:
         (cut, "a damaged file ("),
         (edit(lambda file: file.attrs.clear()), "HDF5 with format None; expected a pack, format"),
         (edit(lambda file: file.attrs.modify("format", "x")), "HDF5 with format 'x'; expected"),
-        (edit(lambda file: file.attrs.modify("version", 2)), "a pack of version 2; expected ver"),
+        (edit(lambda file: file.attrs.modify("version", 1)), "a pack of version 1; expected ver"),
+        (edit(lambda file: file.attrs.modify("version", 3)), "a pack of version 3; expected ver"),
         (edit(lambda file: file.attrs.modify("image_size", 8)), "images uint8 (21, 16, 16, 3);"),
         (edit(lambda file: file.attrs.modify("sha256", np.bytes_("0" * 64))), "an unfinished"),
         (edit(lambda file: file.attrs.__delitem__("group")), "a damaged file ("),

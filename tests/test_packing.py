@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from killedruns import IN_THE_THIRD_CHUNK, count_decoded, kill
+from killedruns import IN_THE_THIRD_CHUNK, count_decoded, kill, partial_folder
 from packs import settings_of, write_faces, write_rfw
 from PIL import Image
 
@@ -176,15 +176,15 @@ def test_a_killed_run_is_taken_up(
 def test_a_torn_line_of_the_journal_is_forgotten(
     faces: Path, killed: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = killed.with_name(".A.h5.journal")
+    journal = partial_folder(killed) / "journal"
     journal.write_text(journal.read_text()[:-20])
     assert len(pack_counting(faces, killed, monkeypatch)) == 17
     assert open_pack(killed).sha256 == open_pack(whole).sha256
 
 
 def cut_partial(root: Path, output: Path) -> None:
-    partial = output.with_name(".A.h5.partial")
-    partial.write_bytes(partial.read_bytes()[:-1])
+    pack = partial_folder(output) / "pack"
+    pack.write_bytes(pack.read_bytes()[:-1])
 
 
 def touch_image(root: Path, output: Path) -> None:
@@ -226,6 +226,6 @@ def test_another_run_on_the_way_is_not_published(
 
 
 def test_the_journal_is_a_line_a_chunk(killed: Path) -> None:
-    lines = killed.with_name(".A.h5.journal").read_text().splitlines()
+    lines = (partial_folder(killed) / "journal").read_text().splitlines()
     assert set(json.loads(lines[0])) == {"key", "offset"}
-    assert [json.loads(line)[0] for line in lines[1:]] == [0, 1]
+    assert [json.loads(line.split(maxsplit=1)[1])[0] for line in lines[1:]] == [0, 1]

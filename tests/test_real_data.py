@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from killedruns import IN_THE_THIRD_CHUNK, WITH_WORKERS, count_decoded, kill
+from killedruns import IN_THE_THIRD_CHUNK, WITH_WORKERS, count_decoded, kill, partial_folder
 from packs import SIZE, settings_of, write_faces
 from packs import write_rfw as write_rfw_faces
 from PIL import Image
 from test_readers import FORMATS, HEADER, numbers, write_bin, write_folder, write_records
 
+from mstkd.artifacts.atomic import left_over
 from mstkd.config import HeldOutSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data import partial
 from mstkd.data.align import align, centre_crop
@@ -470,8 +472,9 @@ def test_a_killed_run_of_several_workers_is_taken_up(
     settings = mixed.model_copy(update={"storage": storage})
     output = tmp_path / "out/A.h5"
     kill(WITH_WORKERS, settings, output)
-    lines = output.with_name(".A.h5.journal").read_text().splitlines()[1:]
-    finished = [json.loads(line)[0] for line in lines]  # one chunk, or all that ended together
+    lines = (partial_folder(output) / "journal").read_text().splitlines()[1:]
+    # One chunk, or all that ended together.
+    finished = [json.loads(line.split(maxsplit=1)[1])[0] for line in lines]
     assert 1 <= len(finished) <= 6
     decoded = count_decoded(monkeypatch)
     resumed = packed(settings, output)
@@ -485,7 +488,7 @@ def test_a_chunk_that_was_lost_is_decoded_again(
     settings = mixed.model_copy(update={"storage": "encoded"})
     output = tmp_path / "out/A.h5"
     kill(IN_THE_THIRD_CHUNK, settings, output)
-    (output.parent / ".A.h5.partial/000000").write_bytes(b"cut off")
+    (partial_folder(output) / "000000").write_bytes(b"cut off")
     decoded = count_decoded(monkeypatch)
     resumed = packed(settings, output)
     assert decoded[:4] == list(resumed.image_paths()[:4])
@@ -560,8 +563,8 @@ def fault_of_a_full_disk(settings: PackSettings, output: Path) -> str:
     with pytest.raises((InputError, OSError)) as error:
         pack_train(settings, output=output)
     assert output.read_bytes() == old
-    left = {path.name for path in output.parent.iterdir()} - {"A.h5", "filler"}
-    assert left <= {".A.h5.partial", ".A.h5.journal"}
+    left = set(output.parent.iterdir()) - {output, output.with_name("filler")}
+    assert left <= set(left_over(output, partial.SUFFIX))
     message = str(error.value)
     assert "\n" not in message
     assert str(output.parent) in message
@@ -589,7 +592,8 @@ def test_what_does_not_fit_the_disk_is_told_before_the_work(
     decoded = count_decoded(monkeypatch)
     filler = fill(full.parent, free=40)
     message = fault_of_a_full_disk(faces, full)
-    assert message.startswith(f"{full.parent}: found 40,960 bytes free on the disk; expected ")
+    free = 40 * 1024 - 4096  # less the lock
+    assert message.startswith(f"{full.parent}: found {free:,} bytes free on the disk; expected ")
     assert decoded == []
     filler.unlink()
     assert_same(packed(faces, full), packed(faces, tmp_path / "whole.h5"))
@@ -611,7 +615,7 @@ def test_a_disk_that_fills_up_while_images_are_decoded(
     filler.unlink()
     decoded = count_decoded(monkeypatch)
     resumed = packed(settings, full)
-    finished = max(free // 4 - 1, 0) * 4  # a page of the disk for the journal and for each chunk
+    finished = max(free // 4 - 2, 0) * 4  # a page of the disk for lock, journal and each chunk
     assert len(decoded) == max(21 - finished, 0)
     assert_same(resumed, packed(settings, tmp_path / "whole.h5"))
     assert list(full.parent.iterdir()) == [full]
@@ -631,7 +635,10 @@ def test_a_disk_that_another_program_fills(
 
         patch.setattr(partial, "face_pixels", fill_at_the_tenth)
         message = fault_of_a_full_disk(faces, full)
-    assert message == f"[Errno 28] No space left on device: '{full.parent}/.A.h5.partial'"
+    place = re.escape(f"{full.parent}/.A.h5.")
+    assert re.fullmatch(
+        rf"\[Errno 28\] No space left on device: '{place}[0-9a-f]+\.partial/pack'", message
+    )
     (full.parent / "filler").unlink()
     decoded = count_decoded(monkeypatch)
     assert_same(packed(faces, full), packed(faces, tmp_path / "whole.h5"))

@@ -156,6 +156,18 @@ def test_a_missing_split(tmp_path: Path) -> None:
         read_split(tmp_path / "gone.csv")
 
 
+def test_a_split_that_is_not_what_was_dealt(tmp_path: Path, packs: list[Path]) -> None:
+    output = tmp_path / "split.csv"
+    split(SplitSettings(seed=3), packs=packs, outputs=[output])
+    text = output.read_text()
+    output.write_text(text.replace('"A, ""1"" é"', '"A, ""7"" é"'))
+    with pytest.raises(InputError) as error:
+        read_split(output)
+    assert str(error.value).startswith(f"{output}: found other contents than were written;")
+    output.with_name("split.csv.provenance.json").unlink()  # the user's own split
+    assert 'A, "7" é' in read_split(output)["A"]
+
+
 def test_a_split_saved_by_a_spreadsheet(tmp_path: Path) -> None:
     path = tmp_path / "split.csv"
     path.write_bytes(b"\xef\xbb\xbfgroup,identity\r\nB,y\r\nA,x\r\n")

@@ -125,9 +125,10 @@ def _pack_count(path: Path) -> Count:
         raise InputError(path, found="no such file", expected="a pack, to count its images")
     try:
         with h5py.File(path, "r") as file:
-            return Count(len(file["identity"]), len(file["identity_names"]))
+            identity = file["identity"][:]  # numbers from 0 on, none left out
     except (OSError, KeyError) as error:
         raise InputError(path, found=" ".join(str(error).split()), expected="a pack") from None
+    return Count(len(identity), int(identity.max()) + 1)
 
 
 # ---------------------------------------------------------------- what passes through what

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from mstkd.artifacts.sealed import Pieces
 from mstkd.data.decode import TABLES, BadImage, decode, segments
 from mstkd.errors import InputError
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # packs are opened in processes that have no torch
 BEFORE_THE_FRAME = (*TABLES, *range(0xFFE0, 0xFFF0), 0xFFFE)
 APP1 = b"\xff\xe1"  # the segment of EXIF and XMP, where an orientation would stand
 SEVERAL = b"MPF\0"  # tells that a file holds several pictures
+AT_ONCE = 1024  # images compared
 TURNED = range(2, 9)  # EXIF orientations that move pixels
 
 
@@ -53,10 +55,11 @@ class EncodedImages:
         offsets: where each begins and the last ends, int64 (N + 1,).
         image_size: H.
         where: the file, for messages.
+        pieces: the checksums of the encoded images.
 
     Raises:
         InputError: offsets that do not cut `data` into images; when indexed, an image that is
-            damaged.
+            not what was written, or damaged.
     """
 
     dtype = np.dtype(np.uint8)
@@ -69,6 +72,7 @@ class EncodedImages:
         *,
         image_size: int,
         where: object,
+        pieces: Pieces,
     ) -> None:
         whole = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(data)
         if not whole or (offsets[1:] <= offsets[:-1]).any():
@@ -76,7 +80,8 @@ class EncodedImages:
             raise InputError(where, found=found, expected="a whole pack; pack anew")
         self._data = data.view(np.ndarray)  # the slices of a memory map are slow to make
         self._begins, self._ends = offsets[:-1], offsets[1:]
-        self._where = where
+        self._pieces, self._where = pieces, where
+        self._rows = np.arange(len(offsets) - 1)
         self.shape = (len(offsets) - 1, image_size, image_size, 3)
 
     def __len__(self) -> int:
@@ -84,13 +89,20 @@ class EncodedImages:
 
     def __getitem__(self, rows: Any) -> NDArray[np.uint8]:
         """Pixels of an int (H, H, 3), of a slice or of an array of rows or a mask (B, H, H, 3)."""
-        begins, ends = self._begins[rows], self._ends[rows]  # as NumPy understands `rows`
-        if np.ndim(begins) == 0:
-            return self._pixels(int(begins), int(ends)).copy()
-        images = np.empty((len(begins), *self.shape[1:]), np.uint8)
-        for image, begin, end in zip(images, begins.tolist(), ends.tolist(), strict=True):
-            image[:] = self._pixels(begin, end)
+        chosen = self._rows[rows]  # as NumPy understands `rows`
+        if np.ndim(chosen) == 0:
+            (data,) = self._encoded(np.atleast_1d(chosen))
+            return self._pixels(data, int(chosen)).copy()
+        images = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        encoded = self._encoded(chosen)
+        for image, data, row in zip(images, encoded, chosen.tolist(), strict=True):
+            image[:] = self._pixels(data, row)
         return images
+
+    def check(self) -> None:
+        """Read all encoded images that were not read before; none is decoded."""
+        for begin in range(0, len(self), AT_ONCE):
+            self._encoded(self._rows[begin : begin + AT_ONCE])
 
     def decode_batch(self, rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
         """Images uint8 (B, H, H, 3) of some rows, on the device.
@@ -111,8 +123,7 @@ class EncodedImages:
         import torch
         from torchvision.io import ImageReadMode, decode_jpeg  # type: ignore[import-untyped]
 
-        begins, ends = self._begins[rows].tolist(), self._ends[rows].tolist()
-        encoded = [self._data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        encoded = self._encoded(rows)
         plain = np.array([_plain_jpeg(data.tobytes(), self.shape[1]) for data in encoded], bool)
         images = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8, device=device)
         jpegs = [torch.from_numpy(encoded[i].copy()) for i in np.flatnonzero(plain)]
@@ -125,12 +136,17 @@ class EncodedImages:
             images[where] = torch.from_numpy(self[rows[~plain]]).to(device)
         return images
 
-    def _pixels(self, begin: int, end: int) -> NDArray[np.uint8]:
-        data = self._data[begin:end].tobytes()
+    def _encoded(self, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        """The bytes of encoded images, as they were written."""
+        begins, ends = self._begins[rows].tolist(), self._ends[rows].tolist()
+        encoded = [self._data[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        self._pieces.compare(rows, encoded, where=self._where)
+        return encoded
+
+    def _pixels(self, encoded: NDArray[np.uint8], row: int) -> NDArray[np.uint8]:
         try:
-            return decode(data, self.shape[1])
+            return decode(encoded.tobytes(), self.shape[1])
         except BadImage as error:
-            row = int(np.searchsorted(self._begins, begin))
             found = f"image {row}: {error.reason}"
             raise InputError(self._where, found=found, expected="a whole pack; pack anew") from None
 

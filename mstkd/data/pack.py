@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import h5py
 import numpy as np
@@ -21,13 +21,27 @@ from numpy.typing import NDArray
 from mstkd import __version__
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import Provenance
+from mstkd.artifacts.sealed import (
+    CHECKSUMS,
+    DAMAGE,
+    LIBVER,
+    OFFSETS,
+    Sealed,
+    as_bytes,
+    as_texts,
+    create,
+    reserve,
+    seal,
+)
 from mstkd.data.encoded import EncodedImages
+from mstkd.data.pixels import PixelImages
 from mstkd.errors import InputError
 
-FORMAT, VERSION = "mstkd-pack", 1
+FORMAT, VERSION = "mstkd-pack", 2
 UNFINISHED = "0" * 64
+WHOLE = "a whole pack; pack anew"
 Kind = Literal["train", "unlabelled", "verification"]
-Images = NDArray[np.uint8] | EncodedImages  # uint8 (N, H, H, 3), to be indexed by rows
+Images = PixelImages | EncodedImages  # uint8 (N, H, H, 3), to be indexed by rows
 
 
 class Found(NamedTuple):
@@ -39,7 +53,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """An open pack; images are read from disk when they are indexed.
+    """An open pack; images are read from disk when they are indexed, and compared then.
 
     `images` uint8 (N, H, H, 3) RGB, read-only; `digests` uint8 (N, 16) are equal where all
     pixels are; `identity` int32 (N,) holds rows of `identity_names`; `pairs` int32 (P, 2) holds
@@ -57,14 +71,14 @@ class Pack:
     digests: NDArray[np.uint8]
     identity: NDArray[np.int32]
     identity_names: tuple[str, ...]
+    paths: tuple[str, ...]
     found: Found
     pairs: NDArray[np.int32] | None
     same: NDArray[np.bool_] | None
 
     def image_paths(self) -> tuple[str, ...]:
         """What each image is called where it was read, in the order of `images`."""
-        with h5py.File(self.path, "r") as file:
-            return tuple(file["paths"].asstr()[:].tolist())
+        return self.paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,66 +97,85 @@ class Content:
     made: Provenance | None = None
 
 
+class Stored(NamedTuple):
+    """What is known of the images once they are decoded."""
+
+    digests: NDArray[np.uint8]  # (N, 16), of the pixels
+    checksums: NDArray[np.uint64]  # (N,), of what is kept: pixels, or the encoded image
+    sizes: NDArray[np.int64] | None  # (N,), bytes of each encoded image; None for pixels
+
+
 # ---------------------------------------------------------------- writing
 
 
-def create_pack(
-    path: Path, content: Content, encoded_sizes: NDArray[np.int64] | None = None
-) -> int:
-    """Write all but the images and their digests.
+def create_pack(path: Path, content: Content, sizes: NDArray[np.int64] | None = None) -> int:
+    """Write all but the images and what comes of decoding them.
 
     Args:
         path: the file to write.
         content: what it holds.
-        encoded_sizes: bytes of each encoded image, (N,); None where pixels are kept.
+        sizes: bytes of each encoded image, (N,); None where pixels are kept.
 
     Returns:
         The byte at which the images begin: pixels, or encoded images end to end.
     """
-    text = h5py.string_dtype("utf-8")
     side, count = content.image_size, len(content.paths)
-    with h5py.File(path, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["version"] = VERSION
-        file.attrs["kind"] = content.kind
-        file.attrs["group"] = content.group
-        file.attrs["image_size"] = side
-        file.attrs["package_version"] = __version__
-        file.attrs["found"] = content.found
-        if content.made is not None:
-            file.attrs[ATTRIBUTE] = attribute(content.made)
-        # Of its final length, so that sealing overwrites it in place.
-        file.attrs["sha256"] = np.bytes_(UNFINISHED)
-        file.create_dataset("identity", data=content.identity)
-        file.create_dataset("identity_names", data=content.identity_names, dtype=text)
-        file.create_dataset("paths", data=content.paths, dtype=text)
-        file.create_dataset("digests", (count, 16), np.uint8)
-        if content.pairs is not None:
-            file.create_dataset("pairs", data=content.pairs)
-            file.create_dataset("same", data=content.same)
-        if encoded_sizes is None:
-            return _reserve(file, "images", (count, side, side, 3))
-        offsets = np.concatenate([[0], np.cumsum(encoded_sizes)])
-        file.create_dataset("offsets", data=offsets.astype(np.int64))
-        return _reserve(file, "encoded", (int(offsets[-1]),))
+    unknown = Stored(np.zeros((count, 16), np.uint8), np.zeros(count, np.uint64), sizes)
+    attributes, datasets = _head(content, unknown)
+    attributes["sha256"] = UNFINISHED
+    with h5py.File(path, "w", libver=LIBVER) as file:
+        create(file, attributes, datasets)
+        if sizes is None:
+            return reserve(file, "images", (count, side, side, 3), "u1")
+        return reserve(file, "encoded", (int(sizes.sum()),), "u1")
 
 
-def seal_pack(path: Path, content: Content, digests: NDArray[np.uint8]) -> None:
-    """Write the images' digests (N, 16) and the digest of all content: the pack is whole."""
-    with h5py.File(path, "r+") as file:
-        file["digests"][:] = digests
-        file.attrs.modify("sha256", np.bytes_(_sha256(content, digests)))
+def seal_pack(path: Path, content: Content, stored: Stored) -> None:
+    """Write the digests and checksums, and that of all content.
+
+    The pack is whole if its images are on the disk, which `check_pack` sees.
+    """
+    with h5py.File(path, "r+", libver=LIBVER) as file:
+        seal(file, *_head(content, stored))
 
 
-def _reserve(file: Any, name: str, shape: tuple[int, ...]) -> int:
-    """A contiguous data set of bytes that are written later; where it begins."""
-    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    layout.set_layout(h5py.h5d.CONTIGUOUS)
-    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    space = h5py.h5s.create_simple(shape)
-    data = h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_U8LE, space, layout)
-    return int(data.get_offset())
+def check_pack(path: Path) -> None:
+    """Read all of a pack and compare it with its checksums.
+
+    Raises:
+        InputError: as `open_pack`; or an image is not what was written.
+    """
+    open_pack(path).images.check()
+
+
+def _head(content: Content, stored: Stored) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Attributes and data sets but for the images."""
+    attributes: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": content.kind,
+        "group": content.group,
+        "image_size": content.image_size,
+        "package_version": __version__,
+        "found": content.found,
+        "sha256": _sha256(content, stored.digests),
+    }
+    if content.made is not None:
+        attributes[ATTRIBUTE] = attribute(content.made)
+    datasets: dict[str, NDArray[Any]] = {
+        "identity": content.identity.astype(np.int32),
+        "identity_names": as_bytes(content.identity_names),
+        "paths": as_bytes(content.paths),
+        "digests": stored.digests,
+        CHECKSUMS: stored.checksums,
+    }
+    if content.pairs is not None and content.same is not None:
+        datasets["pairs"] = content.pairs.astype(np.int32)
+        datasets["same"] = content.same.astype(np.bool_)
+    if stored.sizes is not None:
+        ends = np.cumsum(stored.sizes, dtype=np.int64)
+        datasets[OFFSETS] = np.concatenate([[0], ends])
+    return attributes, datasets
 
 
 def _sha256(content: Content, digests: NDArray[np.uint8]) -> str:
@@ -185,67 +218,82 @@ def open_pack(path: Path, *kinds: Kind) -> Pack:
     try:
         with h5py.File(path, "r") as file:
             return _read(path, file, kinds)
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
+    except DAMAGE as error:
         found = f"a damaged file ({' '.join(str(error).split())})"
-        raise InputError(path, found=found, expected="a whole pack; pack anew") from None
+        raise InputError(path, found=found, expected=WHOLE) from None
 
 
 def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
-    attributes = dict(file.attrs)
-    if attributes.get("format") != FORMAT:
-        found = f"HDF5 with format {attributes.get('format')!r}"
+    form = file.attrs.get("format")
+    form = form.decode() if isinstance(form, bytes) else form
+    if form != FORMAT:
+        found = f"HDF5 with format {form!r}"
         raise InputError(path, found=found, expected=f"a pack, format {FORMAT!r}")
-    if attributes.get("version") != VERSION:
-        found = f"a pack of version {attributes.get('version')}"
+    version = file.attrs.get("version")
+    if version != VERSION:
+        found = f"a pack of version {version}"
         raise InputError(path, found=found, expected=f"version {VERSION}; pack anew")
-    if kinds and attributes["kind"] not in kinds:
+    sealed = Sealed(path, file)
+    attributes = sealed.attributes
+    kind = attributes["kind"]
+    if kinds and kind not in kinds:
         expected = f"a {' or '.join(kinds)} pack"
-        raise InputError(path, found=f"a {attributes['kind']} pack", expected=expected)
-    sha256 = bytes(attributes["sha256"]).decode("ascii")
-    if sha256 == UNFINISHED:
-        raise InputError(path, found="an unfinished pack", expected="a whole pack; pack anew")
-    side = int(attributes["image_size"])
-    pairs, same = None, None
-    if attributes["kind"] == "verification":
-        pairs = file["pairs"][:].astype(np.int32)
-        same = file["same"][:].astype(np.bool_)
+        raise InputError(path, found=f"a {kind} pack", expected=expected)
+    if attributes["sha256"] == UNFINISHED:
+        raise InputError(path, found="an unfinished pack", expected=WHOLE)
+    _check_shapes(path, sealed, kind)
+    read = sealed.datasets
     pack = Pack(
         path=path,
-        kind=attributes["kind"],
+        kind=kind,
         group=str(attributes["group"]),
-        image_size=side,
-        sha256=sha256,
-        images=_images(path, file, side),
-        digests=file["digests"][:],
-        identity=file["identity"][:].astype(np.int32),
-        identity_names=tuple(file["identity_names"].asstr()[:].tolist()),
-        found=Found(*attributes["found"].tolist()),
-        pairs=pairs,
-        same=same,
+        image_size=int(attributes["image_size"]),
+        sha256=str(attributes["sha256"]),
+        images=_images(path, sealed, int(attributes["image_size"])),
+        digests=read["digests"],
+        identity=read["identity"],
+        identity_names=as_texts(read["identity_names"]),
+        paths=as_texts(read["paths"]),
+        found=Found(*attributes["found"]),
+        pairs=read.get("pairs"),
+        same=read.get("same"),
     )
     _check_rows(pack)
+    sealed.compare()
     return pack
 
 
-def _images(path: Path, file: Any, side: int) -> Images:
-    if "encoded" in file:
-        data = _map(path, file["encoded"])
-        return EncodedImages(data, file["offsets"][:], image_size=side, where=path)
-    dataset = file["images"]
-    shape = dataset.shape
-    if dataset.dtype != np.uint8 or len(shape) != 4 or shape[1:] != (side, side, 3):
-        found = f"images {dataset.dtype} {shape}"
-        raise InputError(path, found=found, expected=f"images uint8 (N, {side}, {side}, 3)")
-    return _map(path, dataset)
+def _check_shapes(path: Path, sealed: Sealed, kind: str) -> None:
+    """Refuse data sets of another type or shape than a pack has, too few and too many."""
+    if kind not in get_args(Kind):
+        raise ValueError(f"a pack of kind {kind}")
+    side = int(sealed.attributes["image_size"])
+    rows = sealed.datasets.get(OFFSETS)
+    count = len(sealed.large) if rows is None else len(rows) - 1
+    expected: dict[str, tuple[Any, tuple[int | None, ...]]] = {
+        "identity": (np.int32, (count,)),
+        "identity_names": (np.uint8, (None,)),
+        "paths": (np.uint8, (None,)),
+        "digests": (np.uint8, (count, 16)),
+        CHECKSUMS: (np.uint64, (count,)),
+    }
+    if kind == "verification":
+        pairs = len(sealed.datasets.get("pairs", ()))
+        expected |= {"pairs": (np.int32, (pairs, 2)), "same": (np.bool_, (pairs,))}
+    if sealed.name == "encoded":
+        expected |= {OFFSETS: (np.int64, (count + 1,)), "encoded": (np.uint8, (None,))}
+    else:
+        expected["images"] = (np.uint8, (None, side, side, 3))
+    sealed.expect(expected)
 
 
-def _map(path: Path, dataset: Any) -> NDArray[np.uint8]:
-    offset = dataset.id.get_offset()
-    in_place = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-    if not in_place or offset is None or dataset.external is not None:
-        found = "images that do not lie contiguous in the file"
-        raise InputError(path, found=found, expected="contiguous images; pack anew")
-    return np.memmap(path, np.uint8, "r", offset=offset, shape=dataset.shape)
+def _images(path: Path, sealed: Sealed, side: int) -> Images:
+    if sealed.name == "encoded":
+        offsets = sealed.datasets[OFFSETS]
+        return EncodedImages(
+            sealed.large, offsets, image_size=side, where=path, pieces=sealed.pieces()
+        )
+    return PixelImages(sealed.large, sealed.pieces(), where=path)
 
 
 def _check_rows(pack: Pack) -> None:
@@ -255,8 +303,5 @@ def _check_rows(pack: Pack) -> None:
     ):
         if rows is not None and rows.size and (rows.min() < 0 or rows.max() >= limit):
             raise ValueError(f"{what} outside 0 to {limit - 1}")
-    for what, count in (("identities", len(pack.identity)), ("digests", len(pack.digests))):
-        if count != len(pack.images):
-            raise ValueError(f"{count} {what} for {len(pack.images)} images")
-    if pack.pairs is not None and pack.same is not None and len(pack.pairs) != len(pack.same):
-        raise ValueError(f"{len(pack.pairs)} pairs, {len(pack.same)} labels")
+    if len(pack.paths) != len(pack.images):
+        raise ValueError(f"{len(pack.paths)} paths for {len(pack.images)} images")

@@ -14,10 +14,21 @@ from numpy.typing import NDArray
 
 from mstkd.artifacts.atomic import replacing, write_text
 from mstkd.artifacts.provenance import provenance_of
+from mstkd.artifacts.writers import only_writer
 from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
-from mstkd.data.pack import Content, Found, Kind, bad_file, create_pack, seal_pack
+from mstkd.data.pack import (
+    VERSION,
+    Content,
+    Found,
+    Kind,
+    Stored,
+    bad_file,
+    check_pack,
+    create_pack,
+    seal_pack,
+)
 from mstkd.data.partial import Bad, PartialPack
 from mstkd.data.readers import (
     held_out_identities,
@@ -33,8 +44,8 @@ from mstkd.progress import say
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
 # Bytes beside the pixels, not too few: what HDF5 takes for itself and for a text beside its
-# letters; and an image's identity, digest and offset, and its part of the journal.
-HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 80
+# letters; and an image's identity, digest, checksum and offset, and its part of the journal.
+HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 112
 
 Pairs = tuple[NDArray[np.int32], NDArray[np.bool_]]  # (P, 2) rows of images, (P,)
 
@@ -141,18 +152,33 @@ class _Packing:
             storage=settings.storage,
             alignment=settings.alignment,
             settings={
+                "version": VERSION,
                 "kind": self._kind,
                 "found": self._found,
                 "pairs": None if pairs is None else [array.tolist() for array in pairs],
             }
             | settings.model_dump(mode="json", exclude={"on_bad_image"}),
         )
-        content = self._content(images, pairs)
-        taken = partial.resume()
+        with only_writer(self._output, f"{partial.key} {settings.on_bad_image}") as turn:
+            if turn.finished and self._is_whole():
+                self._say("another process has packed the same images meanwhile")
+                return
+            self._write(partial, images, pairs, resume=turn.alone, workers=workers)
+            partial.remove()
+
+    def _write(
+        self,
+        partial: PartialPack,
+        images: Sequence[FaceImage],
+        pairs: Pairs | None,
+        *,
+        resume: bool,
+        workers: int,
+    ) -> None:
+        settings, content = self._settings, self._content(images, pairs)
+        taken = partial.resume() if resume else 0
         if taken:
             self._say(f"{taken:,} of {len(images):,} images taken over from an earlier run")
-        else:
-            partial.remove()
         if settings.storage == "pixels":
             left = (len(images) - taken) * settings.image_size**2 * 3
             self._check_room(left + _sealing_bytes(content) + (0 if taken else _bytes(content)))
@@ -167,10 +193,27 @@ class _Packing:
             self._copy(partial, images, pairs, bad)
         else:
             self._check_room(_sealing_bytes(content))
-            seal_pack(partial.path, content, partial.digests())
-            with replacing(self._output) as (part,):
-                partial.path.rename(part)
-        partial.remove()
+            stored = Stored(partial.digests(), partial.checksums(), None)
+            seal_pack(partial.path, content, stored)
+            self._publish(partial.path)
+
+    def _publish(self, whole: Path) -> None:
+        """Rename a sealed pack to the output if it holds what the images were decoded to."""
+        try:
+            check_pack(whole)
+        except InputError as error:
+            expected = "what was decoded; pack again"
+            raise InputError(self._output, found=error.found, expected=expected) from None
+        with replacing(self._output) as (part,):
+            whole.rename(part)
+
+    def _is_whole(self) -> bool:
+        try:
+            check_pack(self._output)
+        except InputError as error:
+            self._say(f"{error}; packing anew")
+            return False
+        return True
 
     def _copy(
         self,
@@ -180,6 +223,7 @@ class _Packing:
         bad: Sequence[Bad],
     ) -> None:
         """Write the pack of the good images alone, from what was decoded."""
+        partial.copied.unlink(missing_ok=True)  # of a run that was killed
         good = np.setdiff1d(np.arange(len(images)), [row for row, _ in bad])
         if bad and pairs is not None:
             pairs = _among(pairs, good, len(images))
@@ -188,10 +232,13 @@ class _Packing:
         pixels = len(good) * self._settings.image_size**2 * 3
         kept = pixels if encoded is None else int(encoded.sum())
         self._check_room(kept + _bytes(content) + _sealing_bytes(content))
-        with replacing(self._output) as (part,):
-            offset = create_pack(part, content, encoded)
-            partial.copy(good, part, offset)
-            seal_pack(part, content, partial.digests()[good])
+        stored = Stored(partial.digests()[good], partial.checksums()[good], encoded)
+        try:
+            partial.copy(good, partial.copied, create_pack(partial.copied, content, encoded))
+            seal_pack(partial.copied, content, stored)
+            self._publish(partial.copied)
+        finally:
+            partial.copied.unlink(missing_ok=True)
         if bad:
             self._say(f"{_count(bad)} of {len(images):,} left out, see {self._bad_file}")
 

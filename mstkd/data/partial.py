@@ -1,19 +1,19 @@
 """Decoding a list of images to disk, in parallel, so that a killed run can be taken up.
 
-Beside the output lie `.<output>.journal`, a line on the work, then a line for each chunk that is
-safely on disk, and `.<output>.partial`: the pack to be, if it holds pixels, or a folder with a
-file of encoded images for each chunk. Shapes: N images, H side.
+Beside the output lies a folder of this run alone, `.<output>.<letters>.partial`. In it lie
+`journal`, a line on the work, then a line for each chunk that is safely on disk, and either `pack`,
+the pack to be if it holds pixels, or a file of encoded images for each chunk.
+Shapes: N images, H side.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.artifacts.atomic import write_text
+from mstkd.artifacts.atomic import left_over, naming, own_name, remove, write_text
+from mstkd.artifacts.sealed import is_as_written, piece_checksum
 from mstkd.config import AlignmentSettings, Storage
 from mstkd.data.align import align, centre_crop
 from mstkd.data.decode import BadImage, decode
@@ -34,6 +35,7 @@ from mstkd.progress import progress, say
 CHUNK = 1024  # images
 BUFFER = 1 << 20  # bytes; large writes take fewer, larger pages of the system's cache
 DIGEST_BYTES = 16
+SUFFIX = ".partial"  # of the folder
 CHUNKS_WAITING = 4  # for each worker: enough to keep it busy, few enough to hold in memory
 
 Bad = tuple[int, str]  # row, reason
@@ -66,8 +68,23 @@ class _Done(NamedTuple):
 
     number: int
     digests: str  # hexadecimal, of each image's pixels, end to end
+    checksums: list[int]  # of what was kept of each image, before it was written
     sizes: list[int]  # of each encoded image, in bytes; 0 where pixels are kept
     bad: list[Bad]
+
+    def line(self) -> str:
+        """As JSON behind its checksum."""
+        text = json.dumps(self)
+        return f"{piece_checksum(text.encode()):016x} {text}"
+
+    @classmethod
+    def of(cls, line: str) -> _Done | None:
+        """What `line` gave; None for a line that is no longer that."""
+        checksum, _, text = line.partition(" ")
+        if checksum != f"{piece_checksum(text.encode()):016x}":
+            return None
+        number, digests, checksums, sizes, bad = json.loads(text)
+        return cls(number, digests, checksums, sizes, [(row, reason) for row, reason in bad])
 
 
 class PartialPack:
@@ -93,54 +110,73 @@ class PartialPack:
         alignment: AlignmentSettings | None,
         settings: Mapping[str, Any],
     ) -> None:
-        self.path = output.with_name(f".{output.name}.partial")
-        self._journal = output.with_name(f".{output.name}.journal")
+        self._output, self._folder = output, own_name(output, SUFFIX)
         self._images, self._image_size = images, image_size
         self._storage, self._alignment = storage, alignment
         self._bytes = image_size * image_size * 3  # of an image's pixels
-        self._key = _key(images, {**settings, "chunk": CHUNK})
+        self.key = _key(images, {**settings, "chunk": CHUNK})
         self._offset = 0
         self._done: dict[int, _Done] = {}
 
+    @property
+    def path(self) -> Path:
+        """The pack to be, where it holds pixels."""
+        return self._folder / "pack"
+
+    @property
+    def copied(self) -> Path:
+        """Where the pack to be is put together if it holds not all that was decoded."""
+        return self._folder / "copy"
+
     def resume(self) -> int:
-        """Take over what an earlier run of the same work has finished: how many images."""
-        if not (self.path.exists() and self._journal.exists()):
-            return 0
-        lines = self._journal.read_text(encoding="utf-8").split("\n")[:-1]  # the last may be torn
-        if not lines:
-            return 0
-        head = json.loads(lines[0])
-        if head["key"] != self._key or not self._is_whole(head["offset"]):
-            say(f"{self.path}: images or settings have changed, starting anew")
-            return 0
-        self._offset = head["offset"]
-        good = lines[:1]
-        for line in lines[1:]:
-            try:
-                number, digests, sizes, bad = json.loads(line)
-            except ValueError:  # torn by a power cut
-                break
-            done = _Done(number, digests, sizes, [(row, reason) for row, reason in bad])
-            if self._storage == "encoded" and not self._has_chunk(done):
-                continue
-            self._done[number] = done
-            good.append(line)
-        write_text(self._journal, "\n".join(good) + "\n")
+        """Take over what a dead run of the same work has finished, as far as it is still whole.
+
+        To be called by the output's only writer: what else lies about is removed.
+
+        Returns:
+            How many images there are.
+        """
+        for left in left_over(self._output, SUFFIX):
+            if self._done or not self._adopt(left):
+                remove(left)
         return sum(len(self._rows(number)) for number in self._done)
+
+    def _adopt(self, left: Path) -> bool:
+        try:
+            # The last line may be torn.
+            head, *lines = (left / "journal").read_text(encoding="utf-8").split("\n")[:-1]
+            told = json.loads(head)
+            key, offset = told["key"], int(told["offset"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return False  # killed before it had begun, or damaged
+        if key != self.key or not self._is_whole(left, offset):
+            say(f"{left}: images or settings have changed, starting anew")
+            return False
+        left.rename(self._folder)
+        self._offset = offset
+        good = [head]
+        for line in lines:
+            done = _Done.of(line)
+            if done is None:  # torn by a power cut
+                break
+            if self._is_as_written(done):
+                self._done[done.number] = done
+                good.append(line)
+        write_text(self._journal, "\n".join(good) + "\n")
+        return bool(self._done)
 
     def begin(self, create: Callable[[Path], int]) -> None:
         """Start anew; for pixels, `create` makes the file and says at which byte they begin."""
         self.remove()
         self._done = {}
+        self._folder.mkdir()
         if self._storage == "pixels":
             self.path.touch()  # where it may not be written, this says so better than HDF5
             self._offset = create(self.path)
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
-        else:
-            self.path.mkdir()
-        with _naming(self._journal):
-            head = {"key": self._key, "offset": self._offset}
+        with naming(self._journal):
+            head = {"key": self.key, "offset": self._offset}
             write_text(self._journal, json.dumps(head) + "\n")
 
     def decode(self, label: str, workers: int) -> list[Bad]:
@@ -155,8 +191,8 @@ class PartialPack:
         ):
             for some in _run(map(self._chunk, todo), min(workers, len(todo))):
                 self._sync(some)  # first: a line of the journal says that its chunk is on disk
-                with _naming(self._journal):
-                    journal.writelines(json.dumps(done) + "\n" for done in some)
+                with naming(self._journal):
+                    journal.writelines(f"{done.line()}\n" for done in some)
                     journal.flush()
                     os.fsync(journal.fileno())
                 self._done |= {done.number: done for done in some}
@@ -172,18 +208,21 @@ class PartialPack:
         text = "".join(self._done[number].digests for number in sorted(self._done))
         return np.frombuffer(bytes.fromhex(text), np.uint8).reshape(-1, DIGEST_BYTES)
 
+    def checksums(self) -> NDArray[np.uint64]:
+        """Of what is kept of each image, (N,)."""
+        every = [np.array(self._done[n].checksums, np.uint64) for n in sorted(self._done)]
+        return np.concatenate(every)
+
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each encoded image, (N,)."""
-        return np.concatenate([self._done[number].sizes for number in sorted(self._done)]).astype(
-            np.int64
-        )
+        return np.concatenate([np.array(self._done[n].sizes, np.int64) for n in sorted(self._done)])
 
     def copy(self, rows: NDArray[np.int64], target: Path, offset: int) -> None:
         """Copy what is kept of some images to `target`, end to end, from byte `offset` on.
 
         `rows` are those images, in ascending order.
         """
-        with _naming(target), target.open("r+b", BUFFER) as file:
+        with naming(target), target.open("r+b", BUFFER) as file:
             file.seek(offset)
             if self._storage == "pixels":
                 shape = (len(self._images), self._bytes)
@@ -201,31 +240,45 @@ class PartialPack:
 
     def remove(self) -> None:
         """Forget the work."""
-        self._journal.unlink(missing_ok=True)
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
-        self.path.unlink(missing_ok=True)
+        remove(self._folder)
+
+    @property
+    def _journal(self) -> Path:
+        return self._folder / "journal"
 
     def _sync(self, chunks: Sequence[_Done]) -> None:
         """Wait for the disk; here, so that the workers go on meanwhile."""
         encoded = self._storage == "encoded"
         files = [self._chunk_file(done.number) for done in chunks] if encoded else [self.path]
         for path in files:
-            with _naming(path), path.open("rb") as file:
+            with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
 
-    def _is_whole(self, offset: int) -> bool:
+    def _is_whole(self, left: Path, offset: int) -> bool:
+        """Whether the pack to be has its length, and all that it holds beside the images."""
         if self._storage == "encoded":
-            return self.path.is_dir()
-        size = offset + len(self._images) * self._bytes
-        return self.path.is_file() and self.path.stat().st_size >= size
+            return True
+        size, pack = offset + len(self._images) * self._bytes, left / self.path.name
+        whole = pack.is_file() and pack.stat().st_size >= size
+        return whole and is_as_written(pack, large=False) is True
 
-    def _has_chunk(self, done: _Done) -> bool:
-        file = self._chunk_file(done.number)
-        return file.is_file() and file.stat().st_size == sum(done.sizes)
+    def _is_as_written(self, done: _Done) -> bool:
+        """Whether a chunk is on the disk as it was in the memory of who wrote it."""
+        rows = self._rows(done.number)
+        pixels = self._storage == "pixels"
+        sizes = [self._bytes] * len(rows) if pixels else done.sizes
+        try:
+            with (self.path if pixels else self._chunk_file(done.number)).open("rb") as file:
+                file.seek(self._offset + rows.start * self._bytes if pixels else 0)
+                data = memoryview(file.read(sum(sizes)))
+        except OSError:
+            return False
+        ends = np.cumsum([0, *sizes]).tolist()
+        found = [piece_checksum(data[begin:end]) for begin, end in itertools.pairwise(ends)]
+        return found == done.checksums and len(found) == len(rows)
 
     def _chunk_file(self, number: int) -> Path:
-        return self.path / f"{number:06}"
+        return self._folder / f"{number:06}"
 
     def _rows(self, number: int) -> range:
         return range(number * CHUNK, min((number + 1) * CHUNK, len(self._images)))
@@ -288,24 +341,13 @@ def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[list[_Done]]:
         pool.shutdown(cancel_futures=True)
 
 
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let a fault of the disk name the file, which the system does not of an open one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from None
-
-
 def _decode_chunk(chunk: _Chunk) -> _Done:
     side = chunk.image_size
     black = np.zeros((side, side, 3), np.uint8)
-    digests, sizes, bad = [], [], []
+    digests, checksums, sizes, bad = [], [], [], []
     # Not mapped: on a full disk a write raises, where a map would end in a bus error.
     with (
-        _naming(chunk.target),
+        naming(chunk.target),
         chunk.target.open("r+b" if chunk.storage == "pixels" else "wb", BUFFER) as target,
     ):
         target.seek(chunk.offset)
@@ -316,10 +358,12 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
             except BadImage as error:
                 pixels, encoded = black, b""
                 bad.append((row, error.reason))
-            target.write(pixels.data if chunk.storage == "pixels" else encoded)
+            stored = pixels.data if chunk.storage == "pixels" else encoded
+            target.write(stored)
             digests.append(pixel_digest(pixels).hex())
+            checksums.append(piece_checksum(stored))
             sizes.append(len(encoded))
-    return _Done(chunk.number, "".join(digests), sizes, bad)
+    return _Done(chunk.number, "".join(digests), checksums, sizes, bad)
 
 
 def _face(image: FaceImage, chunk: _Chunk) -> tuple[NDArray[np.uint8], bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import beside, provenance_of, sidecar
+from mstkd.artifacts.provenance import beside, provenance_of, read_sidecar, sidecar
 from mstkd.config import SplitSettings
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError
@@ -78,7 +78,8 @@ def read_split(path: Path) -> Split:
     """The identities by group of a file that `split` wrote.
 
     Raises:
-        InputError: no such file, or a line that is none of a split; names the line.
+        InputError: no such file; a line that is none of a split, which it names; or another
+            split than the record beside it speaks of.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -105,6 +106,10 @@ def read_split(path: Path) -> Split:
         seen[group].add(identity)
     if not seen:
         raise InputError(path, found="no identities", expected="a line for each identity")
+    told = read_sidecar(path)
+    if told is not None and not told[1]:
+        expected = f"those that {sidecar(path)} tells of; delete that if the split is your own"
+        raise InputError(path, found="other contents than were written", expected=expected)
     return {group: sorted(identities) for group, identities in sorted(seen.items())}
 
 

@@ -7,30 +7,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mstkd import __version__
-from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.contents import ATTRIBUTE, attribute
+from mstkd.artifacts.atomic import naming, replacing
+from mstkd.artifacts.contents import ATTRIBUTE, attribute, read_attribute
 from mstkd.artifacts.provenance import provenance_of
-from mstkd.artifacts.records import ModelRecord
+from mstkd.artifacts.records import ModelRecord, Provenance
+from mstkd.artifacts.sealed import (
+    CHECKSUMS,
+    DAMAGE,
+    LIBVER,
+    OFFSETS,
+    Sealed,
+    create,
+    is_as_written,
+    piece_checksum,
+    reserve,
+    seal,
+)
+from mstkd.artifacts.writers import only_writer
 from mstkd.compute.devices import prepare
 from mstkd.config import CacheSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
-from mstkd.embeddings.embed import WORTH_COMPILING, Extractor, unit_embeddings
+from mstkd.embeddings.embed import BATCH, WORTH_COMPILING, Extractor, unit_embeddings
 from mstkd.errors import InputError
 from mstkd.models.weights import load_backbone
-from mstkd.progress import progress
+from mstkd.progress import progress, say
 
-FORMAT = "mstkd-embeddings"
-VERSION = 1
+FORMAT, VERSION = "mstkd-embeddings", 2
+DTYPES = ("float16", "float32")
+UNFINISHED = "0" * 64
+WHOLE = "an embedding cache; delete it and it is made anew"
 
 
 @dataclass(frozen=True)
@@ -84,45 +101,132 @@ def cache_embeddings(
     _refuse_strangers(records, teachers)
     if all(pack.kind == "train" for pack in opened):
         _refuse_other_packs(records, teachers, hashes)
-    dim = int(records[0].settings["embedding_dim"])
-    count = sum(len(pack.images) for pack in opened)
-    first = records[0].subject
-    compiled = count * len(loaded) >= WORTH_COMPILING
-    digest = hashlib.sha256(
-        json.dumps([[record.weights_sha256 for record in records], hashes, settings.dtype]).encode()
-    ).hexdigest()
-
-    read = {path: record.weights_sha256 for path, record in zip(teachers, records, strict=True)}
-    read |= {pack.path: pack.sha256 for pack in opened}
+    weights = [record.weights_sha256 for record in records]
+    read = dict(zip(teachers, weights, strict=True)) | {pack.path: pack.sha256 for pack in opened}
     made = provenance_of("cache-embeddings", settings, read, output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with only_writer(output, made.model_dump_json()):
+        if _is_made(output, made):
+            say(f"{output}: is there already, of the same teachers and packs")
+            return
+        columns = int(records[0].settings["embedding_dim"]) * len(loaded)
+        compiled = sum(len(pack.images) for pack in opened) * len(loaded) >= WORTH_COMPILING
+        with replacing(output) as (part,):
+            extractors = [
+                Extractor(model, where, settings.precision, compiled=compiled)
+                for model, _ in loaded
+            ]
+            write_cache(
+                part,
+                {
+                    "teachers": json.dumps([record.subject.name for record in records]),
+                    "weights": json.dumps(weights),
+                    "packs": json.dumps(hashes),
+                    "subject": json.dumps(_shared_subject(records)),
+                    "package_version": __version__,
+                    ATTRIBUTE: attribute(made),
+                },
+                _labels(opened),
+                _blocks(extractors, records, opened, where),
+                sizes=[
+                    min(BATCH, len(pack.images) - begin)
+                    for pack in opened
+                    for begin in range(0, len(pack.images), BATCH)
+                ],
+                columns=columns,
+                dtype=settings.dtype,
+            )
 
-    with replacing(output) as (part,), h5py.File(part, "w") as file:
-        data = file.create_dataset("embeddings", (count, dim * len(loaded)), settings.dtype)
-        file["labels"] = _labels(opened)
-        with progress(f"embed {first.set}", count * len(loaded), "images") as told:
-            for block, (model, _) in enumerate(loaded):
-                extractor = Extractor(model, where, settings.precision, compiled=compiled)
-                columns = slice(block * dim, (block + 1) * dim)
-                row = 0
-                for pack in opened:
-                    for unit in unit_embeddings(extractor, pack.images, where):
-                        data[row : row + len(unit), columns] = unit.numpy()
-                        row += len(unit)
-                        told(len(unit))
-        file.attrs.update(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "teachers": json.dumps([record.subject.name for record in records]),
-                "weights": json.dumps([record.weights_sha256 for record in records]),
-                "packs": json.dumps(hashes),
-                "subject": json.dumps(
-                    {"backbone": first.backbone, "set": first.set, "seed": first.seed}
-                ),
-                "sha256": digest,
-                "package_version": __version__,
-                ATTRIBUTE: attribute(made),
-            }
+
+def _is_made(output: Path, made: Provenance) -> bool:
+    if not is_as_written(output, large=False) or read_attribute(output) != made:
+        return False
+    return bool(is_as_written(output, large=True))
+
+
+def write_cache(
+    path: Path,
+    attributes: Mapping[str, Any],
+    labels: NDArray[np.int64],
+    blocks: Iterable[NDArray[np.floating]],
+    *,
+    sizes: Sequence[int],
+    columns: int,
+    dtype: str,
+) -> None:
+    """Write a cache and read it again.
+
+    Args:
+        path: the file.
+        attributes: what it says of itself; format, version and hash are added.
+        labels: of all images, (N,).
+        blocks: their embeddings (rows, columns), in order; each has a checksum.
+        sizes: rows of each block.
+        columns: teachers times dimensions.
+        dtype: of the embeddings.
+
+    Raises:
+        InputError: the disk does not hold what was written.
+    """
+    attributes = {**attributes, "format": FORMAT, "version": VERSION, "sha256": UNFINISHED}
+    datasets = {
+        "labels": labels,
+        OFFSETS: np.cumsum([0, *sizes], dtype=np.int64),
+        CHECKSUMS: np.zeros(len(sizes), np.uint64),
+    }
+    told = [attributes[name] for name in ("teachers", "weights", "packs", "subject")]
+    digest = hashlib.sha256(json.dumps([*told, dtype]).encode())
+    digest.update(labels.tobytes())
+    with h5py.File(path, "w", libver=LIBVER) as file:
+        create(file, attributes, datasets)
+        begin = reserve(file, "embeddings", (sum(sizes), columns), dtype)
+    with naming(path), path.open("r+b") as file:
+        file.seek(begin)
+        for number, rows in enumerate(blocks):
+            block = rows.astype(dtype, copy=False)
+            datasets[CHECKSUMS][number] = piece_checksum(block)
+            digest.update(block.data)
+            file.write(block.data)
+    attributes["sha256"] = digest.hexdigest()
+    with h5py.File(path, "r+", libver=LIBVER) as file:
+        seal(file, attributes, datasets)
+    if not is_as_written(path, large=True):
+        raise InputError(path, found="other bytes than were written", expected="a sound disk")
+
+
+def _blocks(
+    extractors: Sequence[Extractor],
+    records: Sequence[ModelRecord],
+    packs: Sequence[Pack],
+    device: torch.device,
+) -> Iterator[NDArray[np.floating]]:
+    """The unit embeddings float32 (B, T * D) of each batch, the teachers' side by side."""
+    total = len(extractors) * sum(len(pack.images) for pack in packs)
+    with progress(f"embed {records[0].subject.set}", total, "images") as advance:
+        for pack in packs:
+            begin = 0
+            streams = [unit_embeddings(one, pack.images, device) for one in extractors]
+            for units in zip(*streams, strict=True):
+                for unit, record in zip(units, records, strict=True):
+                    _refuse_no_direction(unit.numpy(), record, pack, begin)
+                begin += len(units[0])
+                advance(len(extractors) * len(units[0]))
+                yield torch.cat(units, dim=1).numpy()
+
+
+def _refuse_no_direction(
+    units: NDArray[np.float32], record: ModelRecord, pack: Pack, begin: int
+) -> None:
+    """Refuse what no scaling brings to unit length, (B, D); the first is row `begin`."""
+    lengths = np.linalg.norm(units, axis=1)
+    bad = np.flatnonzero(~(lengths > 0.5))  # 1, 0 or no number
+    if len(bad):
+        row = begin + int(bad[0])
+        raise InputError(
+            f"teacher {record.subject.name}",
+            found=f"an embedding that is {'zero' if lengths[bad[0]] == 0 else 'not finite'} of "
+            f"image {row} of {pack.path} ({pack.image_paths()[row]})",
+            expected="finite numbers that are not all zero",
         )
 
 
@@ -138,23 +242,9 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
     """
     try:
         with h5py.File(path, "r") as file:
-            attributes = dict(file.attrs)
-            if attributes.get("format") != FORMAT or attributes.get("version") != VERSION:
-                raise InputError(
-                    path, found="another kind of HDF5 file", expected="an embedding cache"
-                )
-            cache = Cache(
-                path=path,
-                embeddings=file["embeddings"][:],
-                labels=file["labels"][:],
-                teachers=tuple(json.loads(attributes["teachers"])),
-                weights=tuple(json.loads(attributes["weights"])),
-                subject=json.loads(attributes["subject"]),
-                packs=json.loads(attributes["packs"]),
-                sha256=str(attributes["sha256"]),
-            )
-    except (OSError, KeyError) as error:
-        raise InputError(path, found=str(error), expected="an embedding cache") from None
+            cache = _read(path, file)
+    except DAMAGE as error:
+        raise InputError(path, found=" ".join(str(error).split()), expected=WHOLE) from None
     if packs is not None:
         hashes = pack_hashes(packs)
         if list(hashes.items()) != list(cache.packs.items()):
@@ -164,6 +254,47 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
                 expected=f"of the packs {_short(hashes)}; the cache is stale or of other data",
             )
     return cache
+
+
+def _read(path: Path, file: Any) -> Cache:
+    if file.attrs.get("format") not in (FORMAT, FORMAT.encode()):
+        raise InputError(path, found="another kind of HDF5 file", expected=WHOLE)
+    if file.attrs.get("version") != VERSION:
+        found = f"a cache of version {file.attrs.get('version')}"
+        raise InputError(path, found=found, expected=f"version {VERSION}: {WHOLE}")
+    sealed = Sealed(path, file)
+    attributes = sealed.attributes
+    teachers = tuple(json.loads(attributes["teachers"]))
+    kind, shape = str(sealed.large.dtype), sealed.large.shape
+    if kind not in DTYPES or len(shape) != 2 or shape[1] % len(teachers):
+        wanted = f"{' or '.join(DTYPES)} (N, {len(teachers)} times D)"
+        raise InputError(path, found=f"embeddings {kind} {shape}", expected=f"embeddings {wanted}")
+    sealed.expect(
+        {
+            "embeddings": (kind, shape),
+            "labels": (np.int64, (shape[0],)),
+            OFFSETS: (np.int64, (None,)),
+            CHECKSUMS: (np.uint64, (len(sealed.datasets[OFFSETS]) - 1,)),
+        }
+    )
+    sealed.compare()
+    embeddings = np.empty(shape, kind)
+    sealed.compare_large(into=embeddings)
+    return Cache(
+        path=path,
+        embeddings=embeddings,
+        labels=sealed.datasets["labels"],
+        teachers=teachers,
+        weights=tuple(json.loads(attributes["weights"])),
+        subject=json.loads(attributes["subject"]),
+        packs=json.loads(attributes["packs"]),
+        sha256=str(attributes["sha256"]),
+    )
+
+
+def _shared_subject(records: Sequence[ModelRecord]) -> dict[str, str | int]:
+    first = records[0].subject
+    return {"backbone": first.backbone, "set": first.set, "seed": first.seed}
 
 
 def _labels(packs: Sequence[Pack]) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import provenance_of
+from mstkd.artifacts.sealed import DAMAGE, OFFSETS, Pieces, Sealed
 from mstkd.errors import InputError
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 
@@ -90,26 +91,30 @@ def read_faces(path: Path, *, count: int) -> Faces:
     """
     try:
         with h5py.File(path, "r") as file:
-            kind, group = str(file.attrs["kind"]), str(file.attrs["group"])
-            identities = file["identity"][:]
-            chosen: list[int] = []
-            for identity in np.unique(identities):
-                chosen += np.flatnonzero(identities == identity)[:2].tolist()
-                if len(chosen) >= count:
-                    break
-            images = np.stack([_pixels(file, index) for index in chosen[:count]])
-    except (OSError, KeyError) as error:
-        raise InputError(path, found=_fault(error), expected="a pack") from None
-    return Faces(kind, group, images)
+            pack = Sealed(path, file)
+            pack.compare()
+            kind, group = str(pack.attributes["kind"]), str(pack.attributes["group"])
+    except DAMAGE as error:
+        raise InputError(path, found=" ".join(str(error).split()), expected="a pack") from None
+    identities = pack.datasets["identity"]
+    chosen: list[int] = []
+    for identity in np.unique(identities):
+        chosen += np.flatnonzero(identities == identity)[:2].tolist()
+        if len(chosen) >= count:
+            break
+    pieces = pack.pieces()
+    return Faces(kind, group, np.stack([_pixels(pack, pieces, row) for row in chosen[:count]]))
 
 
-def _pixels(file: h5py.File, index: int) -> Images:
-    if "images" in file:
-        return file["images"][index]
-    begin, end = file["offsets"][index : index + 2]
-    with Image.open(io.BytesIO(file["encoded"][begin:end].tobytes())) as image:
+def _pixels(pack: Sealed, pieces: Pieces, row: int) -> Images:
+    # Not by `mstkd.data.pack`, which may decode by torchvision: a report is made without torch.
+    if pack.name == "images":
+        stored = pack.large[row]
+    else:
+        begin, end = pack.datasets[OFFSETS][row : row + 2]
+        stored = pack.large[begin:end]
+    pieces.compare(np.array([row]), [stored], where=pack.path)
+    if pack.name == "images":
+        return stored
+    with Image.open(io.BytesIO(stored.tobytes())) as image:
         return np.array(image.convert("RGB"))
-
-
-def _fault(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,0 +1,282 @@
+"""HDF5 files that are compared with what was written when they are read.
+
+One checksum, an attribute, covers all attributes and small data sets, which are read on opening.
+The one large data set is cut into pieces, each with a checksum of its own, compared when the piece
+is read first. The checksums are XXH3, as fast as memory: they find what disks, cables, copies and
+slips do to bytes, not what somebody does on purpose.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from mstkd.errors import InputError
+
+CHECKSUM = "checksum"  # the attribute
+CHECKSUMS = "checksums"  # of the pieces
+OFFSETS = "offsets"  # where each piece begins and the last ends; without it each row is a piece
+# The large data sets, and what a piece of each is called.
+PIECE = {"images": "image", "encoded": "image", "embeddings": "block"}
+# Of HDF5 1.8: its own structures carry checksums too, so that damaged ones are not followed. Texts
+# of variable length lie in a heap that has none, and in which HDF5 can go round for ever: all
+# texts here are bytes, those of data sets end to end.
+LIBVER = ("v108", "v108")
+SEPARATOR = "\0"  # between texts; no name of a file has one
+# What h5py and NumPy raise over damaged bytes.
+DAMAGE = (OSError, LookupError, ValueError, ArithmeticError, RuntimeError, TypeError, MemoryError)
+
+Attributes = Mapping[str, Any]  # numbers and texts
+Datasets = Mapping[str, NDArray[Any]]
+Shape = tuple[int | None, ...]  # None for any number
+
+
+def checksum(attributes: Attributes, datasets: Datasets) -> str:
+    """Of attributes and small data sets: 32 hexadecimal digits."""
+    digest = xxhash.xxh3_128()
+    head = {name: _plain(attributes[name]) for name in sorted(attributes)}
+    digest.update(json.dumps(head).encode())
+    for name in sorted(datasets):
+        values = datasets[name]
+        digest.update(json.dumps([name, values.dtype.str, values.shape]).encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def as_bytes(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Texts as a data set holds them: UTF-8 (bytes,), each with a NUL behind it.
+
+    Names of files that are no UTF-8 keep their bytes.
+    """
+    encoded = "".join(f"{text}{SEPARATOR}" for text in texts).encode("utf-8", "surrogateescape")
+    return np.frombuffer(encoded, np.uint8)
+
+
+def as_texts(stored: NDArray[np.uint8]) -> tuple[str, ...]:
+    """What `as_bytes` was given."""
+    return tuple(stored.tobytes().decode("utf-8", "surrogateescape").split(SEPARATOR)[:-1])
+
+
+def piece_checksum(stored: Any) -> int:
+    """Of the bytes of one piece, a contiguous array or bytes: 64 bits."""
+    return xxhash.xxh3_64_intdigest(stored)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def create(file: Any, attributes: Attributes, datasets: Datasets) -> None:
+    """Write all but the large data set into a new file, and its checksum."""
+    for name, value in attributes.items():
+        file.attrs[name] = _fixed(value)
+    file.attrs[CHECKSUM] = _fixed(checksum(attributes, datasets))
+    for name, values in datasets.items():
+        file.create_dataset(name, data=values)
+
+
+def reserve(file: Any, name: str, shape: tuple[int, ...], dtype: str) -> int:
+    """Make the large data set, whose bytes are written later; the byte at which it begins."""
+    layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    layout.set_layout(h5py.h5d.CONTIGUOUS)
+    layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout.set_obj_track_times(False)  # the same content, the same bytes
+    space = h5py.h5s.create_simple(shape)
+    stored = h5py.h5t.py_create(np.dtype(dtype))
+    data = h5py.h5d.create(file.id, name.encode(), stored, space, layout)
+    return int(data.get_offset())
+
+
+def seal(file: Any, attributes: Attributes, datasets: Datasets) -> None:
+    """Overwrite, in place, what was not known before.
+
+    Args:
+        file: as `create` made it; what changes has the same length.
+        attributes, datasets: all of them, as they should be: the checksum is of these, not of
+            what the file holds.
+    """
+    for name, value in attributes.items():
+        if _plain(file.attrs[name]) != _plain(value):
+            file.attrs.modify(name, _fixed(value))
+    for name, values in datasets.items():
+        file[name][...] = values
+    file.attrs.modify(CHECKSUM, _fixed(checksum(attributes, datasets)))
+
+
+# ---------------------------------------------------------------- reading
+
+
+class Sealed:
+    """What an open file holds: `attributes`, the small `datasets` by name, and the `large` one.
+
+    `large` is a read-only memory map, `name` what it is called. Nothing has been compared with a
+    checksum yet: `compare` does that, after the caller has looked at types and shapes, of which it
+    can say more.
+
+    Raises:
+        InputError: data sets that do not lie contiguous in this file.
+        ValueError: a link to elsewhere, a group, or no large data set.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path = path
+        self.attributes = {name: _attribute(file, name) for name in file.attrs}
+        self._checksum = self.attributes.pop(CHECKSUM)
+        self.datasets: dict[str, NDArray[Any]] = {}
+        self.name = ""
+        for name in file:
+            dataset = _own(path, file, name)
+            if name in PIECE and not self.name:
+                self.name = name
+                offset = dataset.id.get_offset()
+                self.large = np.memmap(path, dataset.dtype, "r", offset=offset, shape=dataset.shape)
+            else:
+                self.datasets[name] = dataset[...]
+        if not self.name:
+            raise ValueError(f"none of {', '.join(PIECE)}")
+
+    def expect(self, expected: Mapping[str, tuple[Any, Shape]]) -> None:
+        """Refuse other data sets than these: by name a type and a shape.
+
+        Raises:
+            InputError: one is of another type or shape.
+            ValueError: one is missing, or has no meaning.
+        """
+        held = {**self.datasets, self.name: self.large}
+        for name in expected.keys() - held.keys():
+            raise ValueError(f"no data set {name}")
+        for name in held.keys() - expected.keys():
+            raise ValueError(f"a data set {name}, which has no meaning")
+        for name, (kind, shape) in expected.items():
+            found, wanted = held[name], np.dtype(kind)
+            alike = len(found.shape) == len(shape) and all(
+                own in (side, None) for side, own in zip(found.shape, shape, strict=True)
+            )
+            if found.dtype != wanted or not alike:
+                sides = ", ".join("N" if side is None else str(side) for side in shape)
+                raise InputError(
+                    self.path,
+                    found=f"{name} {found.dtype} {found.shape}",
+                    expected=f"{name} {wanted} ({sides}{',' * (len(shape) == 1)})",
+                )
+
+    def compare(self) -> None:
+        """Compare all but the large data set.
+
+        Raises:
+            ValueError: it is not what was written.
+        """
+        if checksum(self.attributes, self.datasets) != self._checksum:
+            raise ValueError("other contents than were written")
+
+    def pieces(self) -> Pieces:
+        """The checksums of the pieces of `large`."""
+        return Pieces(self.datasets[CHECKSUMS], PIECE[self.name])
+
+    def compare_large(self, into: NDArray[Any] | None = None) -> None:
+        """Read and compare all of the large data set, and put it into an array if one is given.
+
+        Raises:
+            InputError: one of its pieces is not what was written.
+        """
+        pieces, data = self.pieces(), self.large.view(np.ndarray)
+        bounds = self.datasets.get(OFFSETS, np.arange(len(data) + 1)).tolist()
+        for piece, (begin, end) in enumerate(itertools.pairwise(bounds)):
+            stored = data[begin:end]
+            if into is not None:
+                into[begin:end] = stored
+                stored = into[begin:end]  # in the processor's cache now
+            pieces.compare(np.array([piece]), [stored], where=self.path)
+
+
+def is_as_written(path: Path, *, large: bool) -> bool | None:
+    """Whether a file still holds what was written, None where it carries no checksum.
+
+    Args:
+        path: an HDF5 file.
+        large: whether to read the large data set too.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if CHECKSUM not in file.attrs:
+                return None
+            sealed = Sealed(path, file)
+            sealed.compare()
+            if large:
+                sealed.compare_large()
+    except (InputError, *DAMAGE):
+        return False
+    return True
+
+
+class Pieces:
+    """The checksums of a large data set's pieces, uint64 (K,), and which have been compared."""
+
+    def __init__(self, expected: NDArray[np.uint64], what: str = "piece") -> None:
+        self._expected, self._what = expected, what
+        self._seen = np.zeros(len(expected), np.bool_)
+
+    def compare(self, pieces: NDArray[np.int64], stored: Sequence[Any], *, where: object) -> None:
+        """Compare pieces that were not compared before.
+
+        Args:
+            pieces: their numbers, (B,).
+            stored: the bytes of each as they were read.
+            where: the file, for messages.
+
+        Raises:
+            InputError: a piece is not what was written.
+        """
+        for place in np.flatnonzero(~self._seen[pieces]).tolist():
+            piece = int(pieces[place])
+            if piece_checksum(stored[place]) != self._expected[piece]:
+                found = f"{self._what} {piece}: other bytes than were written"
+                raise InputError(where, found=found, expected="a whole file; make it anew")
+            self._seen[piece] = True
+
+
+def _own(path: Path, file: Any, name: str) -> Any:
+    """A data set of this very file, as contiguous bytes of it, none of them left out."""
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{name} is a link to elsewhere")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"{name} is no data set")
+    if dataset.dtype.hasobject:
+        raise ValueError(f"{name} of type {dataset.dtype}")
+    layout = dataset.id.get_create_plist()
+    if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count():
+        found = f"{name} that do not lie contiguous in the file"
+        raise InputError(path, found=found, expected=f"contiguous {name}; make the file anew")
+    size = dataset.dtype.itemsize * (dataset.size or 0)
+    if dataset.id.get_storage_size() != size:
+        raise ValueError(f"{name}: {dataset.id.get_storage_size()} bytes of {size}")
+    return dataset
+
+
+def _attribute(file: Any, name: str) -> Any:
+    if file.attrs.get_id(name).dtype.hasobject:
+        raise ValueError(f"an attribute {name} of variable length")
+    return _plain(file.attrs[name])
+
+
+def _fixed(value: Any) -> Any:
+    """An attribute as it is written: texts as bytes."""
+    return np.bytes_(value.encode()) if isinstance(value, str) else value
+
+
+def _plain(value: Any) -> Any:
+    """An attribute alike before it is written and after it is read, as JSON has it."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, bytes):
+        return value.decode()
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
