@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from edits import rewrite
 from networks import DIM, save_teacher, subject
 
 from mstkd.config import CacheSettings
@@ -112,7 +113,7 @@ def test_a_teacher_of_another_pack_is_refused(tmp_path, teachers, packs):
     record = teachers[1].with_suffix(".json")
     changed = json.loads(record.read_text())
     changed["inputs"]["B"] = "0" * 64
-    record.write_text(json.dumps(changed))
+    rewrite(record, json.dumps(changed))
     assert "trained on another pack of group B" in refused(teachers, packs, tmp_path)
     assert "trained on another pack of group B" in refused(teachers, packs[:1], tmp_path)
 

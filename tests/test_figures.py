@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from edits import rewrite
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -263,7 +264,7 @@ def test_teachers_of_each_value_have_curves_of_their_own(tmp_path: Path) -> None
         for margin in (1, 2)
     ]
     for margin, path in enumerate(paths, 1):
-        path.write_text(path.read_text().replace('"small"', f'"small+margin={margin}"'))
+        rewrite(path, path.read_text().replace('"small"', f'"small+margin={margin}"'))
     render_curves(models=paths, outputs=[tmp_path / "curves.svg"])
     for margin in (1, 2):
         assert f"Teachers (margin={margin}): loss" in (tmp_path / "curves.svg").read_text()

@@ -1,5 +1,6 @@
 """The three training steps on tiny packs: what they write, refuse, and that a seed decides all."""
 
+import fcntl
 import shutil
 from dataclasses import replace
 
@@ -107,6 +108,47 @@ def teacher(folder, packs, verification_packs, split, seed=0, **settings):
         device="cpu",
     )
     return output
+
+
+class FittedError(Exception):
+    """Stands for a training."""
+
+
+def test_what_another_process_has_trained_is_not_trained_again(
+    tmp_path, packs, verification_packs, split, monkeypatch
+):
+    def fit(*of, **options):
+        with (tmp_path / ".model.safetensors.lock").open() as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise FittedError
+
+    def contents():
+        return {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+
+    output = teacher(tmp_path, packs, verification_packs, split)
+    before = contents()
+    assert set(before) == {"model.safetensors", "model.json", "history.csv"}
+    (tmp_path / "checkpoint.pt").touch()  # as if killed just before it was removed
+    monkeypatch.setattr("mstkd.training.step.fit", fit)
+    teacher(tmp_path, packs, verification_packs, split)
+    assert contents() == before
+
+    for edit in ({"seed": 1}, {"recipe": 7}):
+        with pytest.raises(FittedError):
+            teacher(tmp_path, packs, verification_packs, split, **edit)
+    for name in before:
+        damaged = bytearray(before[name])
+        damaged[-3] ^= 1
+        output.with_name(name).write_bytes(damaged)
+        with pytest.raises(FittedError):
+            teacher(tmp_path, packs, verification_packs, split)
+        output.with_name(name).write_bytes(before[name])
+    fewer = tmp_path / "fewer" / split.name
+    fewer.parent.mkdir()
+    fewer.write_text(split.read_text().replace("A,A4\n", ""))
+    with pytest.raises(FittedError):
+        teacher(tmp_path, packs, verification_packs, fewer)
+    assert contents() == before
 
 
 def test_a_teacher_is_weights_record_and_history(tmp_path, packs, verification_packs, split):
@@ -319,7 +361,6 @@ def test_controls_learn_without_adaptor_or_without_teacher(tmp_path, packs, veri
         "loss",
         "head",
         "accuracy",
-        "seconds",
     }
     one = save_teacher(tmp_path, subject("T-all", set_="single"), packs)
     cache = tmp_path / "single.h5"

@@ -321,3 +321,22 @@ def test_a_job_of_several_gpus_trains_on_as_many_ranks(tmp_path):
     # A limit of none, as on a machine without a GPU, still trains.
     told = snakemake(tmp_path, TINY, "--dry-run", "--printshellcmds", "--resources", "gpu=0").stdout
     assert "train-teacher" in told and " --ranks 1 " in told and " --ranks 0 " not in told
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_bytes(finished, tmp_path):
+    """All of them, but what is about the run: its logs, and how long everything took."""
+    snakemake(tmp_path, TINY)
+
+    def contents(folder):
+        results = folder / "results"
+        return {
+            path.relative_to(results): path.read_bytes()
+            for path in results.rglob("*")
+            if path.is_file() and not {"logs", "benchmarks", "events"} & set(path.parts)
+        }
+
+    one, other = contents(finished), contents(tmp_path)
+    assert len(one) > 250
+    assert one.keys() == other.keys()
+    assert [path for path in one if one[path] != other[path]] == []

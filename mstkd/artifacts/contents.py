@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,17 +10,22 @@ import h5py
 
 from mstkd.artifacts.provenance import parse
 from mstkd.artifacts.records import Provenance, file_sha256
+from mstkd.artifacts.sealed import DAMAGE
 
 ATTRIBUTE = "provenance"
 
 
 def content_sha256(path: Path) -> str:
-    """The content hash that a pack or cache carries, of other files that of their bytes."""
-    if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            carried = file.attrs.get("sha256")
-        if carried is not None:
-            return carried.decode() if isinstance(carried, bytes) else str(carried)
+    """The content hash that a pack or cache carries, of other files that of their bytes.
+
+    What is carried is believed: `sealed.is_as_written` and those who open the file compare it.
+    """
+    with contextlib.suppress(*DAMAGE):  # a damaged one has the hash of its bytes: that of no pack
+        if h5py.is_hdf5(path):
+            with h5py.File(path, "r") as file:
+                carried = file.attrs.get("sha256")
+            if carried is not None:
+                return carried.decode() if isinstance(carried, bytes) else str(carried)
     return file_sha256(path)
 
 
@@ -41,4 +47,4 @@ def read_attribute(path: Path) -> Provenance | None:
     """
     with h5py.File(path, "r") as file:
         text = file.attrs.get(ATTRIBUTE)
-    return None if text is None else parse(str(text), path)
+    return None if text is None else parse(text, path)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from mstkd import __version__
-from mstkd.artifacts.records import Provenance, Record
+from mstkd.artifacts.records import Provenance, Record, SealedRecord
 
 Severity = Literal["fatal", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)  # the gravest first
@@ -66,7 +66,7 @@ class PackCounts(Record):
     sha256: str  # of the pack's content
 
 
-class Findings(Record):
+class Findings(SealedRecord):
     """findings.json: what the checks of the data found."""
 
     format: Literal["mstkd-findings"] = "mstkd-findings"

@@ -34,11 +34,16 @@ from mstkd.artifacts.records import (
     Source,
     Subject,
     file_sha256,
+    is_unchanged,
     read_record,
 )
+from mstkd.artifacts.sealed import DAMAGE, is_as_written
 from mstkd.errors import InputError
 
 State = Literal["as it was", "changed", "gone", "no record"]
+# How much of a file was compared: of packs and caches that are not asked for themselves all but the
+# images and embeddings.
+Extent = Literal["all", "all but what is large", "nothing"]
 KNOWN = (
     "a pack, split, cache, model, scores.h5, metrics.json, claims.json, data-findings.json, "
     "table, figure or report of mstkd"
@@ -64,6 +69,7 @@ class Result(Record):
     package_version: str
     sha256: str  # now; of packs and caches the hash of content that they carry
     unchanged: bool | None  # since it was written; None where it holds no hash of itself
+    read: Extent  # of it, to see that
     sources: list[Read]
 
 
@@ -85,7 +91,7 @@ def lineage(path: Path) -> Lineage:
     """
     if not path.is_file():
         raise InputError(path, found="no such file", expected=KNOWN)
-    found = _found(path)
+    found = _found(path, large=True)
     if found is None:
         raise InputError(path, found="no record of what made it", expected=KNOWN)
     # A file may be a source of many, and weights are large.
@@ -96,6 +102,7 @@ def lineage(path: Path) -> Lineage:
         here, found = next(iter(waiting.items()))
         del waiting[here]
         made, unchanged, subject = found
+        large = here != path and h5py.is_hdf5(here)
         sources = []
         for source in made.sources:
             file = Path(os.path.normpath(here.parent / source.path))
@@ -111,6 +118,7 @@ def lineage(path: Path) -> Lineage:
             package_version=made.package_version,
             sha256=content(here),
             unchanged=unchanged,
+            read="nothing" if unchanged is None else "all but what is large" if large else "all",
             sources=sources,
         )
     return Lineage(results=list(results.values()))
@@ -127,20 +135,26 @@ def _compare(
         above = _found(file)
     except InputError:
         above = None
+    if above is not None and above[1] is False and h5py.is_hdf5(file):
+        return "changed", None  # though it carries the hash that it had
     return ("no record" if above is None else "as it was"), above
 
 
 # ---------------------------------------------------------------- the files
 
 
-def _found(path: Path) -> Found | None:
+def _found(path: Path, *, large: bool = False) -> Found | None:
     """What a file says of itself; None where it says nothing.
+
+    Args:
+        path: the file.
+        large: whether to read images and embeddings too.
 
     Raises:
         InputError: the file is of no known kind, or damaged.
     """
     if path.name.endswith(SIDECAR):
-        return _found(path.with_name(path.name.removesuffix(SIDECAR)))
+        return _found(path.with_name(path.name.removesuffix(SIDECAR)), large=large)
     if path.suffix == ".safetensors" or path.name == "history.csv":
         return _of_model(path.with_name("model.json"), path)
     if path.suffix == ".csv":
@@ -154,27 +168,36 @@ def _found(path: Path) -> Found | None:
     if path.suffix in (".png", ".svg"):
         return _of_figure(path)
     if h5py.is_hdf5(path):
-        made = read_attribute(path)
-        return None if made is None else (made, None, None)
+        unchanged = is_as_written(path, large=large)
+        try:
+            made = read_attribute(path)
+        except DAMAGE as error:
+            raise InputError(path, found=f"a damaged file ({error})", expected=KNOWN) from None
+        return None if made is None else (made, unchanged, None)
     raise InputError(path, found="a file of another kind", expected=KNOWN)
 
 
 def _of_model(record: Path, file: Path) -> Found:
-    model = read_record(ModelRecord, record)
+    model = read_record(ModelRecord, record, changed_too=True)
     made = Provenance(
         step=f"train-{model.subject.kind}",
         settings=model.settings,
         sources=model.sources,
         package_version=model.package_version,
     )
-    weights = record.with_suffix(".safetensors")
-    unchanged = file_sha256(weights) == model.weights_sha256 if file == weights else None
+    if file == record:
+        unchanged = is_unchanged(record.read_bytes())
+    else:
+        weights = file == record.with_suffix(".safetensors")
+        expected = model.weights_sha256 if weights else model.history_sha256
+        unchanged = None if expected is None else file_sha256(file) == expected
     return made, unchanged, model.subject
 
 
 def _of_json(path: Path) -> Found | None:
+    text = path.read_bytes()
     try:
-        record = json.loads(path.read_bytes())
+        record = json.loads(text)
     except ValueError as error:
         raise InputError(path, found=error, expected=KNOWN) from None
     kind = str(record.get("format", "")) if isinstance(record, dict) else ""
@@ -186,7 +209,8 @@ def _of_json(path: Path) -> Found | None:
         return None
     subject = record.get("subject")
     made = parse(json.dumps(record["provenance"]), path)
-    return made, None, None if subject is None else Subject.model_validate(subject)
+    who = None if subject is None else Subject.model_validate(subject)
+    return made, is_unchanged(text), who
 
 
 def _of_figure(path: Path) -> Found | None:
@@ -215,7 +239,11 @@ def lineage_lines(told: Lineage) -> list[str]:
     if own.subject is not None:
         lines.append(f"  is of     {_named(own.subject)}")
     lines.append(f"  settings  {_json(own.settings)}")
-    words = {None: "not known: it holds no hash of itself", True: "yes", False: "NO, it was edited"}
+    words = {
+        None: "not known: it holds no hash of itself",
+        True: "yes: all of it was read and compared",
+        False: "NO, it was edited or damaged",
+    }
     lines.append(f"  unchanged {words[own.unchanged]}")
     lines.append(f"  sha256    {own.sha256}")
     if own.sources:
@@ -229,6 +257,9 @@ def lineage_lines(told: Lineage) -> list[str]:
     if above:
         hashes = {read.path: read.sha256 for read in every}
         lines += ["", "and that, up to the data, by", *_steps(above, hashes)]
+    if any(result.read == "all but what is large" for result in above):
+        compared = "Of packs and caches above, all but images and embeddings was read and compared;"
+        lines += ["", f"{compared} asked for by name, a file is read whole."]
     for state, heading in (
         ("gone", "GONE, with all that is known above it:"),
         ("changed", "CHANGED since it was read, so nothing above it is told:"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,9 +19,37 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def text(self) -> str:
+        """The record as indented JSON."""
+        return self.model_dump_json(indent=2) + "\n"
+
     def write(self, path: Path) -> None:
         """Write the record as indented JSON, whole or not at all."""
-        write_text(path, self.model_dump_json(indent=2) + "\n")
+        write_text(path, self.text())
+
+
+class SealedRecord(Record):
+    """A record that holds a hash of all else in it, so that damage and edits are seen."""
+
+    # Of the file, not of the record: None but in the text. Older versions wrote none.
+    record_sha256: str | None = None
+
+    def text(self) -> str:
+        sha256 = record_sha256(self.model_dump_json())
+        sealed = self.model_copy(update={"record_sha256": sha256})
+        return sealed.model_dump_json(indent=2) + "\n"
+
+
+def record_sha256(text: str | bytes) -> str:
+    """What `SealedRecord.record_sha256` is of such a JSON object, whatever its spaces."""
+    told = {key: value for key, value in json.loads(text).items() if key != "record_sha256"}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def is_unchanged(text: str | bytes) -> bool | None:
+    """Whether a record is as it was written, None where it holds no hash of itself."""
+    held = json.loads(text).get("record_sha256")
+    return None if held is None else held == record_sha256(text)
 
 
 class Source(Record):
@@ -51,7 +80,7 @@ class Subject(Record):
     seed: int
 
 
-class ModelRecord(Record):
+class ModelRecord(SealedRecord):
     """model.json, beside model.safetensors."""
 
     format: Literal["mstkd-model"] = "mstkd-model"
@@ -60,6 +89,7 @@ class ModelRecord(Record):
     image_size: int | None  # pixels; None for adaptors
     inputs: dict[str, str]  # what it was made from: name -> SHA-256
     weights_sha256: str
+    history_sha256: str | None = None  # of history.csv; None in records of older versions
     chosen_epoch: int  # counted from 1
     chosen_by: str  # a sentence a person reads
     sources: list[Source] = []
@@ -83,7 +113,7 @@ class Fairness(Record):
     ser: float | None  # None where the best group has no error
 
 
-class Metrics(Record):
+class Metrics(SealedRecord):
     """metrics.json: what one model scored on the verification pairs."""
 
     format: Literal["mstkd-metrics"] = "mstkd-metrics"
@@ -98,20 +128,26 @@ class Metrics(Record):
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
-def read_record(kind: type[AnyRecord], path: Path) -> AnyRecord:
-    """Read a record.
+def read_record(kind: type[AnyRecord], path: Path, *, changed_too: bool = False) -> AnyRecord:
+    """Read a record, one that is no longer what was written if `changed_too`.
 
     Raises:
-        InputError: the file is missing or is not such a record.
+        InputError: the file is missing, is not such a record, or is no longer what was written.
     """
     try:
-        return kind.model_validate_json(path.read_bytes())
+        text = path.read_bytes()
+        record = kind.model_validate_json(text)
     except OSError as error:
         raise InputError(path, found=error.strerror, expected=kind.__doc__) from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(path, found=f"{key}: {first['msg']}", expected=kind.__doc__) from None
+    if not changed_too and is_unchanged(text) is False:
+        raise InputError(path, found="other contents than were written", expected=kind.__doc__)
+    if isinstance(record, SealedRecord):
+        return record.model_copy(update={"record_sha256": None})
+    return record
 
 
 def file_sha256(path: Path) -> str:

@@ -117,13 +117,14 @@ def evaluate(
             file["same"] = all_same
             file["fold"] = all_folds.astype(np.int8)
             file["group"] = all_groups
-        Metrics(
+        told = Metrics(
             subject=record.subject,
             weights_sha256=record.weights_sha256,
             own_threshold=_fairness(dict(zip(groups, own, strict=True)), pairs),
             shared_threshold=_fairness(dict(zip(groups, shared, strict=True)), pairs),
             provenance=made,
-        ).write(metrics_part)
+        )
+        metrics_part.write_text(told.text(), encoding="utf-8")
 
 
 def _fairness(accuracies: Mapping[str, NDArray[np.float64]], pairs: Sequence[int]) -> Fairness:

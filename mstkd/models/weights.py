@@ -76,16 +76,43 @@ def save_model(
         safetensors.torch.save_file(
             {name: tensor.contiguous() for name, tensor in state.items()}, weights
         )
-        ModelRecord(
+        made = ModelRecord(
             subject=subject,
             settings=dict(settings),
             image_size=image_size,
             inputs=dict(inputs),
             weights_sha256=file_sha256(weights),
+            history_sha256=file_sha256(rows),
             chosen_epoch=chosen_epoch,
             chosen_by=chosen_by,
             sources=source_list(sources or {}, output),
-        ).write(record)
+        )
+        record.write_text(made.text(), encoding="utf-8")
+
+
+def is_saved(
+    output: Path,
+    *,
+    subject: Subject,
+    settings: Mapping[str, Any],
+    image_size: int | None,
+    inputs: Mapping[str, str],
+    sources: Mapping[Path, str],
+) -> bool:
+    """Whether `save_model` has written these files for the same model, and they are still whole."""
+    try:
+        record = read_record(ModelRecord, record_path(output))
+        whole = (
+            file_sha256(output) == record.weights_sha256
+            and file_sha256(history_path(output)) == record.history_sha256
+        )
+    except (InputError, OSError):
+        return False
+    return whole and (
+        (record.subject, record.settings, record.image_size) == (subject, settings, image_size)
+        and record.inputs == inputs
+        and record.sources == source_list(sources, output)
+    )
 
 
 def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:

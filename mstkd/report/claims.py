@@ -13,7 +13,7 @@ from typing import Literal
 
 from mstkd import __version__
 from mstkd.artifacts.provenance import hashed, provenance_of
-from mstkd.artifacts.records import Provenance, Record
+from mstkd.artifacts.records import Provenance, SealedRecord
 from mstkd.evaluation.uncertainty import fold_weights
 from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs, sample_of
 from mstkd.report.rows import SUMMARIES, read_rows
@@ -25,7 +25,7 @@ from mstkd.report.statements import (
 )
 
 
-class Claims(Record):
+class Claims(SealedRecord):
     """claims.json: what the metrics say about the paper's statements."""
 
     format: Literal["mstkd-claims"] = "mstkd-claims"

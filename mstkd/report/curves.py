@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.artifacts.provenance import hashed, provenance_of
-from mstkd.artifacts.records import ModelRecord, read_record
+from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
@@ -51,7 +51,11 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
     panels: dict[str, list[Run]] = {}
     for path in models:
         record = read_record(ModelRecord, path)
-        panels.setdefault(_panel(record), []).append((record, read_history(path)))
+        history = read_history(path)
+        if record.history_sha256 not in (None, file_sha256(history_path(path))):
+            found = "other contents than were written"
+            raise InputError(history_path(path), found=found, expected=f"the history of {path}")
+        panels.setdefault(_panel(record), []).append((record, history))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
         read = hashed(file for path in models for file in (path, history_path(path)))
         for output in outputs:  # drawn for each: a figure saved again has moved a little

@@ -8,17 +8,20 @@ of other settings is never mixed in.
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
+import xxhash
 
-from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.atomic import naming, replacing
 from mstkd.progress import say
 
-FORMAT = "mstkd-checkpoint 3"
+FORMAT = b"mstkd-checkpoint 4 "  # then the digest of all that follows its line
+BEGIN = len(FORMAT) + 32 + 1
 
 
 def fingerprint(*parts: object) -> str:
@@ -49,7 +52,13 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Write tensors, numbers, strings and containers of them; keep the state before."""
         with replacing(self.path) as (part,):
-            torch.save({"format": FORMAT, "run": self._run, "state": state}, part)
+            with naming(part), part.open("wb") as file:
+                file.write(bytes(BEGIN))
+                written = _Hashed(file)
+                whole = {"run": self._run, "state": state}
+                torch.save(whole, written)  # type: ignore[arg-type]  # it writes and flushes
+                file.seek(0)
+                file.write(_head(written.digest))
             if self.path.exists():
                 self.path.replace(self._previous)
         self._saved = time.monotonic()
@@ -60,12 +69,12 @@ class Checkpoint:
             if not path.exists():
                 continue
             try:
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = _read(path)
             except (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.PickleError) as e:
                 reason = str(e).splitlines()[0] if str(e) else type(e).__name__
                 self._refuse(path, f"it cannot be read ({reason})")
                 continue
-            if not isinstance(content, dict) or content.get("format") != FORMAT:
+            if content is None:
                 self._refuse(path, "it is not a checkpoint of this version")
             elif content["run"] != self._run:
                 self._refuse(path, "it belongs to other settings, inputs or another seed")
@@ -82,3 +91,37 @@ class Checkpoint:
     @staticmethod
     def _refuse(path: Path, reason: str) -> None:
         say(f"checkpoint {path} is not used: {reason}")
+
+
+class _Hashed:
+    """A file that is hashed as it is written, for `torch.save`."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.digest = file, xxhash.xxh3_128()
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What was saved; None for a file of another kind or version.
+
+    Raises:
+        ValueError: the file is not what was written.
+    """
+    with path.open("rb") as file:
+        head, body = file.read(BEGIN), file.read()
+    if not head.startswith(FORMAT) and not FORMAT.startswith(head):
+        return None
+    if head != _head(xxhash.xxh3_128(body)):
+        raise ValueError("other bytes than were written")
+    content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    return content
+
+
+def _head(digest: Any) -> bytes:
+    return FORMAT + digest.hexdigest().encode() + b"\n"

@@ -23,7 +23,7 @@ from mstkd.errors import InputError
 from mstkd.progress import progress, say
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.divergence import Cause, first_cause
-from mstkd.training.events import Events
+from mstkd.training.events import Events, Row
 from mstkd.training.learner import Fit, Learner, Run
 from mstkd.training.schedule import learning_rate
 
@@ -78,14 +78,14 @@ def fit(
     ):
         folders = [run.learner.events if ranks.is_first else None for run in runs]
         events = [
-            opened.enter_context(Events(folder, run.history))
+            opened.enter_context(Events(folder, stream.timed(run)))
             for folder, run in zip(folders, runs, strict=True)
         ]
         while stream.epoch < settings.epochs:
             cause = stream.run_epoch(lambda: told(settings.batch_size), signalled)
             if cause is None:
                 for run, written in zip(runs, events, strict=True):
-                    written.add(run.history[-1])
+                    written.add(stream.timed(run)[-1])
                 continue
             before = stream.place()
             if not stream.go_back(cause):
@@ -112,11 +112,22 @@ class _Stream:
         self.settings, self.checkpoint, self.label = settings, checkpoint, label
         self.epoch = 0  # epochs finished
         self.taken, self.seconds = 0, 0.0  # of the epoch under way
+        self.durations: list[float] = []  # of finished epochs, in seconds
         self.snapshot: tuple[int, list[dict[str, Any]]] = (0, [])  # place, and copies of states
 
     def place(self) -> int:
         """Steps taken in all."""
         return self.epoch * self.steps + self.taken
+
+    def timed(self, run: Run) -> list[Row]:
+        """A run's history with the seconds that each epoch took.
+
+        For the events alone: in the history they would make every run another result.
+        """
+        return [
+            {**row, "seconds": seconds}
+            for row, seconds in zip(run.history, self.durations, strict=True)
+        ]
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is a usable one."""
@@ -130,6 +141,7 @@ class _Stream:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.epoch, self.taken, self.seconds = state["epoch"], state["taken"], state["seconds"]
+        self.durations = list(state["durations"])
         for run, its in zip(self.runs, state["runs"], strict=True):
             run.restore(its)
 
@@ -138,6 +150,7 @@ class _Stream:
             "epoch": self.epoch,
             "taken": self.taken,
             "seconds": self.seconds,
+            "durations": self.durations,
             "runs": [run.state() for run in self.runs],
         }
         if self.ranks.is_first:
@@ -171,9 +184,7 @@ class _Stream:
                 self._end_if(asked)
         for run in self.runs:
             run.end_epoch(self.epoch, self.steps, rate)
-        seconds = round(time.monotonic() - begin, 3)
-        for run in self.runs:
-            run.history[-1]["seconds"] = seconds
+        self.durations.append(round(time.monotonic() - begin, 3))
         self.epoch, self.taken, self.seconds = self.epoch + 1, 0, 0.0
         self.save()
         if self.epoch < self.settings.epochs:

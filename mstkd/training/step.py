@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import nn
 
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.records import Subject
+from mstkd.artifacts.writers import only_writer
 from mstkd.compute.devices import place
 from mstkd.compute.ranks import Ranks
 from mstkd.compute.synchronised import synchronised
@@ -19,7 +21,8 @@ from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.iresnet import IResNet
-from mstkd.models.weights import build_backbone, events_folder, save_model
+from mstkd.models.weights import build_backbone, events_folder, is_saved, save_model
+from mstkd.progress import say
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import Checkpoint, fingerprint
 from mstkd.training.choice import Choice
@@ -103,6 +106,16 @@ class Model:
     sources: Sequence[Path]  # the files that are read
     image_size: int | None = None  # pixels; None for adaptors
 
+    def told(self) -> dict[str, Any]:
+        """What `save_model` is told before anything is trained."""
+        return {
+            "subject": self.subject,
+            "settings": self.settings.model_dump(mode="json", exclude_none=True),
+            "image_size": self.image_size,
+            "inputs": self.inputs,
+            "sources": hashed_contents(self.sources),
+        }
+
 
 def train(
     models: Sequence[Model],
@@ -114,6 +127,8 @@ def train(
     also: Sequence[str] = (),
 ) -> None:
     """Fit models to one stream of batches, and write the epoch of each that is chosen.
+
+    Nobody else trains them meanwhile. If another process has, that is all.
 
     Args:
         models: of one optimiser, chosen by the same pairs; the checkpoint lies beside the first.
@@ -128,7 +143,36 @@ def train(
     """
     first = models[0]
     parts = [part for m in models for part in (m.settings.dump(), m.subject, m.inputs)]
-    checkpoint = Checkpoint(first.output, fingerprint(*parts, *also, *first.choice.hashes))
+    run = fingerprint(*parts, *also, *first.choice.hashes)
+    with contextlib.ExitStack() as held:
+        trained = ranks.first_says(_take_turn(models, run, held) if ranks.is_first else None)
+        checkpoint = Checkpoint(first.output, run)
+        if not trained:
+            _train(models, checkpoint, batches, steps, name_images, ranks)
+        if ranks.is_first:
+            checkpoint.remove()
+
+
+def _take_turn(models: Sequence[Model], run: str, held: contextlib.ExitStack) -> bool:
+    """Wait until no other process trains one of the models; whether all are trained already."""
+    for output in sorted(model.output for model in models):  # in one order: nobody waits in a ring
+        output.parent.mkdir(parents=True, exist_ok=True)
+        held.enter_context(only_writer(output, run))
+    if not all(is_saved(model.output, **model.told()) for model in models):
+        return False
+    say(f"{models[0].output}: is trained already, from the same data by the same settings")
+    return True
+
+
+def _train(
+    models: Sequence[Model],
+    checkpoint: Checkpoint,
+    batches: Callable[[int, int], Iterator[Batch]],
+    steps: int,
+    name_images: Callable[[Batch], Sequence[str]],
+    ranks: Ranks,
+) -> None:
+    first = models[0]
     learners = [
         Learner(
             model.network.trained,
@@ -161,12 +205,7 @@ def train(
             model.output,
             state=found.state,
             history=found.history,
-            subject=model.subject,
-            settings=model.settings.model_dump(mode="json", exclude_none=True),
-            image_size=model.image_size,
-            inputs=model.inputs,
             chosen_epoch=found.epoch,
             chosen_by=model.choice.told(found.score),
-            sources=hashed_contents(model.sources),
+            **model.told(),
         )
-    checkpoint.remove()
