@@ -279,6 +279,14 @@ def loading(found: Result) -> str:
     return table(("one core", "images a second", "times the Dataset of files"), rows)
 
 
+def integrity(found: Result) -> str:
+    rows = [
+        (one["epoch"], one["compare_us_a_sample"], one["percent"], found["target_percent"])
+        for one in found["first_epochs"]
+    ]
+    return table(("first epoch", "µs a sample", "percent of it", "at most"), rows)
+
+
 def demo(found: Result) -> str:
     rows = [("seconds", found["seconds"]), ("peak memory, GiB", found["peak_memory_gib"])]
     return table(("the whole demo", "measured"), rows)
@@ -309,6 +317,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "bench_demo": bench,
     "head": head,
     "loading": loading,
+    "integrity": integrity,
     "demo": demo,
     "students_together": students_together,
     "big_dag": big_dag,

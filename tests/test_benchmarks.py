@@ -242,6 +242,7 @@ def test_rfws_proportion_of_images_to_pairs(scripts):
         ("adaptor_epoch", ["--samples", "256", "--seconds", "0.01"]),
         ("evaluation", ["--images", "320"]),
         ("scaling", ["--identities", "50", "--images", "1000"]),
+        ("integrity", ["--images", "100", "--samples", "300"]),
     ],
 )
 def test_a_small_run_writes_a_result_that_the_page_can_show(scripts, tmp_path, name, options):
