@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 
 class InputError(Exception):
     """A file, a key or a value that is not what it must be.
@@ -18,6 +20,11 @@ class InputError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.where, self.found, self.expected)
+
+
+def anew(expected: str, path: object) -> str:
+    """What to expect of a result that cannot be used, with the command that helps."""
+    return f"{expected}; rm {shlex.quote(str(path))} and run again"
 
 
 def _rebuild(where: str, found: str, expected: str) -> InputError:

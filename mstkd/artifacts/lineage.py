@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import h5py
 from PIL import Image, UnidentifiedImageError
@@ -31,6 +31,7 @@ from mstkd.artifacts.records import (
     ModelRecord,
     Provenance,
     Record,
+    SealedRecord,
     Source,
     Subject,
     file_sha256,
@@ -73,14 +74,20 @@ class Result(Record):
     sources: list[Read]
 
 
-class Lineage(Record):
+class Lineage(SealedRecord):
     """A result and all that it was made from, the nearest first."""
 
     format: Literal["mstkd-lineage"] = "mstkd-lineage"
     results: list[Result]
+    provenance: Provenance | None = None  # of a file of it
 
 
-Found = tuple[Provenance, bool | None, Subject | None]
+class Told(NamedTuple):
+    """What a file says of itself."""
+
+    made: Provenance
+    unchanged: bool | None  # since it was written; None where it holds no hash of itself
+    subject: Subject | None = None  # of models and their scores
 
 
 def lineage(path: Path) -> Lineage:
@@ -91,7 +98,7 @@ def lineage(path: Path) -> Lineage:
     """
     if not path.is_file():
         raise InputError(path, found="no such file", expected=KNOWN)
-    found = _found(path, large=True)
+    found = told_by(path, large=True)
     if found is None:
         raise InputError(path, found="no record of what made it", expected=KNOWN)
     # A file may be a source of many, and weights are large.
@@ -126,16 +133,16 @@ def lineage(path: Path) -> Lineage:
 
 def _compare(
     file: Path, source: Source, content: Callable[[Path], str]
-) -> tuple[State, Found | None]:
+) -> tuple[State, Told | None]:
     if not file.is_file():
         return "gone", None
     if content(file) != source.sha256:
         return "changed", None
     try:
-        above = _found(file)
+        above = told_by(file)
     except InputError:
         above = None
-    if above is not None and above[1] is False and h5py.is_hdf5(file):
+    if above is not None and above.unchanged is False and h5py.is_hdf5(file):
         return "changed", None  # though it carries the hash that it had
     return ("no record" if above is None else "as it was"), above
 
@@ -143,7 +150,7 @@ def _compare(
 # ---------------------------------------------------------------- the files
 
 
-def _found(path: Path, *, large: bool = False) -> Found | None:
+def told_by(path: Path, *, large: bool = False) -> Told | None:
     """What a file says of itself; None where it says nothing.
 
     Args:
@@ -154,17 +161,17 @@ def _found(path: Path, *, large: bool = False) -> Found | None:
         InputError: the file is of no known kind, or damaged.
     """
     if path.name.endswith(SIDECAR):
-        return _found(path.with_name(path.name.removesuffix(SIDECAR)), large=large)
+        return told_by(path.with_name(path.name.removesuffix(SIDECAR)), large=large)
     if path.suffix == ".safetensors" or path.name == "history.csv":
         return _of_model(path.with_name("model.json"), path)
     if path.suffix == ".csv":
         told = read_sidecar(path)
-        return None if told is None else (*told, None)
+        return None if told is None else Told(*told)
     if path.suffix == ".json":
         return _of_json(path)
     if path.suffix in EMBED:
         told = extracted(path.read_text(encoding="utf-8", errors="replace"), path)
-        return None if told is None else (*told, None)
+        return None if told is None else Told(*told)
     if path.suffix in (".png", ".svg"):
         return _of_figure(path)
     if h5py.is_hdf5(path):
@@ -173,28 +180,33 @@ def _found(path: Path, *, large: bool = False) -> Found | None:
             made = read_attribute(path)
         except DAMAGE as error:
             raise InputError(path, found=f"a damaged file ({error})", expected=KNOWN) from None
-        return None if made is None else (made, unchanged, None)
+        return None if made is None else Told(made, unchanged)
     raise InputError(path, found="a file of another kind", expected=KNOWN)
 
 
-def _of_model(record: Path, file: Path) -> Found:
-    model = read_record(ModelRecord, record, changed_too=True)
+def told_of_model(record: ModelRecord) -> Told:
+    """What model.json says of its model."""
     made = Provenance(
-        step=f"train-{model.subject.kind}",
-        settings=model.settings,
-        sources=model.sources,
-        package_version=model.package_version,
+        step=f"train-{record.subject.kind}",
+        settings=record.settings,
+        sources=record.sources,
+        package_version=record.package_version,
     )
+    return Told(made, None, record.subject)
+
+
+def _of_model(record: Path, file: Path) -> Told:
+    model = read_record(ModelRecord, record, changed_too=True)
     if file == record:
         unchanged = is_unchanged(record.read_bytes())
     else:
         weights = file == record.with_suffix(".safetensors")
         expected = model.weights_sha256 if weights else model.history_sha256
         unchanged = None if expected is None else file_sha256(file) == expected
-    return made, unchanged, model.subject
+    return told_of_model(model)._replace(unchanged=unchanged)
 
 
-def _of_json(path: Path) -> Found | None:
+def _of_json(path: Path) -> Told | None:
     text = path.read_bytes()
     try:
         record = json.loads(text)
@@ -210,10 +222,10 @@ def _of_json(path: Path) -> Found | None:
     subject = record.get("subject")
     made = parse(json.dumps(record["provenance"]), path)
     who = None if subject is None else Subject.model_validate(subject)
-    return made, is_unchanged(text), who
+    return Told(made, is_unchanged(text), who)
 
 
-def _of_figure(path: Path) -> Found | None:
+def _of_figure(path: Path) -> Told | None:
     if path.suffix == ".png":
         try:
             with Image.open(path) as image:
@@ -226,7 +238,7 @@ def _of_figure(path: Path) -> Found | None:
         text = html.unescape(found[1]) if found else ""
     if not text.startswith(MARK):
         return None
-    return parse(text.removeprefix(MARK), path), None, None
+    return Told(parse(text.removeprefix(MARK), path), None)
 
 
 # ---------------------------------------------------------------- as people read it

@@ -49,7 +49,9 @@ def provenance_of(
         sources: the files it read, with their content hashes.
         output: the result; sources are named from its folder.
     """
-    given = {} if settings is None else settings.model_dump(mode="json", exclude_none=True)
+    given = {}
+    if settings is not None:
+        given = settings.model_dump(mode="json", exclude_none=True, by_alias=True)
     return Provenance(step=step, settings=given, sources=source_list(sources, output))
 
 
@@ -71,7 +73,12 @@ def _in_latex(record: str, text: str) -> str:
     return f"{text}% {MARK} {record}\n"
 
 
+def _in_yaml(record: str, text: str) -> str:
+    return f"{text}# {MARK} {record}\n"
+
+
 EMBED: dict[str, Callable[[str, str], str]] = {
+    ".yaml": _in_yaml,
     ".html": _in_html,
     ".md": _in_markdown,
     ".tex": _in_latex,

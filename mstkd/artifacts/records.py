@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mstkd import __version__
 from mstkd.artifacts.atomic import write_text
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 
 
 class Record(BaseModel):
@@ -144,7 +144,8 @@ def read_record(kind: type[AnyRecord], path: Path, *, changed_too: bool = False)
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(path, found=f"{key}: {first['msg']}", expected=kind.__doc__) from None
     if not changed_too and is_unchanged(text) is False:
-        raise InputError(path, found="other contents than were written", expected=kind.__doc__)
+        found, expected = "other contents than were written", anew(str(kind.__doc__), path)
+        raise InputError(path, found=found, expected=expected)
     if isinstance(record, SealedRecord):
         return record.model_copy(update={"record_sha256": None})
     return record

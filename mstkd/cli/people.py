@@ -71,6 +71,37 @@ def provenance(
     typer.echo(told.model_dump_json(indent=2) if as_json else "\n".join(lineage_lines(told)))
 
 
+def check(
+    results: Annotated[
+        Path, typer.Argument(help="The folder of results; what lies there unasked is listed.")
+    ] = Path("results"),
+    configfile: Annotated[
+        Path | None, typer.Option("--configfile", help="As for snakemake; its own default.")
+    ] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every file whole, weights and packs too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Every job and orphan.")] = False,
+) -> None:
+    """Say which results are current, stale, damaged, missing or orphaned, and what a run makes.
+
+    Exits with 1 unless all are current. To be called where snakemake is.
+
+    Example: mstkd check --configfile mine.yaml
+    """
+    from rich.console import Console
+
+    from mstkd.workflow.check import check, show
+
+    checked = check(results, configfile=configfile, deep=deep)
+    if as_json:
+        typer.echo(checked.model_dump_json(indent=2))
+    else:
+        show(checked, Console())
+    if not checked.well():
+        raise typer.Exit(1)
+
+
 def show_tables(
     paths: Annotated[list[Path], typer.Argument(help="CSV tables, or folders of them.")],
 ) -> None:
@@ -134,4 +165,4 @@ def schema() -> None:
     typer.echo(json.dumps(schema, indent=2))
 
 
-COMMANDS = (inspect, detect_landmarks, provenance, show_tables, bench, schema)
+COMMANDS = (inspect, detect_landmarks, check, provenance, show_tables, bench, schema)

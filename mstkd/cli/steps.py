@@ -278,6 +278,9 @@ def train_students(
 def write_config(settings: str, *, output: Path) -> None:
     """Write the config with every default, as YAML that a run can take."""
     from mstkd.artifacts.atomic import write_text
+    from mstkd.artifacts.provenance import embedded, provenance_of
     from mstkd.config import Config, read_settings
 
-    write_text(output, read_settings(Config, settings).as_yaml())
+    config = read_settings(Config, settings)
+    made = provenance_of("write-config", config, {}, output)
+    write_text(output, embedded(config.as_yaml(), made, output.suffix))

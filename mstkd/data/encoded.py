@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from mstkd.artifacts.sealed import Pieces
 from mstkd.data.decode import TABLES, BadImage, decode, segments
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 
 if TYPE_CHECKING:  # packs are opened in processes that have no torch
     import torch
@@ -77,7 +77,7 @@ class EncodedImages:
         whole = len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(data)
         if not whole or (offsets[1:] <= offsets[:-1]).any():
             found = "offsets that do not fit the encoded images"
-            raise InputError(where, found=found, expected="a whole pack; pack anew")
+            raise InputError(where, found=found, expected=anew("a whole pack", where))
         self._data = data.view(np.ndarray)  # the slices of a memory map are slow to make
         self._begins, self._ends = offsets[:-1], offsets[1:]
         self._pieces, self._where = pieces, where
@@ -148,7 +148,8 @@ class EncodedImages:
             return decode(encoded.tobytes(), self.shape[1])
         except BadImage as error:
             found = f"image {row}: {error.reason}"
-            raise InputError(self._where, found=found, expected="a whole pack; pack anew") from None
+            expected = anew("a whole pack", self._where)
+            raise InputError(self._where, found=found, expected=expected) from None
 
 
 def _plain_jpeg(data: bytes, image_size: int) -> bool:

@@ -35,11 +35,11 @@ from mstkd.artifacts.sealed import (
 )
 from mstkd.data.encoded import EncodedImages
 from mstkd.data.pixels import PixelImages
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 
 FORMAT, VERSION = "mstkd-pack", 2
 UNFINISHED = "0" * 64
-WHOLE = "a whole pack; pack anew"
+WHOLE = "a whole pack"
 Kind = Literal["train", "unlabelled", "verification"]
 Images = PixelImages | EncodedImages  # uint8 (N, H, H, 3), to be indexed by rows
 
@@ -220,7 +220,7 @@ def open_pack(path: Path, *kinds: Kind) -> Pack:
             return _read(path, file, kinds)
     except DAMAGE as error:
         found = f"a damaged file ({' '.join(str(error).split())})"
-        raise InputError(path, found=found, expected=WHOLE) from None
+        raise InputError(path, found=found, expected=anew(WHOLE, path)) from None
 
 
 def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
@@ -232,7 +232,7 @@ def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
     version = file.attrs.get("version")
     if version != VERSION:
         found = f"a pack of version {version}"
-        raise InputError(path, found=found, expected=f"version {VERSION}; pack anew")
+        raise InputError(path, found=found, expected=anew(f"version {VERSION}", path))
     sealed = Sealed(path, file)
     attributes = sealed.attributes
     kind = attributes["kind"]
@@ -240,7 +240,7 @@ def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
         expected = f"a {' or '.join(kinds)} pack"
         raise InputError(path, found=f"a {kind} pack", expected=expected)
     if attributes["sha256"] == UNFINISHED:
-        raise InputError(path, found="an unfinished pack", expected=WHOLE)
+        raise InputError(path, found="an unfinished pack", expected=anew(WHOLE, path))
     _check_shapes(path, sealed, kind)
     read = sealed.datasets
     pack = Pack(

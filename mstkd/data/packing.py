@@ -5,8 +5,9 @@ A killed run is taken up where it stopped. Bad images are listed in `<output>.ba
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from mstkd.data.readers import (
     with_landmarks,
 )
 from mstkd.data.sources import FaceImage
+from mstkd.data.watched import noting, watched
 from mstkd.errors import InputError
 from mstkd.progress import say
 
@@ -50,6 +52,21 @@ HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 112
 Pairs = tuple[NDArray[np.int32], NDArray[np.bool_]]  # (P, 2) rows of images, (P,)
 
 
+def _noting_files(step: Callable[..., None]) -> Callable[..., None]:
+    """A packing step that notes beside the pack what lay where it reads (`data.watched`)."""
+
+    @functools.wraps(step)
+    def noting_step(
+        settings: PackSettings | PackUnlabelledSettings, *, output: Path, workers: int = 1
+    ) -> None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with noting(output, watched(settings)):
+            step(settings, output=output, workers=workers)
+
+    return noting_step
+
+
+@_noting_files
 def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
     """Pack the training images of a group, less the identities that are held out.
 
@@ -68,6 +85,7 @@ def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> Non
     packing.pack(images, workers=workers)
 
 
+@_noting_files
 def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
     """Pack pairs of the training identities that are held out, as a verification pack.
 
@@ -100,6 +118,7 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     packing.pack(chosen, (rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
 
 
+@_noting_files
 def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
     """Pack the verification images and pairs of a group.
 
@@ -114,6 +133,7 @@ def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1)
     packing.pack(found.images, (found.pairs, found.same), workers=workers)
 
 
+@_noting_files
 def pack_unlabelled(settings: PackUnlabelledSettings, *, output: Path, workers: int = 1) -> None:
     """Pack all images below a folder, for losses that need neither identity nor group.
 

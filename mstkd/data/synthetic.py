@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from mstkd.artifacts import atomic
+from mstkd.artifacts.provenance import beside, provenance_of, sidecar
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import (
     FACTORS,
@@ -36,6 +37,7 @@ from mstkd.data.faces import (
     group_look,
     render,
 )
+from mstkd.data.watched import drawn_folders, listing, listing_path
 from mstkd.errors import InputError
 from mstkd.orphans import end_with_parent
 from mstkd.progress import progress
@@ -348,4 +350,8 @@ def synthesize(settings: SynthesizeSettings, *, output: Path, workers: int = 1) 
             advance(count)
     for group in settings.groups:
         _write_lists(settings, group, output)
-    atomic.write_text(output / INDEX, _index(settings))
+    index, text = output / INDEX, _index(settings)
+    made = provenance_of("synthesize", settings, {}, index)
+    atomic.write_text(sidecar(index), beside(text, made))
+    listing(drawn_folders(index)).write(listing_path(index))
+    atomic.write_text(index, text)

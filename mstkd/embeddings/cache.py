@@ -40,14 +40,14 @@ from mstkd.config import CacheSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.embeddings.embed import BATCH, WORTH_COMPILING, Extractor, unit_embeddings
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 from mstkd.models.weights import load_backbone
 from mstkd.progress import progress, say
 
 FORMAT, VERSION = "mstkd-embeddings", 2
 DTYPES = ("float16", "float32")
 UNFINISHED = "0" * 64
-WHOLE = "an embedding cache; delete it and it is made anew"
+WHOLE = "an embedding cache"
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,8 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
         with h5py.File(path, "r") as file:
             cache = _read(path, file)
     except DAMAGE as error:
-        raise InputError(path, found=" ".join(str(error).split()), expected=WHOLE) from None
+        found = " ".join(str(error).split())
+        raise InputError(path, found=found, expected=anew(WHOLE, path)) from None
     if packs is not None:
         hashes = pack_hashes(packs)
         if list(hashes.items()) != list(cache.packs.items()):
@@ -258,7 +259,7 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
 
 def _read(path: Path, file: Any) -> Cache:
     if file.attrs.get("format") not in (FORMAT, FORMAT.encode()):
-        raise InputError(path, found="another kind of HDF5 file", expected=WHOLE)
+        raise InputError(path, found="another kind of HDF5 file", expected=anew(WHOLE, path))
     if file.attrs.get("version") != VERSION:
         found = f"a cache of version {file.attrs.get('version')}"
         raise InputError(path, found=found, expected=f"version {VERSION}: {WHOLE}")

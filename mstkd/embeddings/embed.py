@@ -5,7 +5,6 @@ Shapes: B images of a batch, N of a pack, H their side in pixels, D embedding di
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -19,6 +18,7 @@ from mstkd.config import Precision
 from mstkd.data.loader import BATCHES_AHEAD, normalise, prefetched
 from mstkd.data.pack import Images
 from mstkd.models.iresnet import IResNet, folded
+from mstkd.progress import say
 
 BATCH = 128  # of images in flight; the result does not depend on it
 # Images on a GPU from which on compiling, which takes some seconds, is earned back.
@@ -70,7 +70,7 @@ class Extractor(nn.Module):
         except Exception as error:  # whatever it is: it can be done without
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             told = f"embedding: not compiled, which is slower: {reason}"
-            print(told, file=sys.stderr, flush=True)
+            say(told)
             self._compiled = None
             embeddings: Tensor = self.network(images)
             return embeddings

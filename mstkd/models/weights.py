@@ -19,7 +19,7 @@ from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import source_list
 from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_record
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
 
@@ -179,6 +179,6 @@ def _read(path: Path, kinds: tuple[str, ...]) -> ModelRecord:
         raise InputError(
             path,
             found="other weights than its model.json describes",
-            expected="the two files of one training run",
+            expected=anew("the two files of one training run", path),
         )
     return record

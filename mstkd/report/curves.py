@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from mstkd.artifacts.provenance import hashed, provenance_of
 from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
 from mstkd.config.grids import split_variant, told
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.rows import SECTIONS, row_label
 
@@ -53,8 +53,8 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
         record = read_record(ModelRecord, path)
         history = read_history(path)
         if record.history_sha256 not in (None, file_sha256(history_path(path))):
-            found = "other contents than were written"
-            raise InputError(history_path(path), found=found, expected=f"the history of {path}")
+            file, found = history_path(path), "other contents than were written"
+            raise InputError(file, found=found, expected=anew(f"the history of {path}", file))
         panels.setdefault(_panel(record), []).append((record, history))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
         read = hashed(file for path in models for file in (path, history_path(path)))

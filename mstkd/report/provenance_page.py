@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.lineage import Lineage, lineage, lineage_lines
+from mstkd.artifacts.provenance import embedded, hashed, provenance_of
+from mstkd.artifacts.records import Provenance
 from mstkd.errors import InputError
 from mstkd.report.templates import page_html
 
@@ -27,17 +29,20 @@ def render_provenance(result: Path, outputs: Sequence[Path]) -> None:
         if output.suffix not in FORMATS:
             raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
     told = lineage(result)
+    read = hashed([result])
     with replacing(*outputs) as parts:
         for output, part in zip(outputs, parts, strict=True):
-            part.write_text(FORMATS[output.suffix](told), encoding="utf-8")
+            made = provenance_of("render-provenance", None, read, output)
+            part.write_text(FORMATS[output.suffix](told, made), encoding="utf-8")
 
 
-def _html(told: Lineage) -> str:
-    return page_html("provenance.html", title=TITLE, lines=lineage_lines(told))
+def _html(told: Lineage, made: Provenance) -> str:
+    page = page_html("provenance.html", title=TITLE, lines=lineage_lines(told))
+    return embedded(page, made, ".html")
 
 
-def _json(told: Lineage) -> str:
-    return told.model_dump_json(indent=2) + "\n"
+def _json(told: Lineage, made: Provenance) -> str:
+    return told.model_copy(update={"provenance": made}).text()
 
 
-FORMATS: dict[str, Callable[[Lineage], str]] = {".html": _html, ".json": _json}
+FORMATS: dict[str, Callable[[Lineage, Provenance], str]] = {".html": _html, ".json": _json}

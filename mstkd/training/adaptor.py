@@ -14,6 +14,7 @@ from mstkd.data.loader import Batch, epoch_order
 from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
 from mstkd.models.adaptors import build_adaptor
+from mstkd.models.kept import put_back
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.choice import LOWEST_LOSS
@@ -45,6 +46,8 @@ def train_adaptor(
     Raises:
         InputError: a cache of another set, seed or dimension, or a loss that is not finite.
     """
+    if put_back(output, settings, subject, [[cache]], write=ranks.is_first):
+        return
     where = configure(settings.engine, device, threads)
     cached = open_cache(cache)
     expected = {"backbone": subject.backbone, "set": subject.set, "seed": subject.seed}

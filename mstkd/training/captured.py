@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from mstkd.data.loader import Batch
+from mstkd.progress import say
 
 # Steps before the capture: kernels are compiled and chosen, and momenta get their memory.
 WARM_UP = 3
@@ -133,10 +133,6 @@ class CapturedStep:
             self._refused = True
             first = error.__context__ or error  # the end of a broken capture fails too
             reason = (str(first).strip() or type(first).__name__).splitlines()[0]
-            print(
-                f"{self._label}: steps are not captured as a CUDA graph, which is slower: {reason}",
-                file=sys.stderr,
-                flush=True,
-            )
+            say(f"{self._label}: steps are not captured as a CUDA graph, which is slower: {reason}")
         else:
             self._kept, self._last = kept, None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from mstkd.compute.devices import autocast, prepare
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
 from mstkd.models.iresnet import IResNet
+from mstkd.progress import say
 
 
 def configure(settings: EngineSettings, device: str, threads: int) -> torch.device:
@@ -70,8 +70,4 @@ class Embedder:
         """Go on without torch.compile, and say so in a line."""
         self._network, self.compiled = self._plain, False
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        print(
-            f"{label}: not compiled, which is slower: {reason}",
-            file=sys.stderr,
-            flush=True,
-        )
+        say(f"{label}: not compiled, which is slower: {reason}")

@@ -21,6 +21,7 @@ from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.iresnet import IResNet
+from mstkd.models.kept import keep
 from mstkd.models.weights import build_backbone, events_folder, is_saved, save_model
 from mstkd.progress import say
 from mstkd.seeds import seed_from
@@ -209,3 +210,4 @@ def _train(
             chosen_by=model.choice.told(found.score),
             **model.told(),
         )
+        keep(model.output)

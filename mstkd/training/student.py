@@ -20,6 +20,7 @@ from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.models.iresnet import IResNet
+from mstkd.models.kept import put_back
 from mstkd.models.weights import load_adaptor, record_path
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import fingerprint
@@ -101,8 +102,11 @@ def train_students(
         InputError: students that cannot share a stream, cache, adaptor and packs that do not
             belong together, or a loss that is not finite.
     """
-    first = students[0]
     _refuse_strangers(students)
+    students = [one for one in students if not _put_back(one, packs, selection, cache, ranks)]
+    if not students:
+        return
+    first = students[0]
     where = configure(first.settings.engine, device, threads)
     kind: Kind = "train" if first.settings.loss.images == "labelled" else "unlabelled"
     opened = [open_pack(path, kind) for path in packs]
@@ -169,6 +173,19 @@ def _objective(network: UnderHead[IResNet], target: Target | None, kd_weight: fl
         return {"loss": student_loss(parts["kd"], parts.get("head"), kd_weight), **parts}
 
     return objective
+
+
+def _put_back(
+    student: Student,
+    packs: Sequence[Path],
+    selection: Sequence[Path],
+    cache: Path | None,
+    ranks: Ranks,
+) -> bool:
+    taught_by = [[path] for path in (cache, student.adaptor) if path is not None]
+    read = [packs, selection, *taught_by]
+    settings, subject = student.settings, student.subject
+    return put_back(student.output, settings, subject, read, write=ranks.is_first)
 
 
 def _refuse_strangers(students: Sequence[Student]) -> None:

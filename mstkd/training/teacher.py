@@ -11,6 +11,7 @@ from mstkd.config import TeacherSettings
 from mstkd.data.loader import FaceBatches, pack_hashes
 from mstkd.data.pack import open_pack
 from mstkd.data.splits import read_split
+from mstkd.models.kept import put_back
 from mstkd.seeds import seed_from
 from mstkd.training.choice import best_accuracy
 from mstkd.training.engine import configure
@@ -46,6 +47,8 @@ def train_teacher(
     Raises:
         InputError: packs or split that do not fit, or a loss that is not finite.
     """
+    if put_back(output, settings, subject, [packs, selection, [split]], write=ranks.is_first):
+        return
     where = configure(settings.engine, device, threads)
     opened = [open_pack(path, "train") for path in packs]
     # Teachers of one seed differ in their initial weights, as independent runs do.

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 
 from mstkd.config import SETS, Config, files, models, validate
 from mstkd.errors import InputError
+from mstkd.workflow.reruns import answer_from_records
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
 # And the scripts beside the conda environments install the package from this checkout.
@@ -191,3 +192,8 @@ if workflow.output_settings.dryrun and Path("results/bench.json").exists():
     from mstkd.bench.estimate import dry_run_line
 
     print(dry_run_line(CONFIG, Path("results/bench.json")), file=sys.stderr)
+
+
+# Jobs of a cluster do what they are told.
+if workflow.is_main_process:
+    answer_from_records(workflow)

@@ -1,0 +1,123 @@
+"""The files outside of the results that packs are made from: whether they are what was packed.
+
+A pack is made from up to a million images, too many to hash at every start. So their listing is
+compared, names, sizes and times, which takes seconds; where it differs the pack is made anew, and
+where its pixels are equal nothing behind it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from mstkd.artifacts.records import Record
+from mstkd.config import PackSettings, PackUnlabelledSettings
+from mstkd.data.formats.layouts import leads_to_folder, verification_folder
+
+SUFFIX = ".files.json"  # of the record of a listing, behind the whole name of what was made
+PARTS = (".idx", ".lst")  # files beside a .rec that say what its records are
+
+
+class Listing(Record):
+    """What lay at some places: a hash of the names, sizes and times of all files."""
+
+    files: int
+    sha256: str
+
+
+def listing_path(output: Path) -> Path:
+    """Where the listing of the files that a result was made from lies."""
+    return output.with_name(output.name + SUFFIX)
+
+
+def watched(settings: PackSettings | PackUnlabelledSettings) -> list[Path]:
+    """The files and folders that a packing step reads images, lists and landmarks from."""
+    places = [settings.root]
+    if isinstance(settings, PackSettings):
+        places = [*_images(settings), *([settings.groups] if settings.groups else [])]
+        if settings.exclude is not None:
+            places.append(settings.exclude)
+    if settings.alignment is not None and settings.alignment.landmarks != "rfw":
+        places.append(Path(settings.alignment.landmarks))
+    return list(dict.fromkeys(places))
+
+
+def drawn_folders(index: Path) -> list[Path]:
+    """The folders of the faces that `synthesize` drew."""
+    return [index.parent / part for part in ("train", "verification")]
+
+
+def _images(settings: PackSettings) -> list[Path]:
+    root, group = settings.root, settings.group
+    kind = root.suffix.lower()
+    if kind == ".rec":
+        return [root, *(root.with_suffix(suffix) for suffix in PARTS)]
+    if kind == ".csv":
+        return [root.parent]  # a listing's images lie below its folder
+    if kind == ".bin" or (root / f"{group}_test.bin").is_file():
+        return [root if kind == ".bin" else root / f"{group}_test.bin"]
+    in_rfw = verification_folder(root)
+    parts = [in_rfw / "data" / group, in_rfw / "txts" / group]
+    return parts if parts[0].is_dir() else [root / group]
+
+
+def listing(places: list[Path]) -> Listing:
+    """The state of files, and of all files below folders; what is not there has a state too.
+
+    About 4 s for 1,250,000 files of a warm cache (benchmarks/watching.py).
+    """
+    digest, count = hashlib.sha256(), 0
+    for place in places:
+        for line in _lines(place):
+            digest.update(line)
+            count += line.count(b"\n")
+    return Listing(files=count, sha256=digest.hexdigest())
+
+
+def _lines(place: Path) -> Iterator[bytes]:
+    """A folder's files at a time, each with the size and the time of its last change."""
+    try:
+        found = place.stat()
+    except OSError:
+        yield os.fsencode(f"{place.name}\0gone\n")
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        yield os.fsencode(f"{place.name}\0{found.st_size}\0{found.st_mtime_ns}\n")
+        return
+    waiting, seen = [("", str(place))], {(found.st_dev, found.st_ino)}
+    while waiting:
+        name, folder = waiting.pop()
+        files, inner = [], []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                below = f"{name}/{entry.name}"
+                if leads_to_folder(entry):
+                    if entry.is_symlink():  # which may lead back to where we are
+                        target = entry.stat()
+                        if (target.st_dev, target.st_ino) in seen:
+                            continue
+                        seen.add((target.st_dev, target.st_ino))
+                    inner.append((below, entry.path))
+                    continue
+                try:
+                    state = entry.stat()
+                except OSError:  # a link that leads nowhere
+                    files.append(f"{below}\0gone\n")
+                else:
+                    files.append(f"{below}\0{state.st_size}\0{state.st_mtime_ns}\n")
+        waiting += sorted(inner, reverse=True)
+        files.sort()
+        yield os.fsencode("".join(files))
+
+
+@contextlib.contextmanager
+def noting(output: Path, places: list[Path]) -> Iterator[None]:
+    """Note beside a result what lay at the places it is made from, before they were read."""
+    before = listing(places)
+    listing_path(output).unlink(missing_ok=True)
+    yield
+    before.write(listing_path(output))

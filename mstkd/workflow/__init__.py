@@ -1,0 +1,1 @@
+"""What Snakemake is told about results."""

@@ -1,0 +1,215 @@
+"""What Snakemake is told when it asks whether a finished job must run again.
+
+Snakemake remembers the parameters, inputs and commands of finished jobs in `.snakemake`, beside the
+results and not in them: the memory is lost when results are copied, and wrong when jobs outlive
+the Snakemake that started them. So for jobs of `mstkd` the question is passed on to the results,
+each of which holds what made it (`artifacts.standing`). Times of files are still Snakemake's own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake.persistence import ParamsChange, PersistenceBase
+
+from mstkd.artifacts.records import Record, read_record
+from mstkd.artifacts.standing import CURRENT, Asked, Contents, Standing, State, standing
+from mstkd.config import PackSettings, PackUnlabelledSettings, compared
+from mstkd.data.watched import Listing, drawn_folders, listing, listing_path, watched
+from mstkd.errors import InputError
+
+COMMAND = re.compile(r"mstkd --log \{log:q\} ([a-z-]+)")
+# Inputs that a step waits for and does not read, or reads as a part of another.
+WAITED_FOR = ("index", "record")
+# Wildcards that say which model an output is of, and what its record calls them.
+SUBJECT = {
+    "backbone": "backbone",
+    "set": "set",
+    "teacher": "name",
+    "adaptor": "name",
+    "loss": "loss",
+    "seed": "seed",
+}
+STANDINGS = "MSTKD_STANDINGS"
+
+
+class Difference(ParamsChange):  # type: ignore[misc]  # snakemake is not typed
+    """Why a job must run again, where Snakemake expects changed parameters."""
+
+    def __init__(self, found: Standing, output: str) -> None:
+        super().__init__(only_old={found.why}, only_new={found.why}, files={output})
+
+    def __str__(self) -> str:
+        return ", ".join(sorted(self.only_old))
+
+
+def asked(job: Any) -> Iterator[tuple[Path, Asked]] | None:
+    """Each record among a job's outputs and what it should say; None for jobs that are not ours."""
+    command = COMMAND.search(job.rule.shellcmd or "")
+    return None if command is None else _asked(job, command[1])
+
+
+def _asked(job: Any, step: str) -> Iterator[tuple[Path, Asked]]:
+    settings = json.loads(getattr(job.params, "settings", "{}"))
+    read = {
+        name: list(map(Path, [paths] if isinstance(paths, str) else paths))
+        for name, paths in job.input._allitems()
+        if name not in WAITED_FOR
+    }
+    subject = _subject(job.wildcards)
+    if step == "train-students":
+        yield from _of_each_student(job, settings["students"], read, subject)
+        return
+    for output in map(Path, job.output):
+        yield output, Asked(step, settings, list(read.values()), subject, compared)
+
+
+def _of_each_student(
+    job: Any, students: Sequence[Mapping[str, Any]], read: dict[str, Any], subject: dict[str, str]
+) -> Iterator[tuple[Path, Asked]]:
+    """Each of them says that it was trained alone: what it is does not hang on the others."""
+    adaptors = dict.fromkeys(student["adaptor"] for student in students)
+    file_of = dict(zip(adaptors, read.pop("adaptors"), strict=True))
+    for student, output in zip(students, job.output.models, strict=True):
+        who = {**subject, "name": student["adaptor"], "loss": student["loss"]}
+        files = [*read.values(), [file_of[student["adaptor"]]]]
+        yield Path(output), Asked("train-student", student["settings"], files, who, compared)
+
+
+def _subject(wildcards: Any) -> dict[str, str]:
+    return {SUBJECT[name]: value for name, value in wildcards.items() if name in SUBJECT}
+
+
+def _places(output: Path, what: Asked) -> tuple[Path, ...] | None:
+    """The files outside that a result is made from; None where it is made from results."""
+    if what.step == "synthesize":
+        return tuple(drawn_folders(output))
+    if not what.step.startswith("pack-"):
+        return None
+    kind = PackUnlabelledSettings if what.step == "pack-unlabelled" else PackSettings
+    return tuple(watched(kind.model_validate(what.settings)))
+
+
+class JobStanding(Record):
+    """One job of the workflow, for `mstkd check`."""
+
+    rule: str
+    outputs: list[str]
+    state: State
+    why: str
+    runs: bool  # whether the plain command would run it now
+
+
+class JobStandings(Record):
+    """All jobs that the config asks for."""
+
+    jobs: list[JobStanding]
+
+
+class Reruns:
+    """Answers, each worked out once: Snakemake asks for a job several times."""
+
+    def __init__(self) -> None:
+        self._contents = Contents()
+        self._known: dict[Any, Standing] = {}
+        self._listings: dict[tuple[Path, ...], Listing] = {}
+
+    def of(self, job: Any) -> Standing | None:
+        """How a job's outputs stand; None for jobs that are not of `mstkd`."""
+        if job not in self._known:
+            outputs = asked(job)
+            if outputs is None:
+                return None
+            states = (self._standing(output, what) for output, what in outputs)
+            self._known[job] = next((one for one in states if one.state != "current"), CURRENT)
+        return self._known[job]
+
+    def _standing(self, output: Path, what: Asked) -> Standing:
+        found = standing(output, what, self._contents)
+        places = _places(output, what)
+        if found.state != "current" or places is None:
+            return found
+        try:
+            before = read_record(Listing, listing_path(output))
+        except InputError:
+            return Standing("stale", f"{listing_path(output)} does not say what it was made from")
+        now = self._listing(places)
+        if now == before:
+            return CURRENT
+        told = f"{before.files:,} files then, {now.files:,} now"
+        return Standing("stale", f"files of {', '.join(map(str, places))} changed: {told}")
+
+    def _listing(self, places: tuple[Path, ...]) -> Listing:
+        if places not in self._listings:
+            self._listings[places] = listing(list(places))
+        return self._listings[places]
+
+
+def answer_from_records(workflow: Any) -> None:
+    """Make this process's Snakemake ask the results, for jobs of `mstkd`.
+
+    Where the environment names a file in `STANDINGS`, it is written at the end (see `check`).
+    """
+    reruns = Reruns()
+    if STANDINGS in os.environ:
+        atexit.register(_write, workflow, reruns, Path(os.environ[STANDINGS]))
+    own = {
+        name: getattr(PersistenceBase, name)
+        for name in (
+            "has_metadata",
+            "has_outdated_metadata",
+            "params_changed",
+            "code_changed",
+            "input_changed",
+            "incomplete",
+        )
+    }
+
+    def params_changed(self: Any, job: Any, file: Any = None) -> Any:
+        found = reruns.of(job)
+        if found is None:
+            return own["params_changed"](self, job, file)
+        if found.state in ("current", "missing"):
+            return ParamsChange()
+        return Difference(found, job.output[0])
+
+    def with_answer(name: str, answer: Any) -> Any:
+        def method(self: Any, job: Any, file: Any = None) -> Any:
+            if reruns.of(job) is None:
+                return own[name](self, job) if file is None else own[name](self, job, file)
+            return answer
+
+        return method
+
+    async def incomplete(self: Any, job: Any) -> list[Any]:
+        # An output is whole, or not there; that of another run is told by its record.
+        return await own["incomplete"](self, job) if reruns.of(job) is None else []
+
+    PersistenceBase.params_changed = params_changed
+    PersistenceBase.incomplete = incomplete
+    PersistenceBase.has_metadata = with_answer("has_metadata", True)
+    PersistenceBase.has_outdated_metadata = with_answer("has_outdated_metadata", False)
+    PersistenceBase.code_changed = with_answer("code_changed", ())
+    PersistenceBase.input_changed = with_answer("input_changed", ())
+
+
+def _write(workflow: Any, reruns: Reruns, path: Path) -> None:
+    jobs = []
+    for job in workflow.dag.jobs:
+        found = reruns.of(job)
+        if found is not None:
+            told = JobStanding(
+                rule=job.rule.name,
+                outputs=list(map(str, job.output)),
+                state=found.state,
+                why=found.why,
+                runs=workflow.dag.needrun(job),
+            )
+            jobs.append(told)
+    JobStandings(jobs=jobs).write(path)

@@ -1,0 +1,441 @@
+"""The law of reruns: whatever happened before, the plain command ends as a fresh run would.
+
+    python tests/law.py --sequences 300 [--seed 0] [--steps 5] [--output FILE]
+
+A sequence of edits, runs, kills, lost memory, copies, deleted files, flipped bytes and changed
+images is walked from a finished run; then the plain command is given, and what it is told to do
+is done, and every result is compared byte by byte with that of a run from nothing with the same
+config and images. tests/test_law.py walks a few.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image
+from runs import ROOT, edited
+
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+QUICK_JOBS = ROOT / "tests/quickjobs"
+BASE: dict[str, Any] = {
+    "groups": ["A", "B"],
+    "embedding_dim": 8,
+    "data": {"image_size": 16, "train": "faces/train", "verification": "faces/verification"},
+    "backbones": {"tiny": {"blocks": [1, 1, 1, 1], "widths": [4, 4, 4, 4]}},
+    "teachers": {
+        "backbones": ["tiny"],
+        "optimiser": {"epochs": 1, "batch_size": 8, "milestones": [1], "schedule_epochs": 1},
+        "selection": {"folds": 3},
+    },
+    "adaptors": {
+        "architectures": {"SL": {}},
+        "optimiser": {"epochs": 1, "batch_size": 8, "milestones": [1], "schedule_epochs": 1},
+    },
+    "students": {
+        "backbone": "tiny",
+        "losses": {"a-KD": {}},
+        "optimiser": {"epochs": 1, "batch_size": 8, "milestones": [1], "schedule_epochs": 1},
+        "selection": {"folds": 3},
+    },
+    "controls": False,
+    "evaluation": {"folds": 3},
+}
+# Each key's values; the first is the base's. The last two mean what the base says.
+EDITS: dict[str, tuple[Any, ...]] = {
+    "students.losses": ({"a-KD": {}}, {"a-KD": {"kd_weight": 7}}, {"EAF-KD": {}}),
+    "students.optimiser.epochs": (1, 2),
+    "teachers.head": ({}, {"margin": 0.3}),
+    "splits.seed": (0, 1),
+    "cache.dtype": ("float16", "float32"),
+    "groups": (["A", "B"], ["B", "A"]),
+    "report.title": ("One", "Two"),
+    "teachers.optimiser.momentum": (0.9, 0.90),
+    "adaptors.architectures": ({"SL": {}}, {"SL": {"architecture": "SL"}}),
+}
+# What the plain command is asked for; the rest is what that is made from.
+TARGETS = ("results/tables/", "results/figures/", "results/report", "results/data-report")
+ENDED = 120  # seconds after which what should have ended counts as hanging
+
+
+# ---------------------------------------------------------------- the world
+
+
+def draw_faces(folder: Path) -> None:
+    """Small images in the layouts of training and verification data."""
+    config = {**BASE, "data": {"image_size": 16, "synthetic": SYNTHETIC}}
+    path = folder / "draw.yaml"
+    path.write_text(yaml.safe_dump(config))
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "-d", folder, "--configfile", path]
+    subprocess.run([*command, "-c", "1", "results/data/index.csv"], check=True, capture_output=True)
+    for part in ("train", "verification"):
+        (folder / "results/data" / part).rename(folder / "faces" / part)
+
+
+SYNTHETIC = {
+    "identities": 4,
+    "images_per_identity": 4,
+    "verification_identities": 6,
+    "verification_images": 3,
+    "folds": 3,
+    "pairs_per_fold": 3,
+}
+
+
+class World:
+    """A folder with images, a config and results, and what was done to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.choice = dict.fromkeys(EDITS, 0)
+        self.changes: list[str] = []  # of the images, in order
+
+    def config(self) -> dict[str, Any]:
+        edits = {key: EDITS[key][number] for key, number in self.choice.items()}
+        return edited(copy.deepcopy(BASE), edits)
+
+    def key(self) -> str:
+        """What a fresh run's results hang on."""
+        told = json.dumps([self.config(), self.changes], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+    def command(self, *options: str) -> list[str]:
+        path = self.folder / "edited.yaml"
+        path.write_text(yaml.safe_dump(self.config(), sort_keys=False))
+        command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "-d", self.folder, "--configfile", path]
+        return [*map(str, command), "--cores", "2", *options]
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*options), capture_output=True, text=True, check=False, timeout=600
+        )
+
+    def files(self) -> list[Path]:
+        """Every result that is compared."""
+        return [path for path in sorted((self.folder / "results").rglob("*")) if self._is_one(path)]
+
+    def _is_one(self, path: Path) -> bool:
+        parts = path.relative_to(self.folder / "results").parts
+        aside = parts[0] in ("logs", "benchmarks") or "events" in parts
+        hidden = any(part.startswith(".") for part in parts)
+        return path.is_file() and not aside and not hidden and not path.name.endswith(".files.json")
+
+    def digests(self) -> dict[str, str]:
+        return {
+            str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.files()
+        }
+
+
+def differing(found: dict[str, str], expected: dict[str, str]) -> list[str]:
+    """Results that are not a fresh run's.
+
+    One that was deleted and that nothing needs is not missed; the page of provenance says so.
+    """
+    gone = {name for name in expected if name not in found}
+    needed = {name for name in gone if name.startswith(TARGETS)}
+    excused = ("results/provenance.html", "results/provenance.json") if gone - needed else ()
+    differs = {name for name in found if name in expected and found[name] != expected[name]}
+    return sorted(needed | differs.difference(excused))
+
+
+def settle(world: World) -> list[str]:
+    """The plain command, and what it says is to be done, until it ends well; what was done."""
+    done: list[str] = []
+    for _ in range(12):
+        told = world.run()
+        if told.returncode == 0:
+            return done
+        text = told.stdout + told.stderr
+        if "unlock" in text:
+            world.run("--unlock")
+            done.append("--unlock")
+            continue
+        for log in sorted((world.folder / "results/logs").rglob("*.log")):
+            text += log.read_text(errors="replace")
+        assert "Traceback" not in text, text
+        advice = re.findall(r"(?:^|\s)rm (results/\S+)", text)
+        assert advice, f"no advice in\n{text[-6000:]}"
+        for name in dict.fromkeys(advice):
+            (world.folder / name).unlink(missing_ok=True)
+            done.append(f"rm {name}")
+    raise AssertionError(f"still not done after {done}")
+
+
+# ---------------------------------------------------------------- what may happen
+
+
+def edit(world: World, chance: random.Random) -> str:
+    key = chance.choice(list(EDITS))
+    world.choice[key] = chance.randrange(len(EDITS[key]))
+    return f"edit {key} to {EDITS[key][world.choice[key]]}"
+
+
+def plain_run(world: World, chance: random.Random) -> str:
+    return f"run {settle(world)}"
+
+
+def killed_run(world: World, chance: random.Random) -> str:
+    """Snakemake, or it and its jobs, killed after so many lines; orphans end, or go on."""
+    number = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+    whole_group = chance.random() < 0.4
+    # Told to end, Snakemake waits for its jobs; killed, it leaves them, and we may wait or not.
+    wait = number != signal.SIGKILL or chance.random() < 0.5
+    after = chance.randrange(1, 60)
+    world.run("--unlock")
+    # To a file: Snakemake hangs when nobody reads it any more, and its jobs write there too.
+    told = world.folder / "told.txt"
+    with told.open("w") as file:
+        started = subprocess.Popen(
+            world.command(), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    deadline = time.monotonic() + ENDED
+    while started.poll() is None and told.read_text().count("\n[") < after:
+        assert time.monotonic() < deadline, told.read_text()
+        time.sleep(0.01)
+    with contextlib.suppress(ProcessLookupError):
+        (os.killpg if whole_group else os.kill)(started.pid, number)
+    started.wait(ENDED)
+    if wait:
+        wait_for_group(started.pid)
+    who = "all" if whole_group else "snakemake"
+    return f"run, {number.name} to {who} after {after}{'' if wait else ', jobs go on'}"
+
+
+def wait_for_group(leader: int) -> None:
+    deadline = time.monotonic() + ENDED
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(leader, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("jobs of a killed run do not end")
+
+
+def lose_memory(world: World, chance: random.Random) -> str:
+    shutil.rmtree(world.folder / ".snakemake", ignore_errors=True)
+    return "rm .snakemake"
+
+
+def copy_results(world: World, chance: random.Random) -> str:
+    """To another place and back, as `cp -r` or `mv` would."""
+    results, other = world.folder / "results", world.folder / "elsewhere"
+    if not results.is_dir():
+        return "nothing to copy"
+    with_times = chance.random() < 0.5
+    shutil.copytree(results, other, copy_function=shutil.copy2 if with_times else shutil.copy)
+    shutil.rmtree(results)
+    other.rename(results)
+    if chance.random() < 0.5:
+        lose_memory(world, chance)
+    return f"copy results{' with times' if with_times else ''}"
+
+
+def delete_results(world: World, chance: random.Random) -> str:
+    files = world.files()
+    chosen = chance.sample(files, min(len(files), chance.randrange(1, 6)))
+    for path in chosen:
+        path.unlink()
+    return f"rm {' '.join(str(path.relative_to(world.folder)) for path in chosen)}"
+
+
+def delete_room(world: World, chance: random.Random) -> str:
+    room = chance.choice(["packs", "embeddings", "splits", "teachers", "adaptors", "tables"])
+    shutil.rmtree(world.folder / "results" / room, ignore_errors=True)
+    return f"rm -r results/{room}"
+
+
+def flip_byte(world: World, chance: random.Random) -> str:
+    files = [path for path in world.files() if path.stat().st_size]
+    if not files:
+        return "nothing to flip"
+    path = chance.choice(files)
+    data = bytearray(path.read_bytes())
+    place = chance.randrange(len(data))
+    data[place] ^= 1 << chance.randrange(8)
+    path.write_bytes(data)
+    return f"flip byte {place} of {path.relative_to(world.folder)}"
+
+
+def change_images(world: World, chance: random.Random) -> str:
+    """Replace, add or remove a training image, or touch one."""
+    folder = world.folder / "faces/train"
+    group = chance.choice(["A", "B"])
+    images = sorted((folder / group).rglob("*.jpg"))
+    path = chance.choice(images)
+    name = str(path.relative_to(folder))
+    what = chance.choice(["replace", "add", "remove", "touch"])
+    if what == "touch":
+        os.utime(path)
+        return f"touch {name}"
+    if what == "replace":
+        shade = chance.randrange(256)
+        Image.new("RGB", (16, 16), (shade, 255 - shade, 128)).save(path)
+        world.changes.append(f"replace {name} by {shade}")
+    elif what == "add":
+        # Of the same bytes as another's, or check-data would tell a copy: turned.
+        added = path.with_name(f"added{len(world.changes)}.jpg")
+        with Image.open(path) as image:
+            image.rotate(90).save(added, quality=100)
+        world.changes.append(f"add {added.name} of {name}")
+    else:
+        if len(list(path.parent.iterdir())) < 3:
+            return "no image to spare"
+        path.unlink()
+        world.changes.append(f"remove {name}")
+    return world.changes[-1]
+
+
+def touch_results(world: World, chance: random.Random) -> str:
+    files = world.files()
+    for path in chance.sample(files, min(len(files), 5)):
+        os.utime(path)
+    return "touch results"
+
+
+EVENTS = (
+    (edit, 5),
+    (plain_run, 3),
+    (killed_run, 5),
+    (lose_memory, 1),
+    (copy_results, 1),
+    (delete_results, 2),
+    (delete_room, 1),
+    (flip_byte, 3),
+    (change_images, 2),
+    (touch_results, 1),
+)
+
+
+# ---------------------------------------------------------------- walks
+
+
+class Walks:
+    """Sequences from one finished run, and the fresh runs that they are compared with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._fresh: dict[str, dict[str, str]] = {}
+        self._start = folder / "start"
+        (self._start / "faces").mkdir(parents=True)
+        draw_faces(self._start)
+        shutil.rmtree(self._start / ".snakemake")
+        shutil.rmtree(self._start / "results")
+        shutil.copytree(self._start / "faces", folder / "faces")
+        world = World(self._start)
+        settle(world)
+        self._fresh[world.key()] = world.digests()
+
+    def walk(self, seed: int, steps: int) -> list[str]:
+        """One sequence of so many events, and its end.
+
+        Raises:
+            AssertionError: the plain command does not end, or not as a fresh run does.
+        """
+        chance = random.Random(seed)
+        world = World(self._folder / f"walk{seed}")
+        shutil.copytree(self._start, world.folder)
+        happened: list[str] = []
+        try:
+            for _ in range(steps):
+                event = chance.choices(
+                    [event for event, _ in EVENTS], [weight for _, weight in EVENTS]
+                )[0]
+                happened.append(event(world, chance))
+            happened.append(f"in the end {settle(world)}")
+            found, expected = world.digests(), self._of_fresh_run(world)
+            different = differing(found, expected)
+            assert not different, f"{different} after {happened}"
+            again = world.run("--dry-run")
+            assert "Nothing to be done" in again.stdout + again.stderr, again.stdout[-3000:]
+        except AssertionError as error:
+            raise AssertionError(f"sequence {seed}: {happened}\n{error}") from error
+        shutil.rmtree(world.folder)
+        return happened
+
+    def _of_fresh_run(self, world: World) -> dict[str, str]:
+        if world.key() not in self._fresh:
+            fresh = World(self._folder / f"fresh{world.key()}")
+            fresh.choice, fresh.changes = dict(world.choice), list(world.changes)
+            fresh.folder.mkdir()
+            shutil.copytree(world.folder / "faces", fresh.folder / "faces")
+            told = fresh.run()
+            assert told.returncode == 0, told.stdout + told.stderr
+            self._fresh[world.key()] = fresh.digests()
+            shutil.rmtree(fresh.folder)
+        return self._fresh[world.key()]
+
+
+@contextlib.contextmanager
+def quick_jobs() -> Iterator[None]:
+    """Every `mstkd` below is a fork of a process that has imported torch."""
+    before = dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder:
+        address = str(Path(folder) / "socket")
+        command = [sys.executable, str(QUICK_JOBS / "server.py"), address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                assert server.stdout is not None
+                assert server.stdout.readline() == "ready\n"
+                paths = [str(QUICK_JOBS), os.environ.get("PYTHONPATH", "")]
+                os.environ.update(
+                    QUICK_JOBS=address, PYTHONPATH=os.pathsep.join(filter(None, paths))
+                )
+                yield
+            finally:
+                os.environ.clear()
+                os.environ.update(before)
+                server.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--sequences", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0, help="of the first sequence")
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    failed: list[str] = []
+    begin = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder, quick_jobs():
+        walks = Walks(Path(folder))
+        for seed in range(arguments.seed, arguments.seed + arguments.sequences):
+            try:
+                print(seed, " | ".join(walks.walk(seed, arguments.steps)), flush=True)
+            except AssertionError as error:
+                failed.append(str(error))
+                print(f"FAILED {error}", flush=True)
+    result = {
+        "what": "sequences of events from a finished run, each ended by the plain command and "
+        "compared byte by byte with a run from nothing (tests/law.py)",
+        "sequences": arguments.sequences,
+        "first_seed": arguments.seed,
+        "events_in_each": arguments.steps,
+        "failed": len(failed),
+        "minutes": round((time.monotonic() - begin) / 60, 1),
+    }
+    print(json.dumps(result, indent=2))
+    if arguments.output is not None:
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
