@@ -27,6 +27,7 @@ from PIL import Image
 
 from mstkd.artifacts import atomic
 from mstkd.artifacts.provenance import beside, provenance_of, sidecar
+from mstkd.artifacts.writers import only_writer
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import (
     FACTORS,
@@ -40,7 +41,7 @@ from mstkd.data.faces import (
 from mstkd.data.watched import drawn_folders, listing, listing_path
 from mstkd.errors import InputError
 from mstkd.orphans import end_with_parent
-from mstkd.progress import progress
+from mstkd.progress import progress, say
 
 Part = Literal["train", "verification"]
 PARTS: tuple[Part, ...] = ("train", "verification")
@@ -338,6 +339,15 @@ def synthesize(settings: SynthesizeSettings, *, output: Path, workers: int = 1) 
         pairs_per_fold=settings.pairs_per_fold,
     )
     pairs_possible(["?"] * settings.verification_identities, generator=_generator())
+    output.mkdir(parents=True, exist_ok=True)
+    with only_writer(output / INDEX, settings.dump()) as turn:
+        if turn.finished:
+            say(f"{output}: another process has drawn the same faces meanwhile")
+            return
+        _write(settings, output, workers)
+
+
+def _write(settings: SynthesizeSettings, output: Path, workers: int) -> None:
     _clear(output)
     tasks = list(_tasks(settings))
     per_group = sum(_identities(settings, part) * _images(settings, part) for part in PARTS)
