@@ -5,7 +5,6 @@ Training and verification must share no person. Shapes: P pairs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -28,6 +27,7 @@ from mstkd.config import CheckSettings
 from mstkd.data.checks.copies import copied_images, copies_across, copies_in_training
 from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names, record_of
 from mstkd.data.checks.known import Count, Kind, compare_with_known
+from mstkd.data.formats.bins import are_made_up
 from mstkd.data.pack import Pack, bad_file, open_pack
 from mstkd.errors import InputError
 
@@ -35,7 +35,6 @@ UNEVEN = 1.1  # the largest group over the smallest
 LOST, TIMES = 0.001, 2  # the share of images lost that matters, and against another group's
 NAMES = 20  # in one example
 SIDES = {"train": "training", "verification": "verification"}
-MADE_UP = re.compile(r"bin[0-9]{7,}")  # an identity of a .bin file, which names none
 
 
 def check_data(
@@ -290,7 +289,7 @@ def _groups(packs: Packs) -> list[str]:
 
 def _has_names(pack: Pack) -> bool:
     """Whether its identities are persons', not made up for want of names."""
-    return not all(map(MADE_UP.fullmatch, pack.identity_names))
+    return not are_made_up(pack.identity_names)
 
 
 def _packs_by_name(packs: Iterable[Pack]) -> dict[str, list[Pack]]:

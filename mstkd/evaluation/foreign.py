@@ -1,0 +1,175 @@
+"""Pairs and rates as other programs write them: their names of columns, their kinds of score.
+
+Shapes: P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mstkd.data.formats.columns import TextColumns, Texts
+from mstkd.errors import InputError
+
+# Other names of the table's columns: those of `path1,path2,label,distance` lists, of FaVFA
+# (Fournier-Montgieux et al., WACV 2025) and of BFW's data table (Robinson et al., CVPRW 2020).
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "image1": ("path1", "img_1", "img1", "image_1", "file1", "p1"),
+    "image2": ("path2", "img_2", "img2", "image_2", "file2", "p2"),
+    "identity1": ("id1", "id_1", "identity_1"),
+    "identity2": ("id2", "id_2", "identity_2"),
+    "group1": ("group_1",),
+    "group2": ("group_2",),
+    "same": ("label", "y_true", "is_same"),
+    "similarity": ("cosine",),
+    "distance": ("dist",),
+}
+CROSSED = " x "  # FaVFA writes both sides' values in one field: "Female x Male"
+
+# What a score is. A distance of which nothing more is known is negated; of the Euclidean distance
+# of unit vectors, or its square, the similarity is the cosine.
+ScoreKind = Literal["similarity", "distance", "euclidean", "squared-euclidean"]
+SCORE_KINDS: tuple[ScoreKind, ...] = get_args(ScoreKind)
+
+
+def with_own_names(file: TextColumns, score: str | None = None) -> TextColumns:
+    """The columns under the table's names where they have a peer's, and fields of two sides parted.
+
+    A column `X_1` with an `X_2` beside it becomes `X1`; one whose every field is "a x b" becomes
+    two. The column `score` keeps its name.
+
+    Raises:
+        InputError: a column and another name of it both stand there.
+    """
+    own = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+    columns: dict[str, Texts] = {}
+    for name, values in file.columns.items():
+        stem, side = name[:-2], name[-2:]
+        new = own.get(name, name)
+        if new == name and side in ("_1", "_2") and {f"{stem}_1", f"{stem}_2"} <= set(file.columns):
+            new = stem + side[1]
+        if name == score:
+            new = name
+        if new in columns or (new != name and new in file.columns):
+            found = f"the columns {new!r} and {name!r}, which mean the same"
+            raise InputError(f"{file.path}:1", found=found, expected="one of them")
+        sides = None if name == score else _sides(values)
+        if sides is None:
+            columns[new] = values
+        else:
+            columns |= {f"{new}1": sides[0], f"{new}2": sides[1]}
+    return replace(file, columns=columns)
+
+
+def with_attributes(file: TextColumns, attributes: TextColumns) -> TextColumns:
+    """The columns of another file beside a file's: by pair where it has two images, else by image.
+
+    Args:
+        file: with the columns `image1` and `image2`.
+        attributes: a row a pair, with `image1` and `image2` as in FaVFA's; or a row an image, with
+            `image`, `path` or `img`, of which every other column becomes one for either side.
+
+    Raises:
+        InputError: an image or pair that the other file has not, or has twice.
+    """
+    for name in ("image1", "image2"):
+        if name not in file:
+            found = f"the columns {', '.join(file.columns)}"
+            raise InputError(
+                f"{file.path}:1", found=found, expected=f"{name}, to join {attributes.path}"
+            )
+    if {"image1", "image2"} <= set(attributes.columns):
+        ends = list(zip(attributes.texts("image1"), attributes.texts("image2"), strict=True))
+        row_of = _places(attributes, ends)
+        wanted = list(zip(file.texts("image1"), file.texts("image2"), strict=True))
+        rows = _found(file, attributes, row_of, wanted)
+        added = {name: values[rows] for name, values in attributes.columns.items()}
+    else:
+        key = next((name for name in ("image", "path", "img") if name in attributes), None)
+        if key is None:
+            found = f"the columns {', '.join(attributes.columns)}"
+            raise InputError(
+                f"{attributes.path}:1", found=found, expected="image, or image1 and image2"
+            )
+        row_of = _places(attributes, list(attributes.texts(key)))
+        added = {}
+        for side in ("1", "2"):
+            rows = _found(file, attributes, row_of, list(file.texts(f"image{side}")))
+            added |= {
+                f"{name}{side}": values[rows]
+                for name, values in attributes.columns.items()
+                if name != key
+            }
+    return replace(file, columns={**added, **file.columns})
+
+
+def similarities(values: NDArray[np.float64], kind: ScoreKind) -> NDArray[np.float64]:
+    """Scores (P,) as similarities: as they are, negated, or the cosine of unit vectors.
+
+    The squared Euclidean distance of unit vectors is 2 - 2 cos.
+    """
+    match kind:
+        case "similarity":
+            return values
+        case "distance":
+            return -values
+        case "euclidean":
+            return 1 - np.square(values) / 2
+        case "squared-euclidean":
+            return 1 - values / 2
+
+
+def identity_of_image(name: str) -> str:
+    """The identity that a file's name tells: its folder's, else the name less its number.
+
+    `m.0a/0003.jpg` and `m.0a_0003.jpg` are of `m.0a`.
+    """
+    folder, _, file = name.replace("\\", "/").rpartition("/")
+    if folder:
+        return folder.rpartition("/")[2]
+    stem = file.rpartition(".")[0] or file
+    identity, _, number = stem.rpartition("_")
+    return identity if identity and number.isdecimal() else stem
+
+
+def _sides(values: Texts) -> tuple[Texts, Texts] | None:
+    parts = [value.split(CROSSED) for value in values]
+    if not all(len(part) == 2 for part in parts):
+        return None
+    first, second = zip(*parts, strict=True)
+    return np.array(first, object), np.array(second, object)
+
+
+def _places(file: TextColumns, keys: Sequence[Hashable]) -> dict[Hashable, int]:
+    places: dict[Hashable, int] = {}
+    for row, key in enumerate(keys):
+        if places.setdefault(key, row) != row:
+            found = f"{_name(key)} again, as on line {file.lines[places[key]]}"
+            raise InputError(file.at(row), found=found, expected="it once")
+    return places
+
+
+def _found(
+    file: TextColumns,
+    other: TextColumns,
+    places: Mapping[Hashable, int],
+    keys: Sequence[Hashable],
+) -> NDArray[np.int64]:
+    rows = np.array([places.get(key, -1) for key in keys])
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
+        row = int(missing[0])
+        raise InputError(
+            file.at(row),
+            found=f"{_name(keys[row])}, which {other.path} has not",
+            expected="attributes of every image or pair",
+        )
+    return rows
+
+
+def _name(key: Hashable) -> str:
+    return " and ".join(map(repr, key)) if isinstance(key, tuple) else repr(key)
