@@ -37,6 +37,7 @@ TORCHLESS = [
     "evaluation.scores",
     "evaluation.scorefiles",
     "evaluation.foreign",
+    "evaluation.measures",
     "data.synthetic",
     "data.pack",
     "data.splits",

@@ -14,21 +14,18 @@ from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import Fairness, GroupScore, Metrics
 from mstkd.compute.devices import prepare
-from mstkd.config import EvaluationSettings
+from mstkd.config import EvaluationSettings, Threshold
 from mstkd.data.formats.bins import are_made_up
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.errors import InputError
+from mstkd.evaluation import verification
 from mstkd.evaluation.fairness import summarize
+from mstkd.evaluation.measures import fold_accuracies
 from mstkd.evaluation.scorefiles import write_hdf5
 from mstkd.evaluation.scores import ScoreTable
-from mstkd.evaluation.verification import (
-    fold_accuracies,
-    fold_of_pairs,
-    shared_fold_accuracies,
-    squared_distances,
-)
+from mstkd.evaluation.verification import fold_of_pairs, squared_distances
 from mstkd.models.weights import load_backbone
 
 
@@ -50,7 +47,9 @@ def group_accuracy(model: nn.Module, pack: Pack, folds: int, device: torch.devic
     """Mean accuracy over folds, percent, of a model in evaluation mode on one group."""
     assert pack.same is not None, "a verification pack"
     distances = pair_distances(model, pack, device)
-    accuracies = fold_accuracies(distances, pack.same, fold_of_pairs(len(pack.same), folds))
+    accuracies = verification.fold_accuracies(
+        distances, pack.same, fold_of_pairs(len(pack.same), folds)
+    )
     return 100 * float(accuracies.mean())
 
 
@@ -100,10 +99,6 @@ def evaluate(
             raise InputError(pack.path, found=found, expected="genuine and impostor pairs")
     distances = [pair_distances(extractor, pack, where) for pack in opened]
     table = _score_table(opened, distances, settings)
-    # From the similarities of the table, so that whoever reads it finds the same numbers.
-    distance, rows = 2 - 2 * table.similarity, [table.group1 == g for g in range(len(opened))]
-    own = [fold_accuracies(distance[of], table.same[of], table.fold[of]) for of in rows]
-    shared = shared_fold_accuracies(distance, table.same, table.fold, table.group1)
     read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
     made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
     with replacing(scores, metrics) as (scores_part, metrics_part):
@@ -111,8 +106,8 @@ def evaluate(
         told = Metrics(
             subject=record.subject,
             weights_sha256=record.weights_sha256,
-            own_threshold=_fairness(table, own),
-            shared_threshold=_fairness(table, shared),
+            own_threshold=_fairness(table, "own"),
+            shared_threshold=_fairness(table, "shared"),
             provenance=made[metrics],
         )
         metrics_part.write_text(told.text(), encoding="utf-8")
@@ -158,9 +153,12 @@ class _Names(dict[str, int]):
         return np.array([self.setdefault(name, len(self)) for name in names], np.int32)
 
 
-def _fairness(table: ScoreTable, accuracies: Iterable[NDArray[np.float64]]) -> Fairness:
-    """Fractions (folds,) of each group to percent and the paper's summaries."""
-    percent = {group: 100 * values for group, values in zip(table.groups, accuracies, strict=True)}
+def _fairness(table: ScoreTable, threshold: Threshold) -> Fairness:
+    """Accuracies (percent) of each group and the paper's summaries, from the table's own scores."""
+    fractions = fold_accuracies(
+        table.similarity, table.same, table.fold, table.group1, threshold=threshold
+    ).folds
+    percent = dict(zip(table.groups, 100 * fractions, strict=True))
     means = [float(values.mean()) for values in percent.values()]
     summary = summarize(means) if len(means) > 1 else None
     return Fairness(
@@ -172,7 +170,7 @@ def _fairness(table: ScoreTable, accuracies: Iterable[NDArray[np.float64]]) -> F
             )
             for number, (group, values) in enumerate(percent.items())
         },
-        global_accuracy=means[0] if summary is None else summary.global_accuracy,
-        std=None if summary is None else summary.std,
-        ser=summary.ser if summary is not None and np.isfinite(summary.ser) else None,
+        global_accuracy=means[0] if summary is None else float(summary.global_accuracy),
+        std=None if summary is None else float(summary.std),
+        ser=float(summary.ser) if summary is not None and np.isfinite(summary.ser) else None,
     )
