@@ -38,6 +38,7 @@ TORCHLESS = [
     "evaluation.scorefiles",
     "evaluation.foreign",
     "evaluation.measures",
+    "evaluation.impostors",
     "data.synthetic",
     "data.pack",
     "data.splits",

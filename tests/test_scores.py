@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from mstkd.errors import InputError
-from mstkd.evaluation.foreign import identity_of_image
+from mstkd.evaluation.fairness import measures_of_rates
+from mstkd.evaluation.foreign import identity_of_image, read_rates
 from mstkd.evaluation.scorefiles import as_frame, read_scores, write_scores
 from mstkd.evaluation.scores import (
     Attribute,
@@ -327,6 +328,57 @@ def test_attributes_by_image(tmp_path):
         read_scores(scores, attributes=twice)
     with pytest.raises(InputError, match="expected image, or image1 and image2"):
         read_scores(scores, attributes=written(tmp_path, about[["age"]], "c.csv"))
+
+
+# ---------------------------------------------------------------- rates without scores
+
+RATES = """system,group,fmr,fnmr,source
+one,A,0.001,0.02,report
+one,B,0.004,0.03,report
+two,B,0.002,0.01,report
+two,A,0.002,0.01,report
+"""
+
+
+def test_measures_follow_from_rates_alone(tmp_path):
+    path = tmp_path / "rates.csv"
+    path.write_text(RATES)
+    rates = read_rates(path)
+    assert (rates.systems, rates.groups) == (("one", "two"), ("A", "B"))
+    assert rates.fmr.tolist() == [[0.001, 0.004], [0.002, 0.002]]
+    assert rates.fnmr.tolist() == [[0.02, 0.03], [0.01, 0.01]]
+    found = measures_of_rates(rates.fmr, rates.fnmr)
+    assert found["fmr_max_min"].tolist() == [4, 1]
+    assert found["fmr_max_geomean"].tolist() == pytest.approx([2, 1])
+    assert found["ir"].tolist() == pytest.approx([(4 * 1.5) ** 0.5, 1])
+    assert found["fdr"].tolist() == pytest.approx([1 - 0.003 / 2 - 0.01 / 2, 1])
+    assert found["garbe"].tolist() == pytest.approx([0.3 + 0.1, 0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("0.004", "0.4%", ":3: found '0.4%' in the column 'fmr'; expected a finite number"),
+        ("0.03", "3.0", ":3: found '3.0' in the column 'fnmr'; expected a fraction, 0 to 1"),
+        ("two,A", "two,B", ":5: found 'two' and 'B' again, as on line 4"),
+        ("two,A", "two,C", ": found no rates of 'one' for group 'C'; expected every group"),
+        ("fnmr", "fnr", ":1: found the columns system, group, fmr, fnr, source; expected fnmr"),
+        ("one,B", "one,", ":3: found the column 'group' empty"),
+    ],
+)
+def test_faults_of_rates(tmp_path, old, new, message):
+    path = tmp_path / "rates.csv"
+    path.write_text(RATES.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        read_rates(path)
+    assert str(caught.value).removeprefix(str(path)).startswith(message)
+
+
+def test_rates_of_one_group_compare_nothing(tmp_path):
+    path = tmp_path / "rates.csv"
+    path.write_text("system,group,fmr,fnmr\none,A,0.1,0.1\n")
+    with pytest.raises(InputError, match="found one group, 'A'; expected two or more"):
+        read_rates(path)
 
 
 # ---------------------------------------------------------------- faults

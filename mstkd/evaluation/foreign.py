@@ -1,18 +1,19 @@
-"""Pairs and rates as other programs write them: their names of columns, their kinds of score.
+"""Pairs and rates as others write them: their names of columns, kinds of score, rates alone.
 
-Shapes: P pairs.
+Shapes: P pairs, S systems, G groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.formats.columns import TextColumns, Texts
+from mstkd.data.formats.columns import TextColumns, Texts, read_text_columns
 from mstkd.errors import InputError
 
 # Other names of the table's columns: those of `path1,path2,label,distance` lists, of FaVFA
@@ -134,6 +135,53 @@ def identity_of_image(name: str) -> str:
     stem = file.rpartition(".")[0] or file
     identity, _, number = stem.rpartition("_")
     return identity if identity and number.isdecimal() else stem
+
+
+# ---------------------------------------------------------------- rates without scores
+
+
+@dataclass(frozen=True, eq=False)
+class GroupRates:
+    """Error rates of systems by group at a threshold of each system's, as fractions (S, G)."""
+
+    systems: tuple[str, ...]
+    groups: tuple[str, ...]
+    fmr: NDArray[np.float64]
+    fnmr: NDArray[np.float64]
+
+
+def read_rates(path: Path) -> GroupRates:
+    """Rates by group from a CSV `system,group,fmr,fnmr`, as reports of standards bodies print them.
+
+    `fairness.measures_of_rates` says what follows from them. Systems and groups keep the order in
+    which they come; further columns are passed over.
+
+    Raises:
+        InputError: a fault of the file or a field, a rate outside 0 to 1, a system and group twice,
+            a system without a group that another has, or one group only.
+    """
+    file = read_text_columns(path)
+    for name in ("system", "group", "fmr", "fnmr"):
+        if name not in file:
+            found = f"the columns {', '.join(file.columns)}"
+            raise InputError(f"{path}:1", found=found, expected=f"{name} among them")
+    places = _places(file, list(zip(file.texts("system"), file.texts("group"), strict=True)))
+    systems, groups = (tuple(dict.fromkeys(file.columns[name])) for name in ("system", "group"))
+    if len(groups) < 2:
+        raise InputError(path, found=f"one group, {groups[0]!r}", expected="two or more")
+    rows = np.array([[places.get((one, group), -1) for group in groups] for one in systems])
+    if (rows < 0).any():
+        system, group = (int(place) for place in np.argwhere(rows < 0)[0])
+        found = f"no rates of {systems[system]!r} for group {groups[group]!r}"
+        raise InputError(path, found=found, expected="every group for every system")
+    rates = []
+    for name in ("fmr", "fnmr"):
+        values = file.numbers(name)
+        outside = np.flatnonzero((values < 0) | (values > 1))
+        if len(outside):
+            raise file.fault(name, int(outside[0]), "a fraction, 0 to 1 (not percent)")
+        rates.append(values[rows])
+    return GroupRates(systems, groups, *rates)
 
 
 def _sides(values: Texts) -> tuple[Texts, Texts] | None:
