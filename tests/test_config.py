@@ -150,6 +150,13 @@ def test_only_none_defaults_may_be_none():
         ({"teachers__optimiser": {"lr": "fast"}}, "teachers.optimiser.lr: found 'fast'"),
         ({"data__synthetic": {"difficulty": {"Z": 1}}}, "no group 'Z'"),
         ({"evaluation": {"pairs": "heldout"}}, "expected data.heldout where held-out pairs"),
+        (
+            {
+                "data__heldout": {"pairs": 20},
+                "teachers__selection": {"rule": "heldout", "folds": 21},
+            },
+            "expected teachers.selection.folds of at most data.heldout.pairs",
+        ),
     ],
 )
 def test_faults_name_key_found_and_expected(edits, message):
@@ -157,6 +164,15 @@ def test_faults_name_key_found_and_expected(edits, message):
         validate(Config, edited(**edits), "config")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_checks_know_the_folds_that_choose_epochs_on_the_same_pairs():
+    folds = {"teachers__selection": {"folds": 30}, "students__selection": {"folds": 40}}
+    assert validate(Config, edited(**folds), "c").check_settings().selection_folds == 40
+    folds["students__selection"] = {"rule": "last", "folds": 40}
+    assert validate(Config, edited(**folds), "c").check_settings().selection_folds == 30
+    folds["teachers__selection"] = {"rule": "last"}
+    assert validate(Config, edited(**folds), "c").check_settings().selection_folds is None
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():

@@ -139,6 +139,8 @@ class CheckSettings(Step):
     expected: Literal["bupt-rfw"] | None = None
     overlap: Literal["error", "warn"] = "error"
     folds: Annotated[int, Field(ge=2)] = 10
+    # That the choice of epochs makes of the same pairs, None where it looks at others.
+    selection_folds: Annotated[int, Field(ge=2)] | None = None
 
 
 class SplitSettings(Step):

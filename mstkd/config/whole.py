@@ -124,6 +124,10 @@ class Config(Settings):
         rules = (self.teachers.selection.rule, self.students.selection.rule, self.evaluation.pairs)
         if self.data.heldout is None and "heldout" in rules:
             raise ValueError("data.heldout where held-out pairs are asked for: {} will do")
+        for name, section in (("teachers", self.teachers), ("students", self.students)):
+            chosen, heldout = section.selection, self.data.heldout
+            if chosen.rule == "heldout" and heldout and chosen.folds > heldout.pairs:
+                raise ValueError(f"{name}.selection.folds of at most data.heldout.pairs")
         if self.students.together and any(key[0] == "optimiser" for key in self.students.grid()):
             raise ValueError("students.together with one value of each key of students.optimiser")
         unlabelled = [
@@ -280,8 +284,12 @@ class Config(Settings):
         )
 
     def check_settings(self) -> CheckSettings:
+        selections = (self.teachers.selection, self.students.selection)
         return CheckSettings(
-            expected=self.data.expected, overlap=self.data.overlap, folds=self.evaluation.folds
+            expected=self.data.expected,
+            overlap=self.data.overlap,
+            folds=self.evaluation.folds,
+            selection_folds=max((s.folds for s in selections if s.rule == "test"), default=None),
         )
 
     def split_settings(self, set_: str) -> SplitSettings:

@@ -53,6 +53,20 @@ def group_accuracy(model: nn.Module, pack: Pack, folds: int, device: torch.devic
     return 100 * float(accuracies.mean())
 
 
+def check_pairs(pack: Pack, folds: int) -> None:
+    """Refuse a pack on whose pairs no accuracy over folds can be had.
+
+    Raises:
+        InputError: fewer pairs than folds, or pairs of one class only.
+    """
+    assert pack.same is not None, "a verification pack"
+    if len(pack.same) < folds:
+        raise InputError(pack.path, found=f"{len(pack.same)} pairs", expected=f"{folds} folds")
+    if pack.same.all() or not pack.same.any():
+        found = f"{'genuine' if pack.same.any() else 'impostor'} pairs only"
+        raise InputError(pack.path, found=found, expected="genuine and impostor pairs")
+
+
 def evaluate(
     settings: EvaluationSettings,
     *,
@@ -89,14 +103,7 @@ def evaluate(
             expected=f"{record.image_size} pixels as {model}",
         )
     for pack in opened:
-        assert pack.same is not None, "a verification pack"
-        if len(pack.same) < settings.folds:
-            raise InputError(
-                pack.path, found=f"{len(pack.same)} pairs", expected=f"{settings.folds} folds"
-            )
-        if pack.same.all() or not pack.same.any():
-            found = f"{'genuine' if pack.same.any() else 'impostor'} pairs only"
-            raise InputError(pack.path, found=found, expected="genuine and impostor pairs")
+        check_pairs(pack, settings.folds)
     distances = [pair_distances(extractor, pack, where) for pack in opened]
     table = _score_table(opened, distances, settings)
     read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}

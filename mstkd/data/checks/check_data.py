@@ -103,7 +103,8 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
         "identities of one image": chain.from_iterable(map(single_images, train)),
         "identities in two groups": identities_in_two_groups(verification),
         "unbalanced folds": chain.from_iterable(
-            fold_balance(pack, settings.folds) for pack in verification
+            fold_balance(pack, settings.folds, settings.selection_folds or settings.folds)
+            for pack in verification
         ),
         "repeated pairs": chain.from_iterable(map(repeated_pairs, verification)),
     }
@@ -225,11 +226,20 @@ def single_images(pack: Pack) -> list[Finding]:
 # ---------------------------------------------------------------- pairs
 
 
-def fold_balance(pack: Pack, folds: int) -> list[Finding]:
-    """Contiguous folds, as verification makes them, of unlike counts or with shared identities."""
+def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Finding]:
+    """Contiguous folds, as verification makes them, of unlike counts or with shared identities.
+
+    Fatal are pairs on which neither evaluation nor the choice of epochs could work: fewer than the
+    folds that either makes, or of one class only.
+    """
     pairs, same = _pairs(pack)
-    if len(pairs) < folds:
-        message = f"{counted(len(pairs), 'pair')} cannot make {folds} folds."
+    most = max(folds, selection_folds)
+    if len(pairs) < most:
+        message = f"{counted(len(pairs), 'pair')} cannot make {most} folds."
+        return [Finding("unbalanced folds", "fatal", message, pack.group)]
+    if same.all() or not same.any():
+        kind = "genuine" if same.any() else "impostor"
+        message = f"Only {kind} pairs: no threshold can be chosen on them."
         return [Finding("unbalanced folds", "fatal", message, pack.group)]
     findings = []
     rows = np.array_split(np.arange(len(pairs)), folds)  # the first folds one larger if need be
@@ -255,8 +265,14 @@ def fold_balance(pack: Pack, folds: int) -> list[Finding]:
 
 
 def repeated_pairs(pack: Pack) -> list[Finding]:
-    """Pairs that stand in the list again, in either order: they count twice."""
+    """Pairs of an image with itself, and those that stand in the list again, in either order."""
     pairs, _ = _pairs(pack)
+    selves = pairs[pairs[:, 0] == pairs[:, 1], 0]
+    if len(selves):
+        message = f"An image with itself: {counted(len(selves), 'pair')}."
+        seen = [(pack, row) for row in selves[:EXAMPLES].tolist()]
+        examples = image_names(seen)
+        return [finding_of("repeated pairs", "fatal", message, examples, seen, pack.group)]
     ordered, times = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
     again = ordered[times > 1]
     if not len(again):
