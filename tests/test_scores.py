@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mstkd.data.formats.pairlists import identity_of_image
 from mstkd.errors import InputError
 from mstkd.evaluation.fairness import measures_of_rates
-from mstkd.evaluation.foreign import identity_of_image, read_rates
+from mstkd.evaluation.foreign import read_rates
 from mstkd.evaluation.scorefiles import as_frame, read_scores, write_scores
 from mstkd.evaluation.scores import (
     Attribute,

@@ -122,6 +122,11 @@ class Config(Settings):
             if missing:
                 raise ValueError(f"data.verification: no file for group {sorted(missing)[0]!r}")
         rules = (self.teachers.selection.rule, self.students.selection.rule, self.evaluation.pairs)
+        if not self.data.has_verification and {"test", "verification"} & set(rules):
+            raise ValueError(
+                "data.verification, or heldout in evaluation.pairs and in selection.rule of "
+                "teachers and students"
+            )
         if self.data.heldout is None and "heldout" in rules:
             raise ValueError("data.heldout where held-out pairs are asked for: {} will do")
         for name, section in (("teachers", self.teachers), ("students", self.students)):

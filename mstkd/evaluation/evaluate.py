@@ -47,10 +47,14 @@ def group_accuracy(model: nn.Module, pack: Pack, folds: int, device: torch.devic
     """Mean accuracy over folds, percent, of a model in evaluation mode on one group."""
     assert pack.same is not None, "a verification pack"
     distances = pair_distances(model, pack, device)
-    accuracies = verification.fold_accuracies(
-        distances, pack.same, fold_of_pairs(len(pack.same), folds)
-    )
+    accuracies = verification.fold_accuracies(distances, pack.same, folds_of(pack, folds))
     return 100 * float(accuracies.mean())
+
+
+def folds_of(pack: Pack, folds: int) -> NDArray[np.integer]:
+    """The fold (P,) of each pair: its list's own, or so many contiguous ones."""
+    assert pack.same is not None, "a verification pack"
+    return fold_of_pairs(len(pack.same), folds) if pack.fold is None else pack.fold
 
 
 def check_pairs(pack: Pack, folds: int) -> None:
@@ -60,7 +64,7 @@ def check_pairs(pack: Pack, folds: int) -> None:
         InputError: fewer pairs than folds, or pairs of one class only.
     """
     assert pack.same is not None, "a verification pack"
-    if len(pack.same) < folds:
+    if len(pack.same) < folds and pack.fold is None:
         raise InputError(pack.path, found=f"{len(pack.same)} pairs", expected=f"{folds} folds")
     if pack.same.all() or not pack.same.any():
         found = f"{'genuine' if pack.same.any() else 'impostor'} pairs only"
@@ -140,7 +144,7 @@ def _score_table(
     return ScoreTable(
         similarity=1 - np.concatenate(distances) / 2,
         same=np.concatenate(same),
-        fold=np.concatenate([fold_of_pairs(n, settings.folds) for n in sizes]).astype(np.int16),
+        fold=np.concatenate([folds_of(pack, settings.folds) for pack in packs]).astype(np.int16),
         group1=group,
         group2=group,
         groups=tuple(pack.group for pack in packs),

@@ -20,9 +20,9 @@ DIGITS = 9  # of a mean over folds, whose last bits may miss 100 where there is 
 class Summary(NamedTuple):
     """What the paper's tables say of one model, from a group's accuracy each."""
 
-    global_accuracy: Floats  # percent; the mean over groups
-    std: Floats  # percentage points; n - 1, which alone gives the paper's tables
-    ser: Floats  # highest error over lowest; inf if only the lowest is 0, nan if all are
+    global_accuracy: float | Floats  # percent; the mean over groups
+    std: float | Floats  # percentage points; n - 1, which alone gives the paper's tables
+    ser: float | Floats  # highest error over lowest; inf if only the lowest is 0, nan if all are
 
 
 def summarize(accuracies: ArrayLike) -> Summary:
@@ -36,11 +36,12 @@ def summarize(accuracies: ArrayLike) -> Summary:
     """
     percent = _check_groups(accuracies, 100.0, "accuracies")
     errors = np.round(100 - percent, DIGITS)
-    return Summary(
-        global_accuracy=percent.mean(axis=-1),
-        std=percent.std(axis=-1, ddof=1),
-        ser=_ratio(errors.max(axis=-1), errors.min(axis=-1), if_both_zero=np.nan),
+    values = (
+        percent.mean(axis=-1),
+        percent.std(axis=-1, ddof=1),
+        _ratio(errors.max(axis=-1), errors.min(axis=-1), if_both_zero=np.nan),
     )
+    return Summary(*(float(value) if percent.ndim == 1 else value for value in values))
 
 
 # ---------------------------------------------------------------- of one kind of error rate
@@ -75,10 +76,10 @@ def max_geometric_mean_ratio(rates: ArrayLike) -> Floats:
 def differential(rates: ArrayLike, reference: int | None = None) -> Floats:
     """Each group's rate over that of a reference (..., G), 1 where they are equal.
 
-    With FMR it is the false positive differential, with FNMR the false negative differential of
-    ISO/IEC 19795-10:2024, which leaves the reference to the report: a group, or with None the
-    geometric mean over groups (NISTIR 8429), which favours none. inf where the reference alone is
-    0, nan where both are.
+    With FMR it is what ISO/IEC 19795-10:2024 calls a false positive differential, with FNMR a false
+    negative differential, as the ratio of NISTIR 8280. (The standard's own text we have not seen.)
+    The reference is a group, or with None the geometric mean over groups (NISTIR 8429), which
+    favours none. inf where the reference alone is 0, nan where both are.
 
     Args:
         rates: (..., G), fractions.

@@ -1,4 +1,4 @@
-"""Pairs and rates as others write them: their names of columns, kinds of score, rates alone.
+"""Scores as others write them: their kinds, attributes in another file, rates without scores.
 
 Shapes: P pairs, S systems, G groups.
 """
@@ -13,57 +13,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.formats.columns import TextColumns, Texts, read_text_columns
+from mstkd.data.formats.columns import TextColumns, read_text_columns
 from mstkd.errors import InputError
-
-# Other names of the table's columns: those of `path1,path2,label,distance` lists, of FaVFA
-# (Fournier-Montgieux et al., WACV 2025) and of BFW's data table (Robinson et al., CVPRW 2020).
-ALIASES: Mapping[str, tuple[str, ...]] = {
-    "image1": ("path1", "img_1", "img1", "image_1", "file1", "p1"),
-    "image2": ("path2", "img_2", "img2", "image_2", "file2", "p2"),
-    "identity1": ("id1", "id_1", "identity_1"),
-    "identity2": ("id2", "id_2", "identity_2"),
-    "group1": ("group_1",),
-    "group2": ("group_2",),
-    "same": ("label", "y_true", "is_same"),
-    "similarity": ("cosine",),
-    "distance": ("dist",),
-}
-CROSSED = " x "  # FaVFA writes both sides' values in one field: "Female x Male"
 
 # What a score is. A distance of which nothing more is known is negated; of the Euclidean distance
 # of unit vectors, or its square, the similarity is the cosine.
 ScoreKind = Literal["similarity", "distance", "euclidean", "squared-euclidean"]
 SCORE_KINDS: tuple[ScoreKind, ...] = get_args(ScoreKind)
-
-
-def with_own_names(file: TextColumns, score: str | None = None) -> TextColumns:
-    """The columns under the table's names where they have a peer's, and fields of two sides parted.
-
-    A column `X_1` with an `X_2` beside it becomes `X1`; one whose every field is "a x b" becomes
-    two. The column `score` keeps its name.
-
-    Raises:
-        InputError: a column and another name of it both stand there.
-    """
-    own = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-    columns: dict[str, Texts] = {}
-    for name, values in file.columns.items():
-        stem, side = name[:-2], name[-2:]
-        new = own.get(name, name)
-        if new == name and side in ("_1", "_2") and {f"{stem}_1", f"{stem}_2"} <= set(file.columns):
-            new = stem + side[1]
-        if name == score:
-            new = name
-        if new in columns or (new != name and new in file.columns):
-            found = f"the columns {new!r} and {name!r}, which mean the same"
-            raise InputError(f"{file.path}:1", found=found, expected="one of them")
-        sides = None if name == score else _sides(values)
-        if sides is None:
-            columns[new] = values
-        else:
-            columns |= {f"{new}1": sides[0], f"{new}2": sides[1]}
-    return replace(file, columns=columns)
 
 
 def with_attributes(file: TextColumns, attributes: TextColumns) -> TextColumns:
@@ -124,19 +80,6 @@ def similarities(values: NDArray[np.float64], kind: ScoreKind) -> NDArray[np.flo
             return 1 - values / 2
 
 
-def identity_of_image(name: str) -> str:
-    """The identity that a file's name tells: its folder's, else the name less its number.
-
-    `m.0a/0003.jpg` and `m.0a_0003.jpg` are of `m.0a`.
-    """
-    folder, _, file = name.replace("\\", "/").rpartition("/")
-    if folder:
-        return folder.rpartition("/")[2]
-    stem = file.rpartition(".")[0] or file
-    identity, _, number = stem.rpartition("_")
-    return identity if identity and number.isdecimal() else stem
-
-
 # ---------------------------------------------------------------- rates without scores
 
 
@@ -182,14 +125,6 @@ def read_rates(path: Path) -> GroupRates:
             raise file.fault(name, int(outside[0]), "a fraction, 0 to 1 (not percent)")
         rates.append(values[rows])
     return GroupRates(systems, groups, *rates)
-
-
-def _sides(values: Texts) -> tuple[Texts, Texts] | None:
-    parts = [value.split(CROSSED) for value in values]
-    if not all(len(part) == 2 for part in parts):
-        return None
-    first, second = zip(*parts, strict=True)
-    return np.array(first, object), np.array(second, object)
 
 
 def _places(file: TextColumns, keys: Sequence[Hashable]) -> dict[Hashable, int]:

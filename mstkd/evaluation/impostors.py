@@ -42,7 +42,7 @@ class ImpostorCounts:
     def fmr(self) -> Floats:
         """FMR between any two groups at the given thresholds (T, G, G), nan where no pairs are.
 
-        The matrix of NIST's reports on demographics (NISTIR 8280, section 6).
+        The matrix of NIST's reports on demographics (NISTIR 8280).
         """
         with np.errstate(invalid="ignore"):
             return self.matches / self.pairs

@@ -355,7 +355,7 @@ def fmr_matrix(
     """FMR of impostor pairs between any two groups (..., G, G), nan where there are none.
 
     Symmetric, for the order of a pair's images says nothing. As in NIST's reports on demographics
-    (NISTIR 8280, section 6). Arguments and errors are those of `error_rates`, but that a group may
+    (NISTIR 8280). Arguments and errors are those of `error_rates`, but that a group may
     have no pairs; `group1` and `group2` are of each pair's images.
     """
     first, second = np.asarray(group1), np.asarray(group2)

@@ -22,15 +22,9 @@ from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import Provenance
 from mstkd.data.formats.columns import TextColumns, read_text_columns
+from mstkd.data.formats.pairlists import identity_of_image, with_own_names
 from mstkd.errors import InputError
-from mstkd.evaluation.foreign import (
-    SCORE_KINDS,
-    ScoreKind,
-    identity_of_image,
-    similarities,
-    with_attributes,
-    with_own_names,
-)
+from mstkd.evaluation.foreign import SCORE_KINDS, ScoreKind, similarities, with_attributes
 from mstkd.evaluation.scores import (
     Attribute,
     ScoreTable,

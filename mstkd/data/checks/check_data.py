@@ -227,14 +227,14 @@ def single_images(pack: Pack) -> list[Finding]:
 
 
 def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Finding]:
-    """Contiguous folds, as verification makes them, of unlike counts or with shared identities.
+    """Folds, the list's own or contiguous, of unlike counts or with shared identities.
 
     Fatal are pairs on which neither evaluation nor the choice of epochs could work: fewer than the
     folds that either makes, or of one class only.
     """
     pairs, same = _pairs(pack)
     most = max(folds, selection_folds)
-    if len(pairs) < most:
+    if len(pairs) < most and pack.fold is None:
         message = f"{counted(len(pairs), 'pair')} cannot make {most} folds."
         return [Finding("unbalanced folds", "fatal", message, pack.group)]
     if same.all() or not same.any():
@@ -243,11 +243,15 @@ def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Findi
         return [Finding("unbalanced folds", "fatal", message, pack.group)]
     findings = []
     rows = np.array_split(np.arange(len(pairs)), folds)  # the first folds one larger if need be
+    kind = "contiguous folds"
+    if pack.fold is not None:
+        rows = [np.flatnonzero(pack.fold == fold) for fold in range(int(pack.fold.max()) + 1)]
+        kind = "folds"
     counts = [(int(same[of].sum()), int((~same[of]).sum())) for of in rows]  # genuine, impostor
     # Folds differ by one pair at most, so those that are even in themselves are all alike.
     odd = [fold for fold, (genuine, impostor) in enumerate(counts) if genuine != impostor]
     if odd:
-        message = f"Not balanced: {len(odd)} of {folds} contiguous folds."
+        message = f"Not balanced: {len(odd)} of {len(rows)} {kind}."
         examples = [
             f"fold {fold + 1}: {counts[fold][0]:,} genuine, {counts[fold][1]:,} impostor"
             for fold in odd

@@ -37,6 +37,11 @@ class TextColumns:
     def __len__(self) -> int:
         return len(self.lines)
 
+    def rows(self, chosen: NDArray[np.int64]) -> TextColumns:
+        """Some rows alone."""
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return TextColumns(self.path, columns, self.lines[chosen])
+
     def at(self, row: int) -> str:
         """Where a row stands, as messages say it."""
         return f"{self.path}:{self.lines[row]}"
