@@ -197,11 +197,23 @@ def test_groups_of_columns_and_of_their_product(tmp_path):
     assert read_scores(path, group=["sex"]).groups == ("f", "m")
     assert read_scores(path, group=[]).groups == ("all",)
     write_scores(read_scores(path), tmp_path / "s.h5")
+    assert read_scores(tmp_path / "s.h5", group=[]).groups == ("all",)
     assert as_frame(read_scores(tmp_path / "s.h5", group=["group", "sex"])).equals(as_frame(table))
     # Of its own column of groups a table grouped otherwise keeps nothing.
     assert "group" not in read_scores(path, group=["sex"]).attributes
     assert "did you mean 'sex'" in fault(tmp_path / "s.h5", group=["sox"])
     assert "a column ses, or ses1 and ses2; did you mean" in fault(path, group=["ses"])
+
+
+def test_without_groups_all_pairs_are_one(tmp_path):
+    given = frame().drop(columns="group")
+    table = read_scores(written(tmp_path, given))
+    assert table.groups == ("all",) and table.within.all()
+    misspelt = fault(written(tmp_path, frame().rename(columns={"group": "gruop"})))
+    assert misspelt.endswith("expected a column group; did you mean 'gruop'?")
+    assert "a column group, or group1 and group2" in fault(
+        written(tmp_path, given), group=["group"]
+    )
 
 
 # ---------------------------------------------------------------- scores of other kinds

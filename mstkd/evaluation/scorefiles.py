@@ -50,7 +50,7 @@ SURELY = 2.0  # standard errors
 def read_scores(
     path: Path,
     *,
-    group: Sequence[str] = ("group",),
+    group: Sequence[str] | None = None,
     score: str | None = None,
     kind: ScoreKind | None = None,
     attributes: Path | None = None,
@@ -65,7 +65,8 @@ def read_scores(
     Args:
         path: the file.
         group: the columns that make the groups, each `X` or `X1` and `X2`; of several, every
-            combination that occurs is a group. With none there is one group, "all".
+            combination that occurs is a group; of none, all pairs are one, "all". Unless told,
+            it is the column `group` if there is one.
         score: the column of scores, if it is neither `similarity` nor `distance`.
         kind: what the scores are; needed where the column's name does not say.
         attributes: a CSV of further columns, a row an image or a row a pair.
@@ -78,7 +79,7 @@ def read_scores(
     """
     if h5py.is_hdf5(path) if path.is_file() else False:
         table = _read_hdf5(path)
-        if tuple(group) != ("group",):
+        if group is not None:
             unknown = [name for name in group if name not in ("group", *table.attributes)]
             if unknown:
                 raise _no_column(str(path), unknown[0], ["group", *table.attributes])
@@ -88,7 +89,16 @@ def read_scores(
     file = with_own_names(read_text_columns(path), score)
     if attributes is not None:
         file = with_attributes(file, with_own_names(read_text_columns(attributes)))
-    return _table_of(file, tuple(group), score, kind, folds)
+    return _table_of(file, _grouping(file) if group is None else tuple(group), score, kind, folds)
+
+
+def _grouping(file: TextColumns) -> tuple[str, ...]:
+    """The column `group` if there is one, and no column that may have been meant for it."""
+    if "group" in file or {"group1", "group2"} <= set(file.columns):
+        return ("group",)
+    if difflib.get_close_matches("group", [name.rstrip("12") for name in file.columns], n=1):
+        raise _no_column(f"{file.path}:1", "group", list(file.columns), "group")
+    return ()
 
 
 def _table_of(

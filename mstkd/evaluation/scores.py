@@ -112,13 +112,16 @@ class ScoreTable:
         """The same pairs with groups made of columns: of several, of every combination that occurs.
 
         Args:
-            columns: `group`, or names of further columns.
+            columns: `group`, or names of further columns; without any, all pairs are one group.
 
         Raises:
             KeyError: no such column.
         """
         own = Attribute(self.group1.astype(np.int32), self.group2.astype(np.int32), self.groups)
         known = {"group": own, **self.attributes}
+        if not columns:
+            none = np.zeros(len(self), np.int16)
+            return replace(self, groups=("all",), group1=none, group2=none)
         names, (first, second) = combined([known[name] for name in columns])
         return replace(
             self, groups=names, group1=first.astype(np.int16), group2=second.astype(np.int16)
