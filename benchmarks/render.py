@@ -112,6 +112,25 @@ def evaluation(found: Result) -> str:
     )
 
 
+def measures(found: Result) -> str:
+    header = (
+        f"{found['draws']:,} draws of {found['pairs']:,} pairs, seconds",
+        "ours",
+        "loop over draws",
+        "times as fast",
+    )
+    text = table(header, [(name, *case.values()) for name, case in found["measures"].items()])
+    every = found["impostors"]
+    header = (f"{every['impostor_pairs']:,} impostor pairs", "ours", "the whole matrix")
+    rows: list[Row] = [
+        ("seconds", every["seconds"], every["plain_seconds"]),
+        ("memory, MiB", every["mib"], every["plain_mib"]),
+    ]
+    text += "\n" + table(header, rows)
+    read = found["seconds_to_read_the_table"].items()
+    return text + "\n" + table(("reading the table", "seconds"), read)
+
+
 def scaling(found: Result) -> str:
     heads = found["head_exact_by_identities"]
     header = ("head, identities", "weight, MiB", "a step's memory, MiB", "a step, seconds")
@@ -311,6 +330,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "adaptor_epoch": adaptor_epoch,
     "training_step": training_step,
     "evaluation": evaluation,
+    "measures": measures,
     "scaling": scaling,
     "gpu": gpu,
     "gpu_step": gpu_step,

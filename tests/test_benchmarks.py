@@ -241,6 +241,7 @@ def test_rfws_proportion_of_images_to_pairs(scripts):
     [
         ("adaptor_epoch", ["--samples", "256", "--seconds", "0.01"]),
         ("evaluation", ["--images", "320"]),
+        ("measures", ["--pairs", "1200", "--draws", "20", "--images", "400"]),
         ("scaling", ["--identities", "50", "--images", "1000"]),
         ("integrity", ["--images", "100", "--samples", "300"]),
     ],

@@ -159,10 +159,12 @@ def test_identities_trained_and_tested_are_named_within_and_across_groups(
     )  # fmt: skip
 
 
-def bin_pack(folder: Path, group: str, first: int) -> Path:
+def bin_pack(
+    folder: Path, group: str, first: int, numbers: Sequence[int] = tuple(range(8))
+) -> Path:
     """Two genuine and two impostor pairs of eight pictures, in a file that names nobody."""
     images = []
-    for number in range(first, first + 8):
+    for number in (first + number for number in numbers):
         data = io.BytesIO()
         Image.fromarray(draw(number)).save(data, "PNG")
         images.append(data.getvalue())
@@ -424,6 +426,40 @@ def test_fewer_pairs_than_folds_are_fatal(tmp_path: Path) -> None:
     (finding,) = checks.fold_balance(pack, 5)
     assert finding.severity == "fatal"
     assert finding.message == "4 pairs cannot make 5 folds."
+
+
+def test_fewer_pairs_than_the_folds_that_choose_epochs_are_fatal(tmp_path: Path) -> None:
+    trained, tested = opened(train(tmp_path, "A", CLEAN)), opened(verification(tmp_path, "A"))
+    settings = CheckSettings(folds=2, selection_folds=5)
+    (finding,) = [
+        one
+        for one in find(settings, train=trained, verification=tested)
+        if one.check == "unbalanced folds"
+    ]
+    assert (finding.severity, finding.group) == ("fatal", "A")
+    assert finding.message == "4 pairs cannot make 5 folds."
+
+
+@pytest.mark.parametrize("kind", ["genuine", "impostor"])
+def test_pairs_of_one_class_are_fatal(tmp_path: Path, kind: str) -> None:
+    pairs = [pair for pair in PAIRS if (len(pair.split()) == 3) == (kind == "genuine")]
+    (finding,) = found(
+        "unbalanced folds",
+        trained=[train(tmp_path, "A", CLEAN)],
+        tested=[verification(tmp_path, "A", pairs=pairs)],
+    )
+    assert (finding.severity, finding.group) == ("fatal", "A")
+    assert finding.message == f"Only {kind} pairs: no threshold can be chosen on them."
+
+
+def test_an_image_with_itself_is_fatal(tmp_path: Path) -> None:
+    """Which only a .bin file can have, where equal bytes are one image."""
+    tested = [bin_pack(tmp_path, "A", 0, numbers=[0, 1, 2, 3, 4, 4, 6, 7])]
+    trained = [train(tmp_path, "A", renamed(CLEAN, "", 50))]
+    (finding,) = found("repeated pairs", trained=trained, tested=tested)
+    assert (finding.severity, finding.group) == ("fatal", "A")
+    assert finding.message == "An image with itself: 1 pair."
+    assert finding.examples == ("A_test.bin/00004",)
 
 
 def test_pairs_that_repeat_are_found_in_either_order(tmp_path: Path) -> None:

@@ -150,6 +150,32 @@ def test_only_none_defaults_may_be_none():
         ({"teachers__optimiser": {"lr": "fast"}}, "teachers.optimiser.lr: found 'fast'"),
         ({"data__synthetic": {"difficulty": {"Z": 1}}}, "no group 'Z'"),
         ({"evaluation": {"pairs": "heldout"}}, "expected data.heldout where held-out pairs"),
+        (
+            {"data": {"train": "faces", "heldout": {}}, "evaluation": {"pairs": "heldout"}},
+            "expected data.verification, or heldout in evaluation.pairs and in selection.rule of",
+        ),
+        (
+            {"data": {"train": "faces", "expected": "bupt-rfw"}},
+            "expected expected with verification, whose counts it names too",
+        ),
+        ({"data": {"verification": "faces"}}, "expected train, with verification where its pairs"),
+        (
+            {
+                "data": {
+                    "train": "faces",
+                    "verification": "pairs.CSV",
+                    "verification_alignment": {"landmarks": "rfw"},
+                }
+            },
+            "expected verification_alignment with a CSV of landmarks for a CSV of pairs",
+        ),
+        (
+            {
+                "data__heldout": {"pairs": 20},
+                "teachers__selection": {"rule": "heldout", "folds": 21},
+            },
+            "expected teachers.selection.folds of at most data.heldout.pairs",
+        ),
     ],
 )
 def test_faults_name_key_found_and_expected(edits, message):
@@ -157,6 +183,28 @@ def test_faults_name_key_found_and_expected(edits, message):
         validate(Config, edited(**edits), "config")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_held_out_pairs_need_no_others():
+    selection = {"rule": "heldout"}
+    edits = {
+        "data": {"train": "faces", "heldout": {}},
+        "evaluation": {"pairs": "heldout"},
+        "teachers__selection": selection,
+        "students__selection": selection,
+    }
+    config = validate(Config, edited(**edits), "config")
+    assert config.data.tested_part == "heldout"
+    assert validate(Config, edited(), "config").data.tested_part == "verification"
+
+
+def test_checks_know_the_folds_that_choose_epochs_on_the_same_pairs():
+    folds = {"teachers__selection": {"folds": 30}, "students__selection": {"folds": 40}}
+    assert validate(Config, edited(**folds), "c").check_settings().selection_folds == 40
+    folds["students__selection"] = {"rule": "last", "folds": 40}
+    assert validate(Config, edited(**folds), "c").check_settings().selection_folds == 30
+    folds["teachers__selection"] = {"rule": "last"}
+    assert validate(Config, edited(**folds), "c").check_settings().selection_folds is None
 
 
 def test_numbers_that_yaml_reads_as_text_are_numbers():

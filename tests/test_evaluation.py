@@ -1,19 +1,40 @@
 """Scores and metrics of a model against a plain computation."""
 
+import io
 import json
+import pickle
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from networks import save_teacher, subject
+from PIL import Image
 
 from mstkd.artifacts.records import Metrics, read_record
-from mstkd.config import EvaluationSettings
+from mstkd.config import EvaluationSettings, PackSettings
 from mstkd.data.pack import open_pack
+from mstkd.data.packing import pack_verification
 from mstkd.errors import InputError
 from mstkd.evaluation.evaluate import evaluate, group_accuracy
+from mstkd.evaluation.scorefiles import read_scores
 from mstkd.models.weights import load_backbone
+
+
+def bin_pack(folder, group, same=(True, False, True, False)):
+    """A pack of a file `test.bin`, which names neither persons nor images."""
+    folder = folder / group
+    folder.mkdir()
+    random, images = np.random.default_rng(ord(group)), []
+    for _ in range(2 * len(same)):
+        data = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(data, "PNG")
+        images.append(data.getvalue())
+    (folder / "test.bin").write_bytes(pickle.dumps((images, list(same))))
+    settings = {"root": folder / "test.bin", "group": group, "image_size": 16}
+    settings = PackSettings(**settings, on_bad_image="error")
+    pack_verification(settings, output=folder / "pack.h5")
+    return folder / "pack.h5"
 
 
 @pytest.fixture
@@ -50,6 +71,46 @@ def test_scores_hold_every_pair_of_every_group(evaluated, verification_packs):
         assert file["same"][:].tolist() == ([True] * 3 + [False] * 3) * 4
         expected = np.concatenate([plain_cosines(teacher, path) for path in verification_packs])
         np.testing.assert_allclose(file["similarity"][:], expected, atol=1e-5)
+
+
+def test_scores_name_identities_and_images(evaluated, verification_packs):
+    _, scores, _ = evaluated
+    table = read_scores(scores)
+    assert table.groups == ("A", "B")
+    for number, path in enumerate(verification_packs):
+        pack, rows = open_pack(path), np.flatnonzero(table.group1 == number)
+        names = np.array(pack.identity_names)[pack.identity[pack.pairs]]
+        images = np.array(pack.image_paths())[pack.pairs]
+        for side in (1, 2):
+            codes = getattr(table, f"identity{side}")[rows]
+            assert [table.identities[code] for code in codes] == names[:, side - 1].tolist()
+            codes = getattr(table, f"image{side}")[rows]
+            assert [table.images[code] for code in codes] == images[:, side - 1].tolist()
+
+
+def test_identities_that_no_file_names_are_their_groups_own(tmp_path, packs):
+    """Two .bin files may call two persons `bin0000000`, and two images `test.bin/00000`."""
+    paths = [bin_pack(tmp_path, group) for group in ("A", "B")]
+    teacher = save_teacher(tmp_path, subject("T-A"), packs[:1])
+    outputs = {"scores": tmp_path / "s.h5", "metrics": tmp_path / "m.json", "device": "cpu"}
+    evaluate(EvaluationSettings(folds=2), model=teacher, packs=paths, **outputs)
+    table = read_scores(tmp_path / "s.h5")
+    assert len(table.identities) == 12 and len(table.images) == 16
+    assert {table.identities[code] for code in table.identity1[:4]} == {
+        f"A/bin{n:07}" for n in (0, 2, 4, 6)
+    }
+    assert table.images[0] == "A/test.bin/00000"
+
+
+def test_one_pack_has_no_comparison_of_groups(tmp_path, evaluated, verification_packs):
+    teacher, _, metrics = evaluated
+    outputs = {"scores": tmp_path / "s.h5", "metrics": tmp_path / "m.json", "device": "cpu"}
+    evaluate(EvaluationSettings(folds=2), model=teacher, packs=verification_packs[:1], **outputs)
+    alone, both = read_record(Metrics, tmp_path / "m.json"), read_record(Metrics, metrics)
+    assert alone.own_threshold.groups == {"A": both.own_threshold.groups["A"]}
+    assert alone.own_threshold == alone.shared_threshold
+    assert alone.own_threshold.global_accuracy == both.own_threshold.groups["A"].accuracy
+    assert alone.own_threshold.std is None and alone.own_threshold.ser is None
 
 
 def test_metrics_are_those_of_the_scores(evaluated):
@@ -98,6 +159,9 @@ def test_faults(tmp_path, evaluated, packs, verification_packs):
         evaluate(EvaluationSettings(folds=50), model=teacher, packs=verification_packs, **outputs)
     with pytest.raises(InputError, match="verification"):
         evaluate(EvaluationSettings(folds=2), model=teacher, packs=packs, **outputs)
+    genuine = bin_pack(tmp_path, "A", same=[True] * 4)
+    with pytest.raises(InputError, match="found genuine pairs only; expected genuine and impostor"):
+        evaluate(EvaluationSettings(folds=2), model=teacher, packs=[genuine], **outputs)
     wider = save_teacher(tmp_path / "wider", subject("T-A"), packs[:1], size=32)
     with pytest.raises(InputError, match="found 16 pixels; expected 32 pixels"):
         evaluate(EvaluationSettings(folds=2), model=wider, packs=verification_packs, **outputs)

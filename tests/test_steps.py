@@ -4,6 +4,7 @@ import fcntl
 import shutil
 from dataclasses import replace
 
+import h5py
 import pytest
 import safetensors.torch
 import torch
@@ -244,6 +245,26 @@ def test_a_head_goes_with_classification(kept):
         del settings["head"]
     with pytest.raises(ValueError, match="head where the loss has classification, and nowhere"):
         StudentSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("folds", "genuine_only", "message"),
+    [
+        (13, False, "found 12 pairs; expected 13 folds"),
+        (2, True, "found genuine pairs only; expected genuine and impostor pairs"),
+    ],
+)
+def test_pairs_that_no_epoch_can_be_chosen_by_are_refused_before_the_first(
+    tmp_path, packs, verification_packs, split, folds, genuine_only, message
+):
+    chosen = tmp_path / "pack.h5"
+    shutil.copy(verification_packs[0], chosen)
+    if genuine_only:
+        with h5py.File(chosen, "r+") as file:
+            file["same"][:] = True
+    with pytest.raises(InputError, match=message):
+        teacher(tmp_path / "t", packs, [chosen], split, selection={"folds": folds})
+    assert not list((tmp_path / "t").rglob("*.pt"))
 
 
 def test_last_looks_at_no_pair(tmp_path, packs, split):

@@ -16,6 +16,9 @@ from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake, training
 from mstkd.config import SynthesizeSettings, read_config
 from mstkd.data.pack import open_pack
 from mstkd.data.synthetic import synthesize
+from mstkd.evaluation.scorefiles import read_scores
+
+MSTKD = SNAKEMAKE.with_name("mstkd")
 
 pytestmark = pytest.mark.workflow
 
@@ -165,6 +168,47 @@ def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_p
     )
     assert more["pack_heldout"] == 2
     assert not more.keys() & {"pack_train", "pack_unlabelled", "split_baseline"}
+
+
+@pytest.mark.slow
+def test_pairs_in_a_csv_with_folds_of_their_own(finished, tmp_path):
+    """Any folder of images will do: those of the training layout here, in a list of our making."""
+    shutil.copytree(finished / "results/data/train", tmp_path / "tested")
+    shutil.copytree(finished / "results/data/train", tmp_path / "faces")
+    make = [MSTKD, "make-pairs", "tested", "--output", "tested/pairs.csv", "--folds", "3"]
+    subprocess.run(make, cwd=tmp_path, check=True)
+    data = {"image_size": 16, "train": "faces", "verification": "tested/pairs.csv"}
+    config = edited(TINY, {"data": data | {"overlap": "warn"}})
+    folder = "results/teachers/tiny/specialized/T-A/seed0"
+    snakemake(tmp_path, config, f"{folder}/metrics.json", "results/data-findings.json")
+    table = read_scores(tmp_path / folder / "scores.h5")
+    with (tmp_path / "tested/pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert table.fold.tolist() == [int(row["fold"]) for row in rows]
+    for side in (1, 2):
+        codes = getattr(table, f"image{side}")
+        assert [f"{table.images[code]}" for code in codes] == [row[f"path{side}"] for row in rows]
+
+
+@pytest.mark.slow
+def test_held_out_pairs_alone(finished, tmp_path):
+    """No verification data at all: the epochs and the table are of training identities kept out."""
+    shutil.copytree(finished / "results/data/train", tmp_path / "faces")
+    selection = {"rule": "heldout", "folds": 2}
+    heldout = {"share": 0.7, "folds": 2, "pairs": 8}
+    edits = {
+        "data": {"image_size": 16, "train": "faces", "heldout": heldout},
+        "evaluation": {"pairs": "heldout", "folds": 2},
+        "teachers.selection": selection,
+        "students.selection": selection,
+    }
+    config = edited(TINY, edits)
+    whole = planned(tmp_path, config)
+    assert whole["render_samples"] == 2 and "pack_verification" not in whole
+    targets = ["results/data-report.md", "results/figures/samples-heldout.png"]
+    snakemake(tmp_path, config, *targets)
+    assert "None found" in (tmp_path / targets[0]).read_text()
+    assert (tmp_path / targets[1]).exists()
 
 
 @pytest.mark.slow

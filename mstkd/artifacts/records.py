@@ -109,8 +109,8 @@ class Fairness(Record):
 
     groups: dict[str, GroupScore]
     global_accuracy: float  # percent
-    std: float  # percentage points, sample standard deviation
-    ser: float | None  # None where the best group has no error
+    std: float | None  # percentage points, sample standard deviation; None of one group
+    ser: float | None  # None of one group, and where the best group has no error
 
 
 class Metrics(SealedRecord):

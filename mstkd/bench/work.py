@@ -74,6 +74,8 @@ def count_images(config: Config, packs: Path) -> Counts:
     source = f"the packs in {packs}"
     synthetic = config.data.synthetic
     known = KNOWN["bupt-rfw"]
+    if not config.data.has_verification:
+        verification = {}
     if train is None or verification is None:
         if synthetic is not None:
             source = "the config"

@@ -55,6 +55,25 @@ def detect_landmarks(
         typer.echo(f"  {name}")
 
 
+def make_pairs(
+    root: Annotated[Path, typer.Argument(help="A folder <group>/<identity>/<image>.")],
+    output: Output,
+    groups: Annotated[
+        list[str] | None, typer.Option("--groups", help="Folders of it; all unless named.")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", min=4, help="Of a group, at most.")] = 6000,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="No person is in two.")] = 10,
+    seed: Annotated[int, OPTIONS["seed"]] = 0,
+) -> None:
+    """Write a list of verification pairs, balanced and in folds, as data.verification reads it.
+
+    Example: mstkd make-pairs /data/test --output /data/test/pairs.csv
+    """
+    from mstkd.data.pairing import make_pairs
+
+    make_pairs(root, output=output, groups=groups or (), pairs=pairs, folds=folds, seed=seed)
+
+
 def provenance(
     path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
     as_json: Annotated[
@@ -165,4 +184,13 @@ def schema() -> None:
     typer.echo(json.dumps(schema, indent=2))
 
 
-COMMANDS = (inspect, detect_landmarks, check, provenance, show_tables, bench, schema)
+COMMANDS = (
+    inspect,
+    detect_landmarks,
+    make_pairs,
+    check,
+    provenance,
+    show_tables,
+    bench,
+    schema,
+)

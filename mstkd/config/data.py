@@ -71,7 +71,8 @@ class DataSettings(Settings):
     train: Path | None = None
     train_groups: Path | None = None  # of a .rec: BUPT's .lst, or a CSV `identity,group`
     train_alignment: AlignmentSettings | None = None
-    # A folder in RFW's layout or of <group>_test.bin files; or a .bin file for each group
+    # A folder in RFW's layout or of <group>_test.bin files, a CSV of pairs, or a .bin file for each
+    # group. Not needed where evaluation and selection take held-out pairs.
     verification: Path | dict[Name, Path] | None = None
     verification_alignment: AlignmentSettings | None = None
     unlabelled: Path | None = None  # a folder of images for losses that need no label
@@ -84,12 +85,26 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSettings:
-        folders = (self.train is not None, self.verification is not None)
-        if self.synthetic is None and not all(folders):
-            raise ValueError("both train and verification, or synthetic")
-        if self.synthetic is not None and any(folders):
+        if self.synthetic is None and self.train is None:
+            raise ValueError("train, with verification where its pairs are looked at, or synthetic")
+        if self.synthetic is not None and (self.train or self.verification):
             raise ValueError("either synthetic or folders of your own, not both")
+        if self.expected is not None and not self.has_verification:
+            raise ValueError("expected with verification, whose counts it names too")
+        paired, aligned = self.verification_folder(), self.verification_alignment
+        if paired and file_kind(paired) == "csv" and aligned and aligned.landmarks == "rfw":
+            raise ValueError("verification_alignment with a CSV of landmarks for a CSV of pairs")
         return self
+
+    @property
+    def has_verification(self) -> bool:
+        """Whether there are pairs beside those of held-out identities."""
+        return self.synthetic is not None or self.verification is not None
+
+    @property
+    def tested_part(self) -> Literal["verification", "heldout"]:
+        """The pairs that are checked and shown beside the training images."""
+        return "verification" if self.has_verification else "heldout"
 
     @model_validator(mode="after")
     def _records_have_groups(self) -> DataSettings:
@@ -139,6 +154,8 @@ class CheckSettings(Step):
     expected: Literal["bupt-rfw"] | None = None
     overlap: Literal["error", "warn"] = "error"
     folds: Annotated[int, Field(ge=2)] = 10
+    # That the choice of epochs makes of the same pairs, None where it looks at others.
+    selection_folds: Annotated[int, Field(ge=2)] | None = None
 
 
 class SplitSettings(Step):

@@ -12,6 +12,8 @@ from mstkd.config.base import Groups, Settings, Step
 class EvaluationSettings(Step):
     """Settings of the step `evaluate`: RFW's protocol (D9, D25)."""
 
+    recipe: int = 2  # scores.h5 names identities and images
+
     folds: Annotated[int, Field(ge=2)] = 10
 
 

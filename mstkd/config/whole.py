@@ -122,8 +122,17 @@ class Config(Settings):
             if missing:
                 raise ValueError(f"data.verification: no file for group {sorted(missing)[0]!r}")
         rules = (self.teachers.selection.rule, self.students.selection.rule, self.evaluation.pairs)
+        if not self.data.has_verification and {"test", "verification"} & set(rules):
+            raise ValueError(
+                "data.verification, or heldout in evaluation.pairs and in selection.rule of "
+                "teachers and students"
+            )
         if self.data.heldout is None and "heldout" in rules:
             raise ValueError("data.heldout where held-out pairs are asked for: {} will do")
+        for name, section in (("teachers", self.teachers), ("students", self.students)):
+            chosen, heldout = section.selection, self.data.heldout
+            if chosen.rule == "heldout" and heldout and chosen.folds > heldout.pairs:
+                raise ValueError(f"{name}.selection.folds of at most data.heldout.pairs")
         if self.students.together and any(key[0] == "optimiser" for key in self.students.grid()):
             raise ValueError("students.together with one value of each key of students.optimiser")
         unlabelled = [
@@ -280,8 +289,12 @@ class Config(Settings):
         )
 
     def check_settings(self) -> CheckSettings:
+        selections = (self.teachers.selection, self.students.selection)
         return CheckSettings(
-            expected=self.data.expected, overlap=self.data.overlap, folds=self.evaluation.folds
+            expected=self.data.expected,
+            overlap=self.data.overlap,
+            folds=self.evaluation.folds,
+            selection_folds=max((s.folds for s in selections if s.rule == "test"), default=None),
         )
 
     def split_settings(self, set_: str) -> SplitSettings:

@@ -58,8 +58,8 @@ class Pack:
     `images` uint8 (N, H, H, 3) RGB, read-only; `digests` uint8 (N, 16) are equal where all
     pixels are; `identity` int32 (N,) holds rows of `identity_names`; `pairs` int32 (P, 2) holds
     rows of `images` and `same` bool (P,) is True for genuine pairs, both None but in a
-    verification pack. `sha256` tells contents apart: it does not depend on how, where or when
-    the pack was written.
+    verification pack; `fold` int16 (P,) is None where folds are made of the order. `sha256` tells
+    contents apart: it does not depend on how, where or when the pack was written.
     """
 
     path: Path
@@ -75,6 +75,7 @@ class Pack:
     found: Found
     pairs: NDArray[np.int32] | None
     same: NDArray[np.bool_] | None
+    fold: NDArray[np.int16] | None = None
 
     def image_paths(self) -> tuple[str, ...]:
         """What each image is called where it was read, in the order of `images`."""
@@ -94,6 +95,7 @@ class Content:
     found: Found
     pairs: NDArray[np.int32] | None = None
     same: NDArray[np.bool_] | None = None
+    fold: NDArray[np.int16] | None = None
     made: Provenance | None = None
 
 
@@ -172,6 +174,8 @@ def _head(content: Content, stored: Stored) -> tuple[dict[str, Any], dict[str, N
     if content.pairs is not None and content.same is not None:
         datasets["pairs"] = content.pairs.astype(np.int32)
         datasets["same"] = content.same.astype(np.bool_)
+    if content.fold is not None:
+        datasets["fold"] = content.fold.astype(np.int16)
     if stored.sizes is not None:
         ends = np.cumsum(stored.sizes, dtype=np.int64)
         datasets[OFFSETS] = np.concatenate([[0], ends])
@@ -193,6 +197,8 @@ def _sha256(content: Content, digests: NDArray[np.uint8]) -> str:
     if content.pairs is not None and content.same is not None:
         digest.update(content.pairs.astype("<i4").tobytes())
         digest.update(content.same.astype("u1").tobytes())
+    if content.fold is not None:
+        digest.update(content.fold.astype("<i2").tobytes())
     return digest.hexdigest()
 
 
@@ -257,6 +263,7 @@ def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
         found=Found(*attributes["found"]),
         pairs=read.get("pairs"),
         same=read.get("same"),
+        fold=read.get("fold"),
     )
     _check_rows(pack)
     sealed.compare()
@@ -280,6 +287,8 @@ def _check_shapes(path: Path, sealed: Sealed, kind: str) -> None:
     if kind == "verification":
         pairs = len(sealed.datasets.get("pairs", ()))
         expected |= {"pairs": (np.int32, (pairs, 2)), "same": (np.bool_, (pairs,))}
+        if "fold" in sealed.datasets:
+            expected["fold"] = (np.int16, (pairs,))
     if sealed.name == "encoded":
         expected |= {OFFSETS: (np.int64, (count + 1,)), "encoded": (np.uint8, (None,))}
     else:

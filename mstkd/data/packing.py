@@ -9,6 +9,7 @@ import functools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,13 @@ UNLABELLED = "unlabelled"  # the group of images that have none
 # letters; and an image's identity, digest, checksum and offset, and its part of the journal.
 HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 112
 
-Pairs = tuple[NDArray[np.int32], NDArray[np.bool_]]  # (P, 2) rows of images, (P,)
+
+class Pairs(NamedTuple):
+    """Pairs of images."""
+
+    rows: NDArray[np.int32]  # (P, 2), of images
+    same: NDArray[np.bool_]  # (P,)
+    fold: NDArray[np.int16] | None = None  # (P,)
 
 
 def _noting_files(step: Callable[..., None]) -> Callable[..., None]:
@@ -115,7 +122,7 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     used, rows = np.unique(pairs, return_inverse=True)
     chosen = [images[row] for row in used]
     packing = _Packing("verification", settings, settings.group, output, images)
-    packing.pack(chosen, (rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
+    packing.pack(chosen, Pairs(rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
 
 
 @_noting_files
@@ -130,7 +137,9 @@ def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1)
     found = read_verification_images(settings)
     strict = settings.model_copy(update={"on_bad_image": "error"})
     packing = _Packing("verification", strict, settings.group, output, found.images)
-    packing.pack(found.images, (found.pairs, found.same), workers=workers)
+    if found.left_out:
+        packing.say(f"{found.left_out:,} pairs across groups are left out")
+    packing.pack(found.images, Pairs(found.pairs, found.same, found.fold), workers=workers)
 
 
 @_noting_files
@@ -175,13 +184,15 @@ class _Packing:
                 "version": VERSION,
                 "kind": self._kind,
                 "found": self._found,
-                "pairs": None if pairs is None else [array.tolist() for array in pairs],
+                "pairs": None
+                if pairs is None
+                else [array.tolist() for array in pairs if array is not None],
             }
             | settings.model_dump(mode="json", exclude={"on_bad_image"}),
         )
         with only_writer(self._output, f"{partial.key} {settings.on_bad_image}") as turn:
             if turn.finished and self._is_whole():
-                self._say("another process has packed the same images meanwhile")
+                self.say("another process has packed the same images meanwhile")
                 return
             self._write(partial, images, pairs, resume=turn.alone, workers=workers)
             partial.remove()
@@ -198,7 +209,7 @@ class _Packing:
         settings, content = self._settings, self._content(images, pairs)
         taken = partial.resume() if resume else 0
         if taken:
-            self._say(f"{taken:,} of {len(images):,} images taken over from an earlier run")
+            self.say(f"{taken:,} of {len(images):,} images taken over from an earlier run")
         if settings.storage == "pixels":
             left = (len(images) - taken) * settings.image_size**2 * 3
             self._check_room(left + _sealing_bytes(content) + (0 if taken else _bytes(content)))
@@ -231,7 +242,7 @@ class _Packing:
         try:
             check_pack(self._output)
         except InputError as error:
-            self._say(f"{error}; packing anew")
+            self.say(f"{error}; packing anew")
             return False
         return True
 
@@ -260,7 +271,7 @@ class _Packing:
         finally:
             partial.copied.unlink(missing_ok=True)
         if bad:
-            self._say(f"{_count(bad)} of {len(images):,} left out, see {self._bad_file}")
+            self.say(f"{_count(bad)} of {len(images):,} left out, see {self._bad_file}")
 
     def _check_room(self, needed: int) -> None:
         """Refuse to begin what does not fit the disk, before hours are spent on it.
@@ -283,8 +294,9 @@ class _Packing:
             identity_names=names,
             identity=identity,
             found=self._found,
-            pairs=None if pairs is None else pairs[0],
-            same=None if pairs is None else pairs[1],
+            pairs=None if pairs is None else pairs.rows,
+            same=None if pairs is None else pairs.same,
+            fold=None if pairs is None else pairs.fold,
             made=provenance_of(self._step, self._settings, {}, self._output),
         )
 
@@ -299,7 +311,7 @@ class _Packing:
         if cropped:
             write_text(listing, "".join(f"{name}\n" for name in cropped))
             share = f"{len(cropped):,} of {len(images):,} images have no landmarks"
-            self._say(f"{share}, their middle is taken, see {listing}")
+            self.say(f"{share}, their middle is taken, see {listing}")
 
     def _list_bad(self, images: Sequence[FaceImage], bad: Sequence[Bad]) -> None:
         if bad:
@@ -345,7 +357,8 @@ class _Packing:
     def _path(self, image: FaceImage) -> Path:
         return image.source if isinstance(image.source, Path) else self._root() / image.name
 
-    def _say(self, message: str) -> None:
+    def say(self, message: str) -> None:
+        """Tell something of this pack."""
         say(f"pack {self._kind} {self._group}: {message}")
 
 
@@ -360,7 +373,7 @@ def _bytes(content: Content) -> int:
     """What a pack takes on the disk beside the images, at most, before it is sealed."""
     texts = [*content.paths, *content.identity_names]
     letters = sum(len(text.encode()) for text in texts)
-    pairs = 0 if content.pairs is None else 9 * len(content.pairs)
+    pairs = 0 if content.pairs is None else 11 * len(content.pairs)
     return HDF5_BYTES + letters + TEXT_BYTES * len(texts) + pairs
 
 
@@ -372,9 +385,10 @@ def _among(pairs: Pairs, good: NDArray[np.int64], count: int) -> Pairs:
     """The pairs whose two images are both good, as rows of the good ones."""
     new = np.full(count, -1, np.int32)
     new[good] = np.arange(len(good))
-    rows, same = new[pairs[0]], pairs[1]
+    rows = new[pairs.rows]
     whole = (rows >= 0).all(axis=1)
-    return rows[whole], same[whole]
+    fold = None if pairs.fold is None else pairs.fold[whole]
+    return Pairs(rows[whole], pairs.same[whole], fold)
 
 
 def _count(bad: Sequence[Bad]) -> str:

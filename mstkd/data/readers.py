@@ -21,6 +21,7 @@ from mstkd.data.formats.layouts import (
     verification_identities,
 )
 from mstkd.data.formats.listing import read_listing
+from mstkd.data.formats.pairlists import pair_list_identities, read_pair_list
 from mstkd.data.formats.record_groups import read_record_training
 from mstkd.data.heldout import hold_out
 from mstkd.data.sources import FaceImage, Points
@@ -54,7 +55,11 @@ def trainable(images: Sequence[FaceImage], settings: PackSettings) -> list[FaceI
     """
     if settings.exclude is None:
         return list(images)
-    excluded = verification_identities(settings.exclude)
+    excluded = (
+        pair_list_identities(settings.exclude)
+        if file_kind(settings.exclude) == "csv"
+        else verification_identities(settings.exclude)
+    )
     left = [image for image in images if image.identity not in excluded]
     if not left:
         found = f"no identity of group {settings.group} that {settings.exclude} has not"
@@ -83,14 +88,18 @@ def held_out_identities(
 def read_verification_images(settings: PackSettings) -> VerificationList:
     """The verification images and pairs of a group, with their landmarks.
 
-    `root` is a `.bin` file, a folder of `<group>_test.bin` files, or in RFW's layout.
+    `root` is a `.bin` file, a folder of `<group>_test.bin` files, a CSV of pairs, or in RFW's
+    layout.
 
     Raises:
         InputError: a fault of the files, or of the landmarks.
     """
     root, group = settings.root, settings.group
     binary = root if file_kind(root) == "bin" else group_bins(root).get(group)
-    found = read_verification(root, group) if binary is None else read_bin(binary)
+    if file_kind(root) == "csv":
+        found = read_pair_list(root, group)
+    else:
+        found = read_verification(root, group) if binary is None else read_bin(binary)
     lmk = verification_folder(root) / "txts" / group / f"{group}_lmk.txt"
     return replace(found, images=with_landmarks(found.images, settings.alignment, group, rfw=lmk))
 

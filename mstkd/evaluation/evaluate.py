@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import Fairness, GroupScore, Metrics
 from mstkd.compute.devices import prepare
-from mstkd.config import EvaluationSettings
+from mstkd.config import EvaluationSettings, Threshold
+from mstkd.data.formats.bins import are_made_up
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.errors import InputError
+from mstkd.evaluation import verification
 from mstkd.evaluation.fairness import summarize
-from mstkd.evaluation.verification import (
-    fold_accuracies,
-    fold_of_pairs,
-    shared_fold_accuracies,
-    squared_distances,
-)
+from mstkd.evaluation.measures import fold_accuracies
+from mstkd.evaluation.scorefiles import write_hdf5
+from mstkd.evaluation.scores import ScoreTable
+from mstkd.evaluation.verification import fold_of_pairs, squared_distances
 from mstkd.models.weights import load_backbone
 
 
@@ -49,8 +47,28 @@ def group_accuracy(model: nn.Module, pack: Pack, folds: int, device: torch.devic
     """Mean accuracy over folds, percent, of a model in evaluation mode on one group."""
     assert pack.same is not None, "a verification pack"
     distances = pair_distances(model, pack, device)
-    accuracies = fold_accuracies(distances, pack.same, fold_of_pairs(len(pack.same), folds))
+    accuracies = verification.fold_accuracies(distances, pack.same, folds_of(pack, folds))
     return 100 * float(accuracies.mean())
+
+
+def folds_of(pack: Pack, folds: int) -> NDArray[np.integer]:
+    """The fold (P,) of each pair: its list's own, or so many contiguous ones."""
+    assert pack.same is not None, "a verification pack"
+    return fold_of_pairs(len(pack.same), folds) if pack.fold is None else pack.fold
+
+
+def check_pairs(pack: Pack, folds: int) -> None:
+    """Refuse a pack on whose pairs no accuracy over folds can be had.
+
+    Raises:
+        InputError: fewer pairs than folds, or pairs of one class only.
+    """
+    assert pack.same is not None, "a verification pack"
+    if len(pack.same) < folds and pack.fold is None:
+        raise InputError(pack.path, found=f"{len(pack.same)} pairs", expected=f"{folds} folds")
+    if pack.same.all() or not pack.same.any():
+        found = f"{'genuine' if pack.same.any() else 'impostor'} pairs only"
+        raise InputError(pack.path, found=found, expected="genuine and impostor pairs")
 
 
 def evaluate(
@@ -69,8 +87,7 @@ def evaluate(
         settings: the number of folds.
         model: weights of a teacher or student.
         packs: verification packs, in the experiment's group order.
-        scores: HDF5 to write: `similarity` float64 (cosine), `same` bool, `fold` and `group`
-            int8, all (P,); the attribute `groups` names the groups.
+        scores: HDF5 to write, a `ScoreTable` of cosines.
         metrics: JSON to write, a `Metrics` record.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
@@ -89,56 +106,82 @@ def evaluate(
             found=f"{opened[0].image_size} pixels",
             expected=f"{record.image_size} pixels as {model}",
         )
-    groups = [pack.group for pack in opened]
-    distances, same, fold, group = [], [], [], []
-    for number, pack in enumerate(opened):
-        assert pack.same is not None, "a verification pack"
-        if len(pack.same) < settings.folds:
-            raise InputError(
-                pack.path, found=f"{len(pack.same)} pairs", expected=f"{settings.folds} folds"
-            )
-        distances.append(pair_distances(extractor, pack, where))
-        same.append(pack.same)
-        fold.append(fold_of_pairs(len(pack.same), settings.folds))
-        group.append(np.full(len(pack.same), number, np.int8))
-    own = [fold_accuracies(*parts) for parts in zip(distances, same, fold, strict=True)]
-    all_distances, all_same = np.concatenate(distances), np.concatenate(same)
-    all_folds, all_groups = np.concatenate(fold), np.concatenate(group)
-    shared = shared_fold_accuracies(all_distances, all_same, all_folds, all_groups)
-    pairs = [len(part) for part in same]
+    for pack in opened:
+        check_pairs(pack, settings.folds)
+    distances = [pair_distances(extractor, pack, where) for pack in opened]
+    table = _score_table(opened, distances, settings)
     read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
-    made = provenance_of("evaluate", settings, read, metrics)
-
+    made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
     with replacing(scores, metrics) as (scores_part, metrics_part):
-        with h5py.File(scores_part, "w") as file:
-            file.attrs["groups"] = groups
-            file.attrs[ATTRIBUTE] = attribute(provenance_of("evaluate", settings, read, scores))
-            file["similarity"] = 1 - all_distances / 2
-            file["same"] = all_same
-            file["fold"] = all_folds.astype(np.int8)
-            file["group"] = all_groups
+        write_hdf5(table, scores_part, made[scores])
         told = Metrics(
             subject=record.subject,
             weights_sha256=record.weights_sha256,
-            own_threshold=_fairness(dict(zip(groups, own, strict=True)), pairs),
-            shared_threshold=_fairness(dict(zip(groups, shared, strict=True)), pairs),
-            provenance=made,
+            own_threshold=_fairness(table, "own"),
+            shared_threshold=_fairness(table, "shared"),
+            provenance=made[metrics],
         )
         metrics_part.write_text(told.text(), encoding="utf-8")
 
 
-def _fairness(accuracies: Mapping[str, NDArray[np.float64]], pairs: Sequence[int]) -> Fairness:
-    """Fractions (folds,) of each group to percent and the paper's summaries."""
-    percent = {group: 100 * values for group, values in accuracies.items()}
-    summary = summarize([float(values.mean()) for values in percent.values()])
+def _score_table(
+    packs: Sequence[Pack], distances: Sequence[NDArray[np.float64]], settings: EvaluationSettings
+) -> ScoreTable:
+    """The pairs of all packs, a group each, with the cosines of unit embeddings."""
+    identities, images = _Names(), _Names()
+    sides: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
+    for pack in packs:
+        # Names made up for want of others mean persons of their own file alone.
+        prefix = f"{pack.group}/" if are_made_up(pack.identity_names) else ""
+        person = identities.codes(f"{prefix}{name}" for name in pack.identity_names)
+        image = images.codes(f"{prefix}{name}" for name in pack.image_paths())
+        assert pack.pairs is not None, "a verification pack"
+        sides.append((person[pack.identity[pack.pairs]], image[pack.pairs]))
+    same = [pack.same for pack in packs if pack.same is not None]
+    sizes = [len(part) for part in same]
+    group = np.repeat(np.arange(len(packs), dtype=np.int16), sizes)
+    person, image = (np.concatenate(parts) for parts in zip(*sides, strict=True))
+    return ScoreTable(
+        similarity=1 - np.concatenate(distances) / 2,
+        same=np.concatenate(same),
+        fold=np.concatenate([folds_of(pack, settings.folds) for pack in packs]).astype(np.int16),
+        group1=group,
+        group2=group,
+        groups=tuple(pack.group for pack in packs),
+        identity1=person[:, 0].copy(),
+        identity2=person[:, 1].copy(),
+        identities=tuple(identities),
+        image1=image[:, 0].copy(),
+        image2=image[:, 1].copy(),
+        images=tuple(images),
+    )
+
+
+class _Names(dict[str, int]):
+    """Names in the order in which they came, each with its number."""
+
+    def codes(self, names: Iterable[str]) -> NDArray[np.int32]:
+        return np.array([self.setdefault(name, len(self)) for name in names], np.int32)
+
+
+def _fairness(table: ScoreTable, threshold: Threshold) -> Fairness:
+    """Accuracies (percent) of each group and the paper's summaries, from the table's own scores."""
+    fractions = fold_accuracies(
+        table.similarity, table.same, table.fold, table.group1, threshold=threshold
+    ).folds
+    percent = dict(zip(table.groups, 100 * fractions, strict=True))
+    means = [float(values.mean()) for values in percent.values()]
+    summary = summarize(means) if len(means) > 1 else None
     return Fairness(
         groups={
             group: GroupScore(
-                accuracy=float(values.mean()), fold_accuracies=values.tolist(), pairs=count
+                accuracy=float(values.mean()),
+                fold_accuracies=values.tolist(),
+                pairs=int((table.group1 == number).sum()),
             )
-            for (group, values), count in zip(percent.items(), pairs, strict=True)
+            for number, (group, values) in enumerate(percent.items())
         },
-        global_accuracy=summary.global_accuracy,
-        std=summary.std,
-        ser=summary.ser if np.isfinite(summary.ser) else None,
+        global_accuracy=means[0] if summary is None else float(summary.global_accuracy),
+        std=None if summary is None else float(summary.std),
+        ser=float(summary.ser) if summary is not None and np.isfinite(summary.ser) else None,
     )

@@ -1,87 +1,105 @@
 """Fairness of a recogniser over groups: the paper's STD and SER, and the standards' measures.
 
-Accuracies are percent, as in the paper's tables; error rates are fractions. The measures of error
-rates compare groups at one shared threshold. Arrays in, numbers out: no files.
-Shapes: P pairs, G groups.
+Accuracies are percent, as in the paper's tables; error rates are fractions, those of all groups at
+one threshold. Arrays in, numbers out: no files. The groups lie along the last axis, and what is
+returned has the axes before it: of the draws of a bootstrap, one value each. Shapes: G groups.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+DIGITS = 9  # of a mean over folds, whose last bits may miss 100 where there is no error
 
-@dataclass(frozen=True)
-class Summary:
+
+class Summary(NamedTuple):
     """What the paper's tables say of one model, from a group's accuracy each."""
 
-    global_accuracy: float  # percent; the mean over groups
-    std: float  # percentage points; n - 1, which alone gives the paper's tables
-    ser: float  # highest error over lowest; inf if only the lowest is 0, nan if all are
+    global_accuracy: float | Floats  # percent; the mean over groups
+    std: float | Floats  # percentage points; n - 1, which alone gives the paper's tables
+    ser: float | Floats  # highest error over lowest; inf if only the lowest is 0, nan if all are
 
 
 def summarize(accuracies: ArrayLike) -> Summary:
     """Mean, sample standard deviation and skewed error ratio (equation 7) over groups.
 
     Args:
-        accuracies: (G,), percent.
+        accuracies: (..., G), percent.
 
     Raises:
         ValueError: fewer than two groups, or an accuracy outside 0 to 100.
     """
     percent = _check_groups(accuracies, 100.0, "accuracies")
-    errors = 100 - percent
-    return Summary(
-        global_accuracy=float(percent.mean()),
-        std=float(percent.std(ddof=1)),
-        ser=_ratio(errors.max(), errors.min(), if_both_zero=np.nan),
+    errors = np.round(100 - percent, DIGITS)
+    values = (
+        percent.mean(axis=-1),
+        percent.std(axis=-1, ddof=1),
+        _ratio(errors.max(axis=-1), errors.min(axis=-1), if_both_zero=np.nan),
     )
+    return Summary(*(float(value) if percent.ndim == 1 else value for value in values))
 
 
-def fmr_fnmr(
-    distances: ArrayLike, is_same: ArrayLike, group: ArrayLike, threshold: float
-) -> tuple[Floats, Floats]:
-    """False match and false non-match rate (G,) of each group at one shared threshold.
+# ---------------------------------------------------------------- of one kind of error rate
 
-    The first is the share of a group's impostor pairs that are accepted, the second the share
-    of its genuine pairs that are not (ISO/IEC 19795-1); a pair is accepted below the threshold.
+
+def max_min_ratio(rates: ArrayLike) -> Floats:
+    """The highest rate over the lowest, 1 (fair) and up (NISTIR 8280; NISTIR 8429).
+
+    inf if only the lowest is 0; of rates that are all 0 it is 1.
 
     Args:
-        distances: (P,), of any range.
-        is_same: (P,), true for genuine pairs.
-        group: (P,), whole numbers 0 to G - 1.
-        threshold: of the distance.
+        rates: (..., G), fractions.
 
     Raises:
-        ValueError: shapes that differ, a distance or threshold that is no number, or a group
-            without pairs of both classes.
+        ValueError: fewer than two groups, or a value outside 0 to 1.
     """
-    distance, same, groups = np.asarray(distances), np.asarray(is_same, bool), np.asarray(group)
-    if distance.ndim != 1 or not distance.shape == same.shape == groups.shape:
-        shapes = f"{distance.shape}, {same.shape} and {groups.shape}"
-        raise ValueError(f"distances, is_same and group of shapes {shapes}, not (P,) each")
-    if not np.issubdtype(groups.dtype, np.integer) or (groups < 0).any():
-        raise ValueError("group is not a whole number of at least 0 for each pair")
-    if np.isnan(distance).any() or np.isnan(threshold):
-        raise ValueError("a distance or the threshold is not a number")
-    if not len(groups):
-        raise ValueError("no pairs")
-    cells = groups.astype(np.int64) * 2 + same
-    count = 2 * (int(groups.max()) + 1)
-    counts = np.bincount(cells, minlength=count).reshape(-1, 2)  # (G, impostor or genuine)
-    wrong = np.bincount(cells[(distance < threshold) != same], minlength=count).reshape(-1, 2)
-    if not counts.all():
-        missing, kind = np.argwhere(counts == 0)[0]
-        raise ValueError(f"group {missing} has no {('impostor', 'genuine')[kind]} pairs")
-    rates = wrong / counts
-    return rates[:, 0], rates[:, 1]
+    values = _check_groups(rates, 1.0, "rates")
+    return _ratio(values.max(axis=-1), values.min(axis=-1), if_both_zero=1.0)
 
 
-def garbe(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> float:
+def max_geometric_mean_ratio(rates: ArrayLike) -> Floats:
+    """The highest rate over the geometric mean of all, 1 (fair) and up (Grother, NISTIR 8429).
+
+    Unlike `max_min_ratio` it does not rest on the group with the fewest errors alone. inf if some
+    rate is 0 but not all; of rates that are all 0 it is 1. Arguments and errors are those of
+    `max_min_ratio`.
+    """
+    values = _check_groups(rates, 1.0, "rates")
+    return _ratio(values.max(axis=-1), _geometric_mean(values), if_both_zero=1.0)
+
+
+def differential(rates: ArrayLike, reference: int | None = None) -> Floats:
+    """Each group's rate over that of a reference (..., G), 1 where they are equal.
+
+    With FMR it is what ISO/IEC 19795-10:2024 calls a false positive differential, with FNMR a false
+    negative differential, as the ratio of NISTIR 8280. (The standard's own text we have not seen.)
+    The reference is a group, or with None the geometric mean over groups (NISTIR 8429), which
+    favours none. inf where the reference alone is 0, nan where both are.
+
+    Args:
+        rates: (..., G), fractions.
+        reference: a group's position, or None.
+
+    Raises:
+        ValueError: as `max_min_ratio`, or a position that is none.
+    """
+    values = _check_groups(rates, 1.0, "rates")
+    if reference is None:
+        return _ratio(values, _geometric_mean(values)[..., None], if_both_zero=np.nan)
+    if not 0 <= reference < values.shape[-1]:
+        raise ValueError(f"reference {reference}, not one of {values.shape[-1]} groups")
+    return _ratio(values, values[..., reference, None], if_both_zero=np.nan)
+
+
+# ---------------------------------------------------------------- of both kinds
+
+
+def garbe(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> Floats:
     """Gini aggregation rate for biometric equitability, 0 (fair) to 1 (Howard et al., 2022).
 
     alpha * G(FMR) + (1 - alpha) * G(FNMR) with the Gini coefficient
@@ -89,8 +107,8 @@ def garbe(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> float:
     arXiv:2203.05051.
 
     Args:
-        fmr: (G,), fractions at one shared threshold.
-        fnmr: (G,).
+        fmr: (..., G), fractions at one shared threshold.
+        fnmr: (..., G).
         alpha: weight of false matches, 0 to 1.
 
     Raises:
@@ -100,17 +118,17 @@ def garbe(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> float:
     return alpha * _gini(matches) + (1 - alpha) * _gini(non_matches)
 
 
-def fdr(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> float:
+def fdr(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> Floats:
     """Fairness discrepancy rate, 0 to 1 (fair) (de Freitas Pereira & Marcel, 2021).
 
     1 - alpha * (max - min of FMR) - (1 - alpha) * (max - min of FNMR). arXiv:2011.02395.
     Arguments and errors are those of `garbe`.
     """
     matches, non_matches = _check_rates(fmr, fnmr, alpha)
-    return float(1 - alpha * np.ptp(matches) - (1 - alpha) * np.ptp(non_matches))
+    return 1 - alpha * np.ptp(matches, axis=-1) - (1 - alpha) * np.ptp(non_matches, axis=-1)
 
 
-def inequity_ratio(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> float:
+def inequity_ratio(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> Floats:
     """Inequity rate, 1 (fair) and up (Grother, 2021; NISTIR 8429).
 
     (max / min of FMR)^alpha * (max / min of FNMR)^(1 - alpha); inf if only the lowest rate of
@@ -118,37 +136,60 @@ def inequity_ratio(fmr: ArrayLike, fnmr: ArrayLike, alpha: float = 0.5) -> float
     of `garbe`.
     """
     matches, non_matches = _check_rates(fmr, fnmr, alpha)
-    of_matches = _ratio(matches.max(), matches.min(), if_both_zero=1.0)
-    of_non_matches = _ratio(non_matches.max(), non_matches.min(), if_both_zero=1.0)
-    return float(of_matches**alpha * of_non_matches ** (1 - alpha))
+    return max_min_ratio(matches) ** alpha * max_min_ratio(non_matches) ** (1 - alpha)
 
 
-def _gini(rates: Floats) -> float:
-    if not rates.any():
-        return 0.0
-    count = len(rates)
-    differences = np.abs(rates[:, None] - rates).sum()
-    return float(differences / (2 * count * (count - 1) * rates.mean()))
+def measures_of_rates(fmr: ArrayLike, fnmr: ArrayLike) -> dict[str, Floats]:
+    """All that error rates by group say of fairness, by the names of `measures.csv` (...).
+
+    Arguments and errors are those of `garbe`; false matches and false non-matches weigh the same.
+    """
+    return {
+        "fdr": fdr(fmr, fnmr),
+        "ir": inequity_ratio(fmr, fnmr),
+        "garbe": garbe(fmr, fnmr),
+        "fmr_max_min": max_min_ratio(fmr),
+        "fmr_max_geomean": max_geometric_mean_ratio(fmr),
+        "fnmr_max_min": max_min_ratio(fnmr),
+        "fnmr_max_geomean": max_geometric_mean_ratio(fnmr),
+    }
 
 
-def _ratio(largest: float, smallest: float, *, if_both_zero: float) -> float:
-    if smallest > 0:
-        return float(largest / smallest)
-    return np.inf if largest > 0 else if_both_zero
+def _gini(rates: Floats) -> Floats:
+    count = rates.shape[-1]
+    # sum_ij |x_i - x_j| of sorted x is 2 sum_i (2 i - n - 1) x_i.
+    ranks = 2 * np.arange(1, count + 1) - count - 1
+    differences = 2 * (ranks * np.sort(rates, axis=-1)).sum(axis=-1)
+    mean = rates.mean(axis=-1)
+    return np.divide(
+        differences, 2 * count * (count - 1) * mean, out=np.zeros_like(mean), where=mean > 0
+    )
+
+
+def _geometric_mean(rates: Floats) -> Floats:
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log(rates).mean(axis=-1))
+
+
+def _ratio(largest: Floats, smallest: Floats, *, if_both_zero: float) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = largest / smallest
+    return np.where((largest == 0) & (smallest == 0), if_both_zero, ratio)[()]
 
 
 def _check_rates(fmr: ArrayLike, fnmr: ArrayLike, alpha: float) -> tuple[Floats, Floats]:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha {alpha}, outside 0 to 1")
     matches, non_matches = _check_groups(fmr, 1.0, "fmr"), _check_groups(fnmr, 1.0, "fnmr")
-    if len(matches) != len(non_matches):
-        raise ValueError(f"fmr of {len(matches)} groups and fnmr of {len(non_matches)}")
+    if matches.shape != non_matches.shape:
+        shapes = f"fmr of {matches.shape[-1]} groups and fnmr of {non_matches.shape[-1]}"
+        raise ValueError(shapes if matches.ndim == non_matches.ndim == 1 else f"{shapes}, or draws")
     return matches, non_matches
 
 
 def _check_groups(values: ArrayLike, highest: float, name: str) -> Floats:
     array = np.asarray(values, np.float64)
-    if array.ndim != 1 or len(array) < 2:
+    if array.ndim < 1 or array.shape[-1] < 2:
         raise ValueError(f"{name} of shape {array.shape}, not one for each of at least two groups")
     outside = ~((array >= 0) & (array <= highest))  # true for nan
     if outside.any():

@@ -90,8 +90,9 @@ class Row:
         for run in self.runs:
             fairness = run.own_threshold if threshold == "own" else run.shared_threshold
             ser = np.nan if fairness.ser is None or np.isinf(fairness.ser) else fairness.ser
+            std = np.nan if fairness.std is None else fairness.std
             accuracies = [fairness.groups[group].accuracy for group in groups]
-            scores.append([*accuracies, fairness.global_accuracy, fairness.std, ser])
+            scores.append([*accuracies, fairness.global_accuracy, std, ser])
         return np.array(scores)
 
 

@@ -12,7 +12,7 @@ from mstkd.config import StudentSettings, TeacherSettings
 from mstkd.data.loader import one_image_size
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.embed import Extractor
-from mstkd.evaluation.evaluate import group_accuracy
+from mstkd.evaluation.evaluate import check_pairs, group_accuracy
 from mstkd.models.iresnet import IResNet
 
 
@@ -41,13 +41,16 @@ def best_accuracy(
     With rule "last" only the last epoch gets a score, and no pair is looked at.
 
     Raises:
-        InputError: a path that is no pack of pairs, or packs of several sizes.
+        InputError: a path that is no pack of pairs, packs of several sizes, or pairs that no
+            accuracy can be had on: at once, and not after an epoch.
     """
     rule, epochs = settings.selection.rule, settings.optimiser.epochs
     compiled = settings.engine.compile == "auto"
     packs = [open_pack(path, "verification") for path in selection]
     if packs:
         one_image_size(packs)
+    for pack in packs:
+        check_pairs(pack, settings.selection.folds)
 
     def score(epoch: int, parts: Mapping[str, float]) -> float | None:
         last = epoch + 1 == epochs

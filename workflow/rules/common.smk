@@ -46,7 +46,7 @@ pathvars:
 SYNTHETIC = CONFIG.data.synthetic is not None
 DATA_INDEX = ["<inputs>/data/index.csv"] if SYNTHETIC else []
 TRAIN_PACKS = files.packs(CONFIG, "train")
-VERIFICATION_PACKS = files.packs(CONFIG, "verification")
+TESTED = CONFIG.data.tested_part
 MODELS = models.every_model(CONFIG)
 # The paper's tables by name, and each again with one threshold for all groups.
 TABLES = models.tables(CONFIG)
@@ -57,8 +57,7 @@ REPORT_FILES = [
     *expand("<results>/figures/{table}.png", table=FIGURES),
     "<results>/figures/training.png",
     "<results>/figures/training.html",
-    "<results>/figures/samples-train.png",
-    "<results>/figures/samples-verification.png",
+    *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
     "<results>/report.html",
     "<results>/data-report.html",
     "<results>/data-report.md",
@@ -85,7 +84,7 @@ wildcard_constraints:
     table=one_of(TABLES),
     model="(teachers|students)/.+",
     group=one_of(CONFIG.groups),
-    part="train|verification",
+    part="train|verification|heldout",
     backbone=one_of(model.backbone for model in MODELS),
     set=one_of(model.set for model in MODELS),
     teacher=one_of(model.name for model in MODELS if model.kind == "teachers"),

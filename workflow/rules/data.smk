@@ -117,7 +117,7 @@ if CONFIG.data.unlabelled is not None:
 rule check_data:
     input:
         train=TRAIN_PACKS,
-        verification=VERIFICATION_PACKS,
+        verification=files.packs(CONFIG, TESTED),
     output:
         findings="<results>/data-findings.json",
     log:

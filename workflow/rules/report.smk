@@ -163,8 +163,7 @@ rule render_page:
     input:
         tables=expand("<results>/tables/{table}.html", table=TABLES),
         figures=[
-            "<results>/figures/samples-train.png",
-            "<results>/figures/samples-verification.png",
+            *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
             *expand("<results>/figures/{table}.png", table=FIGURES),
             "<results>/figures/training.png",
         ],

@@ -5,7 +5,6 @@ Training and verification must share no person. Shapes: P pairs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -28,6 +27,7 @@ from mstkd.config import CheckSettings
 from mstkd.data.checks.copies import copied_images, copies_across, copies_in_training
 from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names, record_of
 from mstkd.data.checks.known import Count, Kind, compare_with_known
+from mstkd.data.formats.bins import are_made_up
 from mstkd.data.pack import Pack, bad_file, open_pack
 from mstkd.errors import InputError
 
@@ -35,7 +35,6 @@ UNEVEN = 1.1  # the largest group over the smallest
 LOST, TIMES = 0.001, 2  # the share of images lost that matters, and against another group's
 NAMES = 20  # in one example
 SIDES = {"train": "training", "verification": "verification"}
-MADE_UP = re.compile(r"bin[0-9]{7,}")  # an identity of a .bin file, which names none
 
 
 def check_data(
@@ -104,7 +103,8 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
         "identities of one image": chain.from_iterable(map(single_images, train)),
         "identities in two groups": identities_in_two_groups(verification),
         "unbalanced folds": chain.from_iterable(
-            fold_balance(pack, settings.folds) for pack in verification
+            fold_balance(pack, settings.folds, settings.selection_folds or settings.folds)
+            for pack in verification
         ),
         "repeated pairs": chain.from_iterable(map(repeated_pairs, verification)),
     }
@@ -226,19 +226,32 @@ def single_images(pack: Pack) -> list[Finding]:
 # ---------------------------------------------------------------- pairs
 
 
-def fold_balance(pack: Pack, folds: int) -> list[Finding]:
-    """Contiguous folds, as verification makes them, of unlike counts or with shared identities."""
+def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Finding]:
+    """Folds, the list's own or contiguous, of unlike counts or with shared identities.
+
+    Fatal are pairs on which neither evaluation nor the choice of epochs could work: fewer than the
+    folds that either makes, or of one class only.
+    """
     pairs, same = _pairs(pack)
-    if len(pairs) < folds:
-        message = f"{counted(len(pairs), 'pair')} cannot make {folds} folds."
+    most = max(folds, selection_folds)
+    if len(pairs) < most and pack.fold is None:
+        message = f"{counted(len(pairs), 'pair')} cannot make {most} folds."
+        return [Finding("unbalanced folds", "fatal", message, pack.group)]
+    if same.all() or not same.any():
+        kind = "genuine" if same.any() else "impostor"
+        message = f"Only {kind} pairs: no threshold can be chosen on them."
         return [Finding("unbalanced folds", "fatal", message, pack.group)]
     findings = []
     rows = np.array_split(np.arange(len(pairs)), folds)  # the first folds one larger if need be
+    kind = "contiguous folds"
+    if pack.fold is not None:
+        rows = [np.flatnonzero(pack.fold == fold) for fold in range(int(pack.fold.max()) + 1)]
+        kind = "folds"
     counts = [(int(same[of].sum()), int((~same[of]).sum())) for of in rows]  # genuine, impostor
     # Folds differ by one pair at most, so those that are even in themselves are all alike.
     odd = [fold for fold, (genuine, impostor) in enumerate(counts) if genuine != impostor]
     if odd:
-        message = f"Not balanced: {len(odd)} of {folds} contiguous folds."
+        message = f"Not balanced: {len(odd)} of {len(rows)} {kind}."
         examples = [
             f"fold {fold + 1}: {counts[fold][0]:,} genuine, {counts[fold][1]:,} impostor"
             for fold in odd
@@ -256,8 +269,14 @@ def fold_balance(pack: Pack, folds: int) -> list[Finding]:
 
 
 def repeated_pairs(pack: Pack) -> list[Finding]:
-    """Pairs that stand in the list again, in either order: they count twice."""
+    """Pairs of an image with itself, and those that stand in the list again, in either order."""
     pairs, _ = _pairs(pack)
+    selves = pairs[pairs[:, 0] == pairs[:, 1], 0]
+    if len(selves):
+        message = f"An image with itself: {counted(len(selves), 'pair')}."
+        seen = [(pack, row) for row in selves[:EXAMPLES].tolist()]
+        examples = image_names(seen)
+        return [finding_of("repeated pairs", "fatal", message, examples, seen, pack.group)]
     ordered, times = np.unique(np.sort(pairs, axis=1), axis=0, return_counts=True)
     again = ordered[times > 1]
     if not len(again):
@@ -290,7 +309,7 @@ def _groups(packs: Packs) -> list[str]:
 
 def _has_names(pack: Pack) -> bool:
     """Whether its identities are persons', not made up for want of names."""
-    return not all(map(MADE_UP.fullmatch, pack.identity_names))
+    return not are_made_up(pack.identity_names)
 
 
 def _packs_by_name(packs: Iterable[Pack]) -> dict[str, list[Pack]]:

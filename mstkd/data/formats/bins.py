@@ -6,7 +6,9 @@ true for a genuine pair. Numbers count from 0, in the order of the file. P pairs
 
 from __future__ import annotations
 
+import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +22,7 @@ from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
 LAYOUT = "a pickle of (images, flags), two images a flag"
+MADE_UP = re.compile(r"bin[0-9]{7,}")  # an identity, which the file does not name
 LARGEST = 2**31  # bytes; RFW's have 60 MB, and 12,000 images of 400x400 pixels about 500 MB
 
 
@@ -85,6 +88,14 @@ def read_bin(path: Path) -> VerificationList:
         pairs=pairs,
         same=genuine,
     )
+
+
+def are_made_up(identities: Iterable[str]) -> bool:
+    """Whether the names of identities are those that `read_bin` gives: no persons' names.
+
+    Two files may have the same names then and mean other persons.
+    """
+    return all(map(MADE_UP.fullmatch, identities))
 
 
 def _read(path: Path) -> bytes:

@@ -41,12 +41,15 @@ class VerificationList:
     """Images and the pairs to compare, in the order of the pairs file.
 
     `images` names each image once, sorted; `pairs` int32 (P, 2) holds rows of it; `same` bool
-    (P,) is True for a genuine pair.
+    (P,) is True for a genuine pair; `fold` int16 (P,) is None where folds follow from the order.
+    `left_out` counts pairs of images of two groups, of which no group's list has any.
     """
 
     images: list[FaceImage]
     pairs: NDArray[np.int32]
     same: NDArray[np.bool_]
+    fold: NDArray[np.int16] | None = None
+    left_out: int = 0
 
 
 def read_training_folder(root: Path, group: str) -> list[FaceImage]:
@@ -66,6 +69,15 @@ def read_training_folder(root: Path, group: str) -> list[FaceImage]:
     if not images:
         raise InputError(folder, found="no image", expected=TRAINING_LAYOUT)
     return images
+
+
+def training_groups(root: Path) -> list[str]:
+    """The groups of a training folder, sorted.
+
+    Raises:
+        InputError: no such folder.
+    """
+    return _folders(root, TRAINING_LAYOUT)
 
 
 def read_verification(root: Path, group: str) -> VerificationList:

@@ -166,6 +166,16 @@ def _row(fields: list[str], order: list[int], number: int, where: str) -> Row:
             raise InputError(where, found="an empty field", expected=f"the {name}")
         if "\0" in text:
             raise InputError(where, found=f"a zero byte in the {name}", expected="text")
+    plain = plain_path(path, where)
+    return Row(number, plain, identity, group)
+
+
+def plain_path(path: str, where: str) -> str:
+    """A path of a list, without "." and "..", told from the list's folder and within it.
+
+    Raises:
+        InputError: an absolute path, or one that leaves the folder.
+    """
     # By its text alone: what a link in the path leads to, and its "..", may lie elsewhere.
     plain = posixpath.normpath(path)
     if plain.startswith("/"):
@@ -174,7 +184,7 @@ def _row(fields: list[str], order: list[int], number: int, where: str) -> Row:
         )
     if plain in (".", "..") or plain.startswith("../"):
         raise InputError(where, found=f"the path {path!r}", expected="a file in the CSV's folder")
-    return Row(number, plain, identity, group)
+    return plain
 
 
 # ---------------------------------------------------------------- unlabelled images

@@ -51,7 +51,9 @@ class GroupFound:
     single: int | None  # identities with one image
     genuine: int | None
     impostor: int | None
-    folds: int | None  # where the pairs lie in blocks of as many genuine, then impostor pairs
+    folds: (
+        int | None
+    )  # that a list tells, or that blocks of as many genuine, then impostor pairs do
     headers: Headers
 
 

@@ -2,8 +2,8 @@
 
 The kind is the first that fits. A file: `.rec`, `.bin`, `.csv`, by its ending. A folder: one
 that holds `train.rec`; one that holds `*_test.bin`; RFW's, which holds `txts` or `test/txts`; one
-with an image at <group>/<identity>/<image>; one with a CSV of the listing's columns; one with an
-image anywhere below it. What the readers refuse is told as a problem and passed over.
+with an image at <group>/<identity>/<image>; one with a CSV of pairs, or of the listing's columns;
+one with an image anywhere below it. What the readers refuse is told as a problem and passed over.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mstkd.config.data import file_kind
 from mstkd.data.formats.bins import group_bins, read_bin
 from mstkd.data.formats.layouts import ENDINGS
 from mstkd.data.formats.listing import COLUMNS, listing_rows, walk_images
+from mstkd.data.formats.pairlists import is_pair_list, pair_list_groups, read_pair_list
 from mstkd.data.inspection.found import (
     GroupFound,
     Inspection,
@@ -40,6 +42,7 @@ TRAINING = "training folder: <group>/<identity>/<image>"
 LISTING = f"listing: a CSV with the columns {','.join(COLUMNS)}"
 RECORDS = "MXNet RecordIO"
 RFW = "RFW's distribution: data/<group>/<identity>/<image> and txts/<group>/<group>_pairs.txt"
+PAIRS = "verification pairs in a CSV: path1,path2,same,group"
 BINS = "verification pairs in .bin files, a group each"
 UNLABELLED = "folder of unlabelled images: none lies at <group>/<identity>/<image>"
 
@@ -72,6 +75,8 @@ def _find(path: Path, groups: Path | None, problems: Problems) -> tuple[str, lis
                 return _records(path, groups, problems)
             case "bin":
                 return BINS, _bins({path.stem.removesuffix("_test"): path}, problems)
+            case "csv" if is_pair_list(path):
+                return PAIRS, _pair_list(path, problems)
             case "csv":
                 return LISTING, _listing(path, problems)
         raise _nothing(path, f"a {path.suffix or 'nameless'} file")
@@ -95,6 +100,8 @@ def _folder(path: Path, problems: Problems) -> tuple[str, list[GroupFound]]:
         problems.take(of_training)
         return TRAINING, found
     for file in sorted(path.iterdir()):
+        if file_kind(file) == "csv" and is_pair_list(file):
+            return PAIRS, _pair_list(file, problems)
         if file_kind(file) == "csv" and _is_listing(file):
             return LISTING, _listing(file, problems)
     unlabelled = _unlabelled(path, problems)
@@ -112,7 +119,15 @@ def _is_listing(file: Path) -> bool:
 
 
 def _nothing(path: Path, found: str) -> InputError:
-    kinds = (TRAINING, LISTING, f"{RECORDS} (.rec)", RFW, BINS, "images (" + ", ".join(ENDINGS))
+    kinds = (
+        TRAINING,
+        LISTING,
+        PAIRS,
+        f"{RECORDS} (.rec)",
+        RFW,
+        BINS,
+        "images (" + ", ".join(ENDINGS),
+    )
     return InputError(path, found=found, expected="; or ".join(kinds) + ")")
 
 
@@ -208,6 +223,27 @@ def _bins(files: Mapping[str, Path], problems: Problems) -> list[GroupFound]:
         sample = [(f"{file}: {image.name}", image.source) for image in spread(listed.images)]
         images = len(listed.images)
         found.append(describe(group, None, sample, problems, images=images, same=listed.same))
+    return found
+
+
+def _pair_list(path: Path, problems: Problems) -> list[GroupFound]:
+    found = []
+    try:
+        groups = pair_list_groups(path)
+    except InputError as fault:
+        problems.fault(fault)
+        return []
+    for group in groups:
+        try:
+            listed = read_pair_list(path, group)
+        except InputError as fault:
+            problems.fault(fault)
+            continue
+        counts = list(Counter(image.identity for image in listed.images).values())
+        sample = [(image.name, image.source) for image in spread(listed.images)]
+        one = describe(group, counts, sample, problems, same=listed.same)
+        folds = None if listed.fold is None else int(listed.fold.max()) + 1
+        found.append(replace(one, folds=folds))
     return found
 
 
