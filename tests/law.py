@@ -134,7 +134,7 @@ class World:
         parts = path.relative_to(self.folder / "results").parts
         aside = parts[0] in ("logs", "benchmarks") or "events" in parts
         hidden = any(part.startswith(".") for part in parts)
-        return path.is_file() and not aside and not hidden and not path.name.endswith(".files.json")
+        return path.is_file() and not aside and not hidden
 
     def digests(self) -> dict[str, str]:
         return {

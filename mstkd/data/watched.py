@@ -18,7 +18,6 @@ from mstkd.artifacts.records import Record
 from mstkd.config import PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.layouts import leads_to_folder, verification_folder
 
-SUFFIX = ".files.json"  # of the record of a listing, behind the whole name of what was made
 PARTS = (".idx", ".lst")  # files beside a .rec that say what its records are
 
 
@@ -31,7 +30,7 @@ class Listing(Record):
 
 def listing_path(output: Path) -> Path:
     """Where the listing of the files that a result was made from lies."""
-    return output.with_name(output.name + SUFFIX)
+    return output.with_name(f".{output.name}.files.json")
 
 
 def watched(settings: PackSettings | PackUnlabelledSettings) -> list[Path]:

@@ -17,7 +17,6 @@ from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.provenance import SIDECAR
 from mstkd.artifacts.records import Record, read_record
 from mstkd.artifacts.standing import State
-from mstkd.data.watched import SUFFIX
 from mstkd.errors import InputError
 from mstkd.progress import progress
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
@@ -104,7 +103,7 @@ def orphans(results: Path, jobs: Sequence[JobStanding]) -> Iterator[Path]:
         for path in sorted((results / room).rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
             if path.suffix in RESULTS and not hidden and path.is_file():
-                owner = str(path).removesuffix(SIDECAR).removesuffix(SUFFIX)
+                owner = str(path).removesuffix(SIDECAR)
                 if os.path.normpath(owner) not in wanted:
                     yield path
 
