@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mstkd.config import PackSettings
+from mstkd.data.packing import pack_verification
 
 SIZE = 16
 IDENTITIES = ("m.0a", "zoë b", "m.0c")
@@ -47,3 +51,18 @@ def settings_of(root: Path, **changes: Any) -> PackSettings:
     """Settings of a pack of group A."""
     settings = {"root": root, "group": "A", "image_size": SIZE, "on_bad_image": "error"}
     return PackSettings.model_validate(settings | changes)
+
+
+def bin_pack(folder: Path, group: str, same: Sequence[bool] = (True, False, True, False)) -> Path:
+    """A verification pack of a file `test.bin`, which names neither persons nor images."""
+    folder = folder / group
+    folder.mkdir(parents=True)
+    random, images = np.random.default_rng(ord(group)), []
+    for _ in range(2 * len(same)):
+        data = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (SIZE, SIZE, 3), np.uint8)).save(data, "PNG")
+        images.append(data.getvalue())
+    (folder / "test.bin").write_bytes(pickle.dumps((images, list(same))))
+    settings = settings_of(folder / "test.bin", group=group)
+    pack_verification(settings, output=folder / "pack.h5")
+    return folder / "pack.h5"

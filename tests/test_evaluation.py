@@ -1,40 +1,21 @@
 """Scores and metrics of a model against a plain computation."""
 
-import io
 import json
-import pickle
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from networks import save_teacher, subject
-from PIL import Image
+from packs import bin_pack
 
 from mstkd.artifacts.records import Metrics, read_record
-from mstkd.config import EvaluationSettings, PackSettings
+from mstkd.config import EvaluationSettings
 from mstkd.data.pack import open_pack
-from mstkd.data.packing import pack_verification
 from mstkd.errors import InputError
 from mstkd.evaluation.evaluate import evaluate, group_accuracy
 from mstkd.evaluation.scorefiles import read_scores
 from mstkd.models.weights import load_backbone
-
-
-def bin_pack(folder, group, same=(True, False, True, False)):
-    """A pack of a file `test.bin`, which names neither persons nor images."""
-    folder = folder / group
-    folder.mkdir()
-    random, images = np.random.default_rng(ord(group)), []
-    for _ in range(2 * len(same)):
-        data = io.BytesIO()
-        Image.fromarray(random.integers(0, 256, (16, 16, 3), np.uint8)).save(data, "PNG")
-        images.append(data.getvalue())
-    (folder / "test.bin").write_bytes(pickle.dumps((images, list(same))))
-    settings = {"root": folder / "test.bin", "group": group, "image_size": 16}
-    settings = PackSettings(**settings, on_bad_image="error")
-    pack_verification(settings, output=folder / "pack.h5")
-    return folder / "pack.h5"
 
 
 @pytest.fixture

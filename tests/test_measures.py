@@ -145,6 +145,7 @@ def test_scores_that_are_no_cosines_have_thresholds_of_their_own():
         right = [((scores[others] >= value) == same[others]).sum() for value in values]
         best = values[int(np.argmax(right))]
         assert found.folds[g, k] == ((scores[here] >= best) == same[here]).mean()
+    assert len(measures.accepting([1.0000001, -0.3])[1]) == 400  # cosines in single precision
     many = np.random.default_rng(0).normal(size=5000) * 10
     first, thresholds = measures.accepting(many)
     assert len(thresholds) == measures.RANKS and (np.diff(thresholds) < 0).all()

@@ -4,11 +4,11 @@ import fcntl
 import shutil
 from dataclasses import replace
 
-import h5py
 import pytest
 import safetensors.torch
 import torch
 from networks import BACKBONE, DIM, save_teacher, subject, teacher_settings
+from packs import bin_pack
 
 from mstkd.artifacts.records import ModelRecord, read_record
 from mstkd.config import AdaptorSettings, CacheSettings, StudentSettings
@@ -248,22 +248,18 @@ def test_a_head_goes_with_classification(kept):
 
 
 @pytest.mark.parametrize(
-    ("folds", "genuine_only", "message"),
+    ("same", "message"),
     [
-        (13, False, "found 12 pairs; expected 13 folds"),
-        (2, True, "found genuine pairs only; expected genuine and impostor pairs"),
+        ((True, False), "found 2 pairs; expected 3 folds"),
+        ((True,) * 3, "found genuine pairs only; expected genuine and impostor pairs"),
     ],
 )
 def test_pairs_that_no_epoch_can_be_chosen_by_are_refused_before_the_first(
-    tmp_path, packs, verification_packs, split, folds, genuine_only, message
+    tmp_path, packs, split, same, message
 ):
-    chosen = tmp_path / "pack.h5"
-    shutil.copy(verification_packs[0], chosen)
-    if genuine_only:
-        with h5py.File(chosen, "r+") as file:
-            file["same"][:] = True
+    chosen = bin_pack(tmp_path, "A", same)
     with pytest.raises(InputError, match=message):
-        teacher(tmp_path / "t", packs, [chosen], split, selection={"folds": folds})
+        teacher(tmp_path / "t", packs, [chosen], split, selection={"folds": 3})
     assert not list((tmp_path / "t").rglob("*.pt"))
 
 

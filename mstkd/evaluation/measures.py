@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 
+ROUNDING = 1e-6  # of cosines in single precision, which may exceed 1
 RANKS = 1000  # thresholds among scores that are no cosines
 BLOCK = 1 << 20  # numbers in a block of weights or of counts, 8 MB
 ENOUGH = 10  # errors that a rate must rest on
@@ -53,7 +54,7 @@ def accepting(similarity: ArrayLike) -> tuple[Integers, Floats]:
         similarity (T,) that each threshold accepts.
     """
     scores = np.asarray(similarity, np.float64)
-    if np.abs(scores).max(initial=0) <= 1:
+    if np.abs(scores).max(initial=0) <= 1 + ROUNDING:
         first = np.searchsorted(THRESHOLDS, 2 - 2 * scores, side="right")
         return first, np.nextafter(1 - THRESHOLDS / 2, np.inf)
     falling = -np.unique(-scores)
@@ -180,9 +181,8 @@ class _Protocol:
             np.copyto(best, others, where=better)
             np.copyto(chosen, right, where=better)
             at[better] = step
-        return *(np.moveaxis(one, -1, 0) for one in (chosen, impostor + genuine)), np.moveaxis(
-            self._looked_at[at], -1, 0
-        )
+        threshold = np.moveaxis(self._looked_at[at], -1, 0)
+        return np.moveaxis(chosen, -1, 0), np.moveaxis(impostor + genuine, -1, 0), threshold
 
 
 # ---------------------------------------------------------------- error rates at thresholds
