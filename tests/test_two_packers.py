@@ -89,7 +89,7 @@ def packers(settings: PackSettings, output: Path) -> Iterator[Packers]:
 
 
 def assert_whole(output: Path, settings: PackSettings) -> None:
-    """The pack is that of the images, pixel for pixel; only what it was made from lies beside it."""
+    """The pack is that of the images; only the note of what it was made from lies beside it."""
     check_pack(output)
     pack = open_pack(output)
     pixels = [partial.face_pixels(_image(settings, name), 16, None) for name in pack.image_paths()]
