@@ -16,6 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 from processes import STUCK_SECONDS
+from scripts import Script
 
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import FACTORS, NUISANCE_COLUMNS, group_look, render
@@ -486,3 +487,41 @@ def test_the_default_set_asks_for_all_genuine_pairs() -> None:
         generator=np.random.default_rng(0),
     )
     assert sum(pair.first == pair.second for pair in pairs) == 600
+
+
+# ---------------------------------------------------------------- two at once
+
+
+DRAWING = """
+import sys
+from pathlib import Path
+from mstkd.config import SynthesizeSettings
+from mstkd.data import synthetic
+
+def draw_and_wait(*of, **options):
+    print("drawing", flush=True)
+    sys.stdin.read()
+    return draw(*of, **options)
+
+draw, synthetic._write = synthetic._write, draw_and_wait
+settings = SynthesizeSettings.model_validate_json(sys.argv[1])
+synthetic.synthesize(settings, output=Path(sys.argv[2]))
+"""
+
+
+def test_two_that_draw_the_same_faces_do_not_clear_away_each_others(
+    tmp_path: Path, written: Path
+) -> None:
+    output = tmp_path / "set"
+    first = Script(DRAWING, SMALL.model_dump_json(), output)
+    assert first.says() == "drawing"
+    second = Script(DRAWING, SMALL.model_dump_json(), output)
+    try:
+        assert "waiting for process" in second.complains()
+        first.end()
+        assert second.complains().endswith("another process has drawn the same faces meanwhile")
+        second.end()
+    finally:
+        first.kill()
+        second.kill()
+    assert tree(output) == tree(written)

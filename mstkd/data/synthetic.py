@@ -26,6 +26,7 @@ import numpy as np
 from PIL import Image
 
 from mstkd.artifacts import atomic
+from mstkd.artifacts.writers import only_writer
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import (
     FACTORS,
@@ -38,7 +39,7 @@ from mstkd.data.faces import (
 )
 from mstkd.errors import InputError
 from mstkd.orphans import end_with_parent
-from mstkd.progress import progress
+from mstkd.progress import progress, say
 
 Part = Literal["train", "verification"]
 PARTS: tuple[Part, ...] = ("train", "verification")
@@ -336,6 +337,15 @@ def synthesize(settings: SynthesizeSettings, *, output: Path, workers: int = 1) 
         pairs_per_fold=settings.pairs_per_fold,
     )
     pairs_possible(["?"] * settings.verification_identities, generator=_generator())
+    output.mkdir(parents=True, exist_ok=True)
+    with only_writer(output / INDEX, settings.dump()) as turn:
+        if turn.finished:
+            say(f"{output}: another process has drawn the same faces meanwhile")
+            return
+        _write(settings, output, workers)
+
+
+def _write(settings: SynthesizeSettings, output: Path, workers: int) -> None:
     _clear(output)
     tasks = list(_tasks(settings))
     per_group = sum(_identities(settings, part) * _images(settings, part) for part in PARTS)
