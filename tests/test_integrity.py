@@ -90,7 +90,7 @@ def test_only_the_image_that_is_damaged_is_refused(copy: Callable[[str], Path], 
             images[rows]
         assert str(error.value) == (
             f"{path}: found image 5: other bytes than were written; "
-            "expected a whole file; make it anew"
+            "expected a whole file: delete it, and it is made anew"
         )
 
 

@@ -207,6 +207,24 @@ def test_a_write_that_never_happened_is_seen_before_the_pack_is_there(
     assert_whole(output, settings)
 
 
+def test_of_several_halves_the_one_that_is_whole_is_taken_over(
+    tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_faces(tmp_path / "faces")
+    settings = settings_of(tmp_path / "faces")
+    kill(IN_THE_THIRD_CHUNK, settings, output)
+    good = partial_folder(output)
+    for name in (".A.h5.00000000.partial", ".A.h5.00000001.partial"):  # read before it
+        shutil.copytree(good, output.with_name(name))
+        journal = output.with_name(name) / "journal"
+        journal.write_text(journal.read_text().splitlines()[0] + "\n")
+    (output.parent / ".A.h5.ffffffff.partial").mkdir()
+    decoded = count_decoded(monkeypatch)
+    pack_train(settings, output=output)
+    assert len(decoded) == 21 - 8
+    assert_whole(output, settings)
+
+
 def test_what_was_damaged_since_it_was_killed_is_decoded_again(
     tmp_path: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

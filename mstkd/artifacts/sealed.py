@@ -239,7 +239,8 @@ class Pieces:
             piece = int(pieces[place])
             if piece_checksum(stored[place]) != self._expected[piece]:
                 found = f"{self._what} {piece}: other bytes than were written"
-                raise InputError(where, found=found, expected="a whole file; make it anew")
+                expected = "a whole file: delete it, and it is made anew"
+                raise InputError(where, found=found, expected=expected)
             self._seen[piece] = True
 
 
@@ -255,7 +256,9 @@ def _own(path: Path, file: Any, name: str) -> Any:
     layout = dataset.id.get_create_plist()
     if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count():
         found = f"{name} that do not lie contiguous in the file"
-        raise InputError(path, found=found, expected=f"contiguous {name}; make the file anew")
+        raise InputError(
+            path, found=found, expected=f"contiguous {name}: delete it, and it is made anew"
+        )
     size = dataset.dtype.itemsize * (dataset.size or 0)
     if dataset.id.get_storage_size() != size:
         raise ValueError(f"{name}: {dataset.id.get_storage_size()} bytes of {size}")

@@ -162,8 +162,11 @@ class PartialPack:
             if self._is_as_written(done):
                 self._done[done.number] = done
                 good.append(line)
+        if not self._done:
+            self.remove()
+            return False
         write_text(self._journal, "\n".join(good) + "\n")
-        return bool(self._done)
+        return True
 
     def begin(self, create: Callable[[Path], int]) -> None:
         """Start anew; for pixels, `create` makes the file and says at which byte they begin."""
