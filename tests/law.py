@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -310,7 +310,8 @@ def touch_results(world: World, chance: random.Random) -> str:
     return "touch results"
 
 
-EVENTS = (
+Event = Callable[[World, random.Random], str]
+EVENTS: tuple[tuple[Event, int], ...] = (
     (edit, 5),
     (plain_run, 3),
     (killed_run, 5),
@@ -331,43 +332,39 @@ class Walks:
     """Sequences from one finished run, and the fresh runs that they are compared with."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._number = folder, 0
         self._fresh: dict[str, dict[str, str]] = {}
-        self._start = folder / "start"
-        (self._start / "faces").mkdir(parents=True)
-        draw_faces(self._start)
-        shutil.rmtree(self._start / ".snakemake")
-        shutil.rmtree(self._start / "results")
-        shutil.copytree(self._start / "faces", folder / "faces")
-        world = World(self._start)
+        self.start = folder / "start"
+        (self.start / "faces").mkdir(parents=True)
+        draw_faces(self.start)
+        shutil.rmtree(self.start / ".snakemake")
+        shutil.rmtree(self.start / "results")
+        shutil.copytree(self.start / "faces", folder / "faces")
+        world = World(self.start)
         settle(world)
         self._fresh[world.key()] = world.digests()
 
-    def walk(self, seed: int, steps: int) -> list[str]:
-        """One sequence of so many events, and its end.
+    def walk(self, events: list[tuple[Event, random.Random]]) -> list[str]:
+        """One sequence of events, each with what decides its details, and its end.
 
         Raises:
             AssertionError: the plain command does not end, or not as a fresh run does.
         """
-        chance = random.Random(seed)
-        world = World(self._folder / f"walk{seed}")
-        shutil.copytree(self._start, world.folder)
+        self._number += 1
+        world = World(self._folder / f"walk{self._number}")
+        shutil.copytree(self.start, world.folder)
         happened: list[str] = []
         try:
-            for _ in range(steps):
-                event = chance.choices(
-                    [event for event, _ in EVENTS], [weight for _, weight in EVENTS]
-                )[0]
-                happened.append(event(world, chance))
+            happened += [event(world, chance) for event, chance in events]
             happened.append(f"in the end {settle(world)}")
-            found, expected = world.digests(), self._of_fresh_run(world)
-            different = differing(found, expected)
+            different = differing(world.digests(), self._of_fresh_run(world))
             assert not different, f"{different} after {happened}"
             again = world.run("--dry-run")
             assert "Nothing to be done" in again.stdout + again.stderr, again.stdout[-3000:]
         except AssertionError as error:
-            raise AssertionError(f"sequence {seed}: {happened}\n{error}") from error
-        shutil.rmtree(world.folder)
+            raise AssertionError(f"{happened}\n{error}") from error
+        finally:
+            shutil.rmtree(world.folder, ignore_errors=True)
         return happened
 
     def _of_fresh_run(self, world: World) -> dict[str, str]:
@@ -381,6 +378,13 @@ class Walks:
             self._fresh[world.key()] = fresh.digests()
             shutil.rmtree(fresh.folder)
         return self._fresh[world.key()]
+
+
+def drawn(seed: int, steps: int) -> list[tuple[Event, random.Random]]:
+    """The events of a seed; one stream decides them all."""
+    chance = random.Random(seed)
+    names, weights = zip(*EVENTS, strict=True)
+    return [(event, chance) for event in chance.choices(names, weights, k=steps)]
 
 
 @contextlib.contextmanager
@@ -418,10 +422,10 @@ def main() -> None:
         walks = Walks(Path(folder))
         for seed in range(arguments.seed, arguments.seed + arguments.sequences):
             try:
-                print(seed, " | ".join(walks.walk(seed, arguments.steps)), flush=True)
+                print(seed, " | ".join(walks.walk(drawn(seed, arguments.steps))), flush=True)
             except AssertionError as error:
                 failed.append(str(error))
-                print(f"FAILED {error}", flush=True)
+                print(f"FAILED {seed} {error}", flush=True)
     result = {
         "what": "sequences of events from a finished run, each ended by the plain command and "
         "compared byte by byte with a run from nothing (tests/law.py)",

@@ -126,8 +126,10 @@ class Reruns:
             outputs = asked(job)
             if outputs is None:
                 return None
-            states = (self._standing(output, what) for output, what in outputs)
-            self._known[job] = next((one for one in states if one.state != "current"), CURRENT)
+            # What is missing may not be needed; beside it, what is there may be of another config.
+            found = [self._standing(output, what) for output, what in outputs]
+            found.sort(key=lambda one: ("damaged", "stale", "missing", "current").index(one.state))
+            self._known[job] = found[0]
         return self._known[job]
 
     def _standing(self, output: Path, what: Asked) -> Standing:
