@@ -184,17 +184,23 @@ class Sealed:
     def compare_large(self, into: NDArray[Any] | None = None) -> None:
         """Read and compare all of the large data set, and put it into an array if one is given.
 
+        Not by the map: all of the file would count as memory of this process.
+
         Raises:
             InputError: one of its pieces is not what was written.
+            ValueError: the file is cut off.
         """
-        pieces, data = self.pieces(), self.large.view(np.ndarray)
-        bounds = self.datasets.get(OFFSETS, np.arange(len(data) + 1)).tolist()
-        for piece, (begin, end) in enumerate(itertools.pairwise(bounds)):
-            stored = data[begin:end]
-            if into is not None:
-                into[begin:end] = stored
-                stored = into[begin:end]  # in the processor's cache now
-            pieces.compare(np.array([piece]), [stored], where=self.path)
+        pieces, rows = self.pieces(), self.large.shape[1:]
+        bounds = self.datasets.get(OFFSETS, np.arange(len(self.large) + 1))
+        longest = int(np.diff(bounds).max(initial=0))
+        buffer = np.empty((longest, *rows), self.large.dtype) if into is None else into
+        with self.path.open("rb") as file:
+            file.seek(self.large.offset)
+            for piece, (begin, end) in enumerate(itertools.pairwise(bounds.tolist())):
+                stored = buffer[: end - begin] if into is None else into[begin:end]
+                if file.readinto(stored.data.cast("B")) != stored.nbytes:
+                    raise ValueError("cut off")
+                pieces.compare(np.array([piece]), [stored], where=self.path)
 
 
 def is_as_written(path: Path, *, large: bool) -> bool | None:
