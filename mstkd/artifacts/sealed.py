@@ -30,6 +30,7 @@ PIECE = {"images": "image", "encoded": "image", "embeddings": "block"}
 # of variable length lie in a heap that has none, and in which HDF5 can go round for ever: all
 # texts here are bytes, those of data sets end to end.
 LIBVER = ("v108", "v108")
+AT_ONCE = 1 << 20  # bytes read
 SEPARATOR = "\0"  # between texts; no name of a file has one
 # What h5py and NumPy raise over damaged bytes.
 DAMAGE = (OSError, LookupError, ValueError, ArithmeticError, RuntimeError, TypeError, MemoryError)
@@ -184,17 +185,31 @@ class Sealed:
     def compare_large(self, into: NDArray[Any] | None = None) -> None:
         """Read and compare all of the large data set, and put it into an array if one is given.
 
+        Not by the map: all of the file would count as memory of this process.
+
         Raises:
             InputError: one of its pieces is not what was written.
+            ValueError: the file is cut off.
         """
-        pieces, data = self.pieces(), self.large.view(np.ndarray)
-        bounds = self.datasets.get(OFFSETS, np.arange(len(data) + 1)).tolist()
-        for piece, (begin, end) in enumerate(itertools.pairwise(bounds)):
-            stored = data[begin:end]
-            if into is not None:
-                into[begin:end] = stored
-                stored = into[begin:end]  # in the processor's cache now
-            pieces.compare(np.array([piece]), [stored], where=self.path)
+        pieces, large = self.pieces(), self.large
+        bounds = self.datasets.get(OFFSETS, np.arange(len(large) + 1))
+        # So many pieces together as stay in the processor's cache.
+        count = len(bounds) - 1
+        some = max(1, AT_ONCE * count // max(1, large.nbytes))
+        ends = np.append(bounds[:-1:some], bounds[-1:])
+        longest = int(np.diff(ends).max(initial=0))
+        buffer = np.empty((longest, *large.shape[1:]), large.dtype) if into is None else into
+        with self.path.open("rb") as file:
+            file.seek(large.offset)
+            for first, (begin, end) in zip(
+                range(0, count, some), itertools.pairwise(ends.tolist()), strict=True
+            ):
+                read = buffer[: end - begin] if into is None else into[begin:end]
+                if file.readinto(read.data.cast("B")) != read.nbytes:
+                    raise ValueError("cut off")
+                own = bounds[first : first + some + 1] - begin
+                stored = [read[one:other] for one, other in itertools.pairwise(own.tolist())]
+                pieces.compare(np.arange(first, first + len(stored)), stored, where=self.path)
 
 
 def is_as_written(path: Path, *, large: bool) -> bool | None:

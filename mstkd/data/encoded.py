@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # packs are opened in processes that have no torch
 BEFORE_THE_FRAME = (*TABLES, *range(0xFFE0, 0xFFF0), 0xFFFE)
 APP1 = b"\xff\xe1"  # the segment of EXIF and XMP, where an orientation would stand
 SEVERAL = b"MPF\0"  # tells that a file holds several pictures
-AT_ONCE = 1024  # images compared
 TURNED = range(2, 9)  # EXIF orientations that move pixels
 
 
@@ -98,11 +97,6 @@ class EncodedImages:
         for image, data, row in zip(images, encoded, chosen.tolist(), strict=True):
             image[:] = self._pixels(data, row)
         return images
-
-    def check(self) -> None:
-        """Read all encoded images that were not read before; none is decoded."""
-        for begin in range(0, len(self), AT_ONCE):
-            self._encoded(self._rows[begin : begin + AT_ONCE])
 
     def decode_batch(self, rows: NDArray[np.int64], device: torch.device) -> torch.Tensor:
         """Images uint8 (B, H, H, 3) of some rows, on the device.

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from mstkd.artifacts.sealed import Pieces
 
-AT_ONCE = 1024  # images
-
 
 class PixelImages:
     """Images uint8 (N, H, H, 3), read-only, to be indexed along the first axis.
@@ -47,8 +45,3 @@ class PixelImages:
             np.atleast_1d(chosen), images[None] if one else images, where=self._where
         )
         return images
-
-    def check(self) -> None:
-        """Read all images that were not read before."""
-        for begin in range(0, len(self), AT_ONCE):
-            self[begin : begin + AT_ONCE]
