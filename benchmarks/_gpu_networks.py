@@ -39,10 +39,11 @@ class Sizes(NamedTuple):
     run_images: int  # of the runs whose bytes are compared
     run_identities: int
     run_batch: int
+    run_seconds: int  # that a process may take
 
 
-REAL = Sizes(512, 112, 28_000, 16_384, 8192, 1 << 29, 128, 512, 256, 800, 40, 64)
-TINY = Sizes(16, 16, 8, 16, 64, 1 << 16, 2, 4, 2, 16, 4, 4)
+REAL = Sizes(512, 112, 28_000, 16_384, 8192, 1 << 29, 128, 512, 256, 800, 40, 64, 150)
+TINY = Sizes(16, 16, 8, 16, 64, 1 << 16, 2, 4, 2, 16, 4, 4, 600)  # a check: the machine may be busy
 
 
 class Way(NamedTuple):

@@ -29,7 +29,6 @@ from mstkd.training.learner import Run
 from mstkd.training.teacher import train_teacher
 
 INTERRUPTED = 143
-SECONDS = 150  # that a process may take
 
 
 # ------------------------------------------------------------------ in the process
@@ -93,18 +92,18 @@ def start(task: str, of: dict[str, Any]) -> subprocess.Popen[str]:
     )
 
 
-def result(process: subprocess.Popen[str], expected: int = 0) -> dict[str, Any]:
+def result(process: subprocess.Popen[str], seconds: int, expected: int = 0) -> dict[str, Any]:
     """What a process printed in its last line.
 
     Raises:
         RuntimeError: it failed; says how.
     """
     try:
-        told, errors = process.communicate(timeout=SECONDS)
+        told, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        raise RuntimeError(f"a process took more than {SECONDS} s") from None
+        raise RuntimeError(f"a process took more than {seconds} s") from None
     if process.returncode != expected:
         last = [line for line in errors.splitlines() if line.strip()] or ["no message"]
         raise RuntimeError(f"a process ended with {process.returncode}: {last[-1]}")
@@ -170,14 +169,14 @@ def same_bytes(
     interrupted = teacher("deterministic, interrupted", end_at)
     found: dict[str, Any] = {"steps": 2 * steps, "interrupted_after": end_at}
     try:
-        result(interrupted, INTERRUPTED)
+        result(interrupted, sizes.run_seconds, INTERRUPTED)
         processes["resumed"] = teacher("deterministic, interrupted")
     except RuntimeError as error:
         found["interrupted"] = f"failed: {error}"
     hashes: dict[str, str] = {}
     for kind, process in processes.items():
         try:
-            ended = result(process)
+            ended = result(process, sizes.run_seconds)
         except RuntimeError as error:
             found[kind] = f"failed: {error}"
             continue
@@ -209,7 +208,7 @@ def rates_of_processes(
         if process.poll() is None:
             process.stdin.write("go\n")
             process.stdin.flush()
-    return [result(process)["rate"] for process in processes]
+    return [result(process, sizes.run_seconds)["rate"] for process in processes]
 
 
 def rate_of_streams(

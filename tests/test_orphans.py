@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from packs import settings_of
 from PIL import Image
-from processes import wait_for
+from processes import STUCK_SECONDS, started, wait_for
 from runs import ROOT, SNAKEMAKE, TINY
 
 from mstkd.data.pack import check_pack, open_pack
@@ -50,11 +51,25 @@ def command(folder: Path) -> list[str | Path]:
 @pytest.fixture
 def pipe(folder: Path, command: list[str | Path]) -> Iterator[BinaryIO]:
     """Snakemake is killed, its job still waits at the pipe: the end of it that we write to."""
-    run = subprocess.Popen([*command, PACK], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with (folder / SLOW).open("wb", buffering=0) as opened:  # waits until the job reads it
-        run.send_signal(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
-        yield opened  # closed at the end, and then the job ends, however the test did
+    output = folder / "snakemake.log"
+    with (
+        output.open("w") as log,
+        started([*command, PACK], stdout=log, stderr=subprocess.STDOUT) as run,
+    ):
+
+        def opened() -> int | None:
+            assert run.poll() is None, output.read_text()
+            try:
+                return os.open(folder / SLOW, os.O_WRONLY | os.O_NONBLOCK)
+            except OSError as error:
+                assert error.errno == errno.ENXIO  # nobody reads it yet
+                return None
+
+        with open(wait_for(opened), "wb", buffering=0) as pipe:  # noqa: PTH123, a descriptor
+            os.set_blocking(pipe.fileno(), True)
+            run.kill()
+            assert run.wait() == -signal.SIGKILL
+            yield pipe
 
 
 def test_the_same_command_waits_for_the_job_and_finds_its_pack(
@@ -65,16 +80,16 @@ def test_the_same_command_waits_for_the_job_and_finds_its_pack(
     assert "can be removed with the --unlock argument" in locked.stderr + locked.stdout
     subprocess.run([*command, "--unlock"], check=True, capture_output=True)
     log = folder / "results/logs/pack_train/A.log"
-    again = subprocess.Popen(
+    with started(
         [*command, "--rerun-incomplete", PACK],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    wait_for(lambda: log.exists() and "waiting for process" in log.read_text())
-    pipe.write((folder / "whole/A/a3/15.png").read_bytes())
-    pipe.close()
-    told, _ = again.communicate(timeout=300)
+    ) as again:
+        wait_for(lambda: again.poll() or (log.exists() and "waiting for" in log.read_text()))
+        pipe.write((folder / "whole/A/a3/15.png").read_bytes())
+        pipe.close()
+        told, _ = again.communicate(timeout=STUCK_SECONDS)
     assert again.returncode == 0, told
     assert "another process has packed the same images meanwhile" in log.read_text()
     check_pack(folder / PACK)

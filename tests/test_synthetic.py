@@ -16,7 +16,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 from processes import STUCK_SECONDS
-from scripts import Script
+from scripts import scripts
 
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import FACTORS, NUISANCE_COLUMNS, group_look, render
@@ -513,15 +513,12 @@ def test_two_that_draw_the_same_faces_do_not_clear_away_each_others(
     tmp_path: Path, written: Path
 ) -> None:
     output = tmp_path / "set"
-    first = Script(DRAWING, SMALL.model_dump_json(), output)
-    assert first.says() == "drawing"
-    second = Script(DRAWING, SMALL.model_dump_json(), output)
-    try:
+    with scripts() as start:
+        first = start(DRAWING, SMALL.model_dump_json(), output)
+        assert first.says() == "drawing"
+        second = start(DRAWING, SMALL.model_dump_json(), output)
         assert "waiting for process" in second.complains()
         first.end()
         assert second.complains().endswith("another process has drawn the same faces meanwhile")
         second.end()
-    finally:
-        first.kill()
-        second.kill()
     assert tree(output) == tree(written)

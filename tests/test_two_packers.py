@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from flips import alike, all_of_a_pack
 from killedruns import IN_THE_THIRD_CHUNK, count_decoded, kill, partial_folder
 from packs import settings_of, write_faces
-from scripts import Script
+from scripts import Script, scripts
 
 from mstkd.config import PackSettings
 from mstkd.data import partial
@@ -68,24 +68,14 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "out" / "A.h5"
 
 
-class Packers:
-    """Packers of one output that have been started."""
-
-    def __init__(self, settings: PackSettings, output: Path) -> None:
-        self._arguments = (settings.model_dump_json(), output)
-        self.started: list[Script] = []
-
-    def start(self, locks: str = "locks") -> Script:
-        self.started.append(Script(STOPPING, *self._arguments, locks))
-        return self.started[-1]
+Start = Callable[..., Script]  # takes "no locks" where there are none
 
 
 @pytest.fixture
-def packers(settings: PackSettings, output: Path) -> Iterator[Packers]:
-    made = Packers(settings, output)
-    yield made
-    for process in made.started:
-        process.kill()
+def start(settings: PackSettings, output: Path) -> Iterator[Start]:
+    """A function that starts a packer of one output."""
+    with scripts() as start:
+        yield lambda locks="locks": start(STOPPING, settings.model_dump_json(), output, locks)
 
 
 def assert_whole(output: Path, settings: PackSettings) -> None:
@@ -105,12 +95,12 @@ def _image(settings: PackSettings, name: str) -> FaceImage:
 
 @both_storages
 def test_a_second_packer_that_is_killed_does_no_harm(
-    packers: Packers, settings: PackSettings, output: Path
+    start: Start, settings: PackSettings, output: Path
 ) -> None:
     """It once took away the first one's chunks, whose images were black in the sealed pack."""
-    first = packers.start()
+    first = start()
     assert first.says() == "in the second chunk"
-    second = packers.start()
+    second = start()
     assert f"{output}: waiting for process {first.pid} on " in second.complains()
     second.kill()
     first.end()
@@ -119,11 +109,11 @@ def test_a_second_packer_that_is_killed_does_no_harm(
 
 @both_storages
 def test_a_second_packer_waits_and_finds_the_work_done(
-    packers: Packers, settings: PackSettings, output: Path
+    start: Start, settings: PackSettings, output: Path
 ) -> None:
-    first = packers.start()
+    first = start()
     assert first.says() == "in the second chunk"
-    second = packers.start()
+    second = start()
     assert "waiting for process" in second.complains()
     first.end()
     before = output.stat()
@@ -136,11 +126,11 @@ def test_a_second_packer_waits_and_finds_the_work_done(
 
 @both_storages
 def test_who_waited_for_a_killed_packer_goes_on_with_its_work(
-    packers: Packers, settings: PackSettings, output: Path
+    start: Start, settings: PackSettings, output: Path
 ) -> None:
-    first = packers.start()
+    first = start()
     assert first.says() == "in the second chunk"
-    second = packers.start()
+    second = start()
     assert "waiting for process" in second.complains()
     first.kill()
     assert second.complains() == "pack train A: 4 of 21 images taken over from an earlier run"
@@ -150,12 +140,12 @@ def test_who_waited_for_a_killed_packer_goes_on_with_its_work(
 
 @both_storages
 def test_who_waited_for_other_work_does_its_own(
-    packers: Packers, settings: PackSettings, output: Path
+    start: Start, settings: PackSettings, output: Path
 ) -> None:
-    first = packers.start()
+    first = start()
     assert first.says() == "in the second chunk"
     (settings.root / "A/m.0a/ü 0.png").touch()
-    second = packers.start()
+    second = start()
     assert "waiting for process" in second.complains()
     first.end()
     assert second.says() == "in the second chunk"
@@ -165,9 +155,9 @@ def test_who_waited_for_other_work_does_its_own(
 
 @both_storages
 def test_without_locks_two_packers_do_each_other_no_harm(
-    packers: Packers, settings: PackSettings, output: Path
+    start: Start, settings: PackSettings, output: Path
 ) -> None:
-    first, second = packers.start("no locks"), packers.start("no locks")
+    first, second = start("no locks"), start("no locks")
     for packer in (first, second):
         assert packer.says() == "in the second chunk"
         assert "the file system has no locks" in packer.complains()

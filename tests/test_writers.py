@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripts import Script
+from scripts import Start, scripts
 
 from mstkd.artifacts import writers
 from mstkd.artifacts.atomic import replacing, write_text
@@ -63,11 +63,9 @@ with replacing(*map(Path, sys.argv[1:])) as parts:
 
 
 @pytest.fixture
-def processes() -> Iterator[list[Script]]:
-    started: list[Script] = []
-    yield started
-    for process in started:
-        process.kill()
+def start() -> Iterator[Start]:
+    with scripts() as start:
+        yield start
 
 
 @pytest.mark.parametrize(
@@ -79,34 +77,32 @@ def processes() -> Iterator[list[Script]]:
     ],
 )
 def test_the_second_waits_and_learns_if_its_work_is_done(
-    tmp_path: Path, processes: list[Script], first: str, second: str, text: str, finished: str
+    tmp_path: Path, start: Start, first: str, second: str, text: str, finished: str
 ) -> None:
     output = tmp_path / "a.h5"
     output.write_text("old")
-    processes.append(Script(WRITER, output, first, text))
-    assert processes[0].says() == "True False"
-    processes.append(Script(WRITER, output, second, ""))
-    line = processes[1].complains()
-    assert (
-        line
-        == f"{output}: waiting for process {processes[0].pid} on {os.uname().nodename}, "
-        + ("which writes it")
+    writer = start(WRITER, output, first, text)
+    assert writer.says() == "True False"
+    waiting = start(WRITER, output, second, "")
+    line = waiting.complains()
+    assert line == f"{output}: waiting for process {writer.pid} on {os.uname().nodename}, " + (
+        "which writes it"
     )
-    processes[0].end()
-    assert processes[1].says() == f"True {finished}"
-    processes[1].end()
+    writer.end()
+    assert waiting.says() == f"True {finished}"
+    waiting.end()
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_a_killed_writer_holds_nobody_up(tmp_path: Path, processes: list[Script]) -> None:
+def test_a_killed_writer_holds_nobody_up(tmp_path: Path, start: Start) -> None:
     output = tmp_path / "a.h5"
-    processes.append(Script(WRITER, output, "a", "new"))
-    assert processes[0].says() == "True False"
-    processes.append(Script(WRITER, output, "a", "new"))
-    assert "waiting for process" in processes[1].complains()
-    processes[0].kill()
-    assert processes[1].says() == "True False"
-    processes[1].end()
+    writer = start(WRITER, output, "a", "new")
+    assert writer.says() == "True False"
+    waiting = start(WRITER, output, "a", "new")
+    assert "waiting for process" in waiting.complains()
+    writer.kill()
+    assert waiting.says() == "True False"
+    waiting.end()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["new"]
 
 
@@ -117,20 +113,18 @@ def test_a_lock_that_a_dead_process_left_means_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_many_take_turns(tmp_path: Path) -> None:
+def test_many_take_turns(tmp_path: Path, start: Start) -> None:
     """Each removes the lock that others wait for, and none is lost or held twice."""
     count = tmp_path / "count"
     count.write_text("0")
-    started = [Script(COUNTER, count) for _ in range(4)]
-    for process in started:
+    for process in [start(COUNTER, count) for _ in range(4)]:
         process.end()
     assert count.read_text() == "400"
     assert list(tmp_path.iterdir()) == [count]
 
 
-def test_files_that_belong_together_come_from_one_writer(tmp_path: Path) -> None:
-    started = [Script(PAIRS, tmp_path, own) for own in "abc"]
-    for process in started:
+def test_files_that_belong_together_come_from_one_writer(tmp_path: Path, start: Start) -> None:
+    for process in [start(PAIRS, tmp_path, own) for own in "abc"]:
         process.end()
     assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
