@@ -145,7 +145,7 @@ def jobs_of(config: Mapping[str, Any]) -> dict[str, Job]:
                     rule=job.rule.name,
                     told=(
                         *sorted(map(repr, job.params)),
-                        *sorted(map(str, job.input)),
+                        *map(str, job.input),
                         job.rule.shellcmd or "",
                     ),
                     above=frozenset(named[other] for other in dag.dependencies[job]),

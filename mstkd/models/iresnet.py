@@ -156,8 +156,9 @@ class IResNet(nn.Module):
         if self.training:
             # One operation where the layers' own would be one each.
             layers = [m for m in self.modules() if isinstance(m, BatchNorm2d | BatchNorm1d)]
-            counts = [layer.num_batches_tracked for layer in layers]
-            torch._foreach_add_([count for count in counts if count is not None], 1)
+            counts = [m.num_batches_tracked for m in layers if m.num_batches_tracked is not None]
+            if counts:  # those that ranks share count by themselves
+                torch._foreach_add_(counts, 1)
         x = self.prelu(self.bn1(self.conv1(images)))  # (B, widths[0], H, H)
         x = self.get_submodule("layer1")(x)  # each stage halves the side
         x = self.get_submodule("layer2")(x)
