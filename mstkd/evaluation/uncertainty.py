@@ -58,6 +58,14 @@ class GroupRates:
             self, rates=self.rates[of], covariance=covariance, independent=independent
         )
 
+    def together(self) -> GroupRates:
+        """The mean over groups, as of one group (M, 1)."""
+        covariance, independent = (
+            one.mean(axis=(1, 3), keepdims=True) for one in (self.covariance, self.independent)
+        )
+        rates, pairs = self.rates.mean(axis=1, keepdims=True), self.pairs.sum(keepdims=True)
+        return GroupRates(rates, covariance, independent, pairs)
+
     def with_noise(self, covariance: Floats) -> GroupRates:
         """The same with a further covariance (M, G, M, G), as of chosen thresholds."""
         return replace(self, covariance=self.covariance + covariance)
@@ -219,17 +227,17 @@ def effective_size(rate: ArrayLike, variance: ArrayLike, pairs: ArrayLike) -> Fl
 
 
 def wilson(
-    rate: ArrayLike, size: ArrayLike, quantile: ArrayLike | None = None
+    rate: ArrayLike, size: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[Floats, Floats]:
     """Wilson's interval of a rate that rests on `size` independent pairs (JASA 1927).
 
     Args:
         rate: fractions, of any shape.
         size: effective sizes, of the same shape.
-        quantile: of the two-sided standard normal (or Student's t) distribution; None for 95 %.
+        confidence: of the interval.
     """
     rates, sizes = np.asarray(rate, np.float64), np.asarray(size, np.float64)
-    z = stats.norm.ppf(0.5 + CONFIDENCE / 2) if quantile is None else np.asarray(quantile)
+    z = stats.norm.ppf(0.5 + confidence / 2)
     shrink = 1 + z**2 / sizes
     centre = (rates + z**2 / (2 * sizes)) / shrink
     half = z / shrink * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))
