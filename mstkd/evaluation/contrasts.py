@@ -214,18 +214,25 @@ def simultaneous_quantile(
     return float(np.quantile(largest, confidence))
 
 
-def least(contrasts: Sequence[Contrast]) -> Contrast:
-    """How far ahead of all its rivals something is: the least of its contrasts with them.
+def least(contrasts: Sequence[Contrast], sign: Literal[1, -1] = 1) -> Contrast:
+    """How far ahead of all its rivals something is: the contrast with the nearest of them.
 
-    It is above 0 only if every one is, so the lower limit is the least of theirs and the p-value the
-    largest (an intersection-union test). It is below 0 if any one is: there the p-value is the
-    smallest times their number, and the upper limit is widened in the same way (Bonferroni).
+    It is ahead only if every contrast has the sign, so the limit towards 0 is the nearest of theirs
+    and the p-value the largest (an intersection-union test). It is not if any one has the other
+    sign: there the p-value is the smallest times their number, and the other limit is as much wider
+    as that asks for (Bonferroni).
+
+    Args:
+        contrasts: with each rival.
+        sign: 1 where higher is ahead.
     """
-    first = min(contrasts, key=lambda contrast: contrast.value)
+    if sign == -1:
+        return negated(least([negated(contrast) for contrast in contrasts]))
+    nearest = min(contrasts, key=lambda contrast: contrast.value)
     count = len(contrasts)
     if count == 1:
-        return first
-    if first.value > 0:
+        return nearest
+    if nearest.value > 0:
         p = max(contrast.p for contrast in contrasts)
     else:
         p = min(1.0, count * min(contrast.p for contrast in contrasts if contrast.value <= 0))
@@ -236,7 +243,18 @@ def least(contrasts: Sequence[Contrast]) -> Contrast:
         middle = contrast.corrected
         high = min(high, middle + (contrast.high - middle) * wider / usual)
     low = min(contrast.low for contrast in contrasts)
-    return replace(first, p=p, low=low, high=float(high))
+    return replace(nearest, p=p, low=low, high=float(high))
+
+
+def negated(contrast: Contrast) -> Contrast:
+    """The contrast the other way round."""
+    return replace(
+        contrast,
+        value=-contrast.value,
+        corrected=-contrast.corrected,
+        low=-contrast.high,
+        high=-contrast.low,
+    )
 
 
 def verdict(contrast: Contrast, p: float, sign: Literal[1, -1] = 1) -> Verdict:
