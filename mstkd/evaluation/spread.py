@@ -74,7 +74,7 @@ class Spread:
     ) -> None:
         if rates.rates.shape[1] < 2:
             raise ValueError("one group only, at least two are needed")
-        self._measure = measure
+        self._measure, self._joint = measure, rates
         self._least = 0.5 / rates.pairs  # where no error was seen
         self._rates = np.maximum(rates.rates, self._least)
         self._sizes = rates.effective_sizes()
@@ -114,6 +114,18 @@ class Spread:
     def shown(self) -> Floats:
         """The observed measure (M,), groups without errors counted as half an error."""
         return self._shown
+
+    def gradient(self, models: ArrayLike) -> Floats:
+        """How much the measure of some models (m, G) changes with each of their rates."""
+        rates = self._rates[np.asarray(models)]
+        step = 1e-4 * rates[..., None] * np.eye(rates.shape[1])  # (m, G, G)
+        above, below = (self._measure.of(rates[:, None] + sign * step) for sign in (1, -1))
+        return (above - below) / (2e-4 * rates)
+
+    def noise_of(self, models: ArrayLike) -> tuple[Floats, Floats]:
+        """Covariances (m, G, m, G) of the rates of some models: of independent pairs, and whole."""
+        chosen = self._joint.chosen(models)
+        return chosen.independent, chosen.covariance
 
     def intervals(self, confidence: float = CONFIDENCE) -> SpreadInterval:
         """Intervals, corrected values and noise floors of the models, each on its own."""

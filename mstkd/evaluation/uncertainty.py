@@ -2,7 +2,8 @@
 
 Pairs that share a person err together, so 6,000 pairs tell less than 6,000 independent ones. The
 covariance of groups' rates is the dyadic cluster-robust one (Aronow, Samii & Assenova, Political
-Analysis 2015; for matching Fogliato, Patil & Perona, IJCV 2024, arXiv:2306.01198): the sum over
+Analysis 2015; for matching Fogliato, Patil & Perona, IJCV 2024, arXiv:2306.01198): the sum of the
+products of the residuals of all pairs of pairs that share an identity. That is the sum over
 identities of the squared sums of their pairs' residuals, less what impostor pairs, which have two
 identities, count twice. Rates of everything that was decided on the same pairs have one joint
 covariance, from which every difference and contrast follows. A rate's interval is Wilson's, for as
@@ -15,6 +16,7 @@ P pairs; G groups; K folds; J refits.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +30,7 @@ REFITS = 10  # of thresholds, each without a tenth of the folds
 # The best threshold is a place of steps, and refits move it further than new identities do: the
 # jackknife's variance is that many times too large (measured, docs/uncertainty.md).
 REFIT_EXCESS = 3.0
+MOST_SHARED = 0.5  # of a group's pairs of pairs, beyond which nothing is corrected further
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +109,16 @@ def group_rates(
     share = count / totals[groups]
     rates = np.stack([np.bincount(groups, share * row, minlength=size) for row in decided])
     residuals = (decided - rates[:, groups]) * share  # (M, P)
-    covariance, independent = _covariances(residuals, groups, first, second)
+    sharing = _Sharing(groups, first, second)
+    # Residuals from a rate that the pairs themselves made are too small, by as much of the group as
+    # a pair shares identities with; it tells where there are few people.
+    kept = 1 - np.minimum(np.einsum("gg->g", sharing.products(share[None])[0, :, 0]), MOST_SHARED)
+    scale = np.sqrt(np.multiply.outer(kept, kept))[None, :, None, :]
+    covariance = sharing.products(residuals) / scale
+    independent = np.zeros_like(covariance)
+    for g in range(size):
+        inside = residuals[:, groups == g]
+        independent[:, g, :, g] = inside @ inside.T
     pairs = 1 / np.bincount(groups, share**2, minlength=size)
     return GroupRates(rates, covariance, independent, pairs)
 
@@ -138,30 +150,40 @@ def fold_weights(fold: ArrayLike, group: ArrayLike) -> Floats:
     return 1.0 / counts[cell.ravel()]
 
 
-def _covariances(
-    residuals: Floats, group: NDArray[np.int64], identity1: Floats, identity2: Floats
-) -> tuple[Floats, Floats]:
-    """Joint covariances (M, G, M, G) of sums of residuals (M, P): by identities, and by pairs."""
-    models, pairs = residuals.shape
-    groups = int(group.max()) + 1
-    two = identity1 != identity2
-    names, codes = np.unique(np.concatenate([identity1, identity2[two]]), return_inverse=True)
-    cells = codes * groups + np.concatenate([group, group[two]])
-    sums = np.stack(
-        [
-            np.bincount(cells, np.concatenate([row, row[two]]), minlength=len(names) * groups)
-            for row in residuals
-        ]
-    )  # (M, N * G)
-    by_identity = sums.reshape(models, len(names), groups).transpose(1, 0, 2).reshape(len(names), -1)
-    covariance = (by_identity.T @ by_identity).reshape(models, groups, models, groups)
-    independent = np.zeros_like(covariance)
-    for g in range(groups):
-        inside = group == g
-        independent[:, g, :, g] = residuals[:, inside] @ residuals[:, inside].T
-        twice = residuals[:, inside & two]
-        covariance[:, g, :, g] -= twice @ twice.T
-    return covariance, independent
+class _Sharing:
+    """Which pairs share identities, to sum products over all pairs of pairs that do."""
+
+    def __init__(
+        self, group: NDArray[Any], identity1: NDArray[Any], identity2: NDArray[Any]
+    ) -> None:
+        self._group, self._groups = group, int(group.max()) + 1
+        self._two = identity1 != identity2
+        low, high = np.minimum(identity1, identity2), np.maximum(identity1, identity2)
+        ones = np.concatenate([low, high[self._two]])
+        self._identities = np.unique(ones, return_inverse=True)[1]
+        couples = np.stack([low, high], axis=1)[self._two]
+        self._couples = np.unique(couples, axis=0, return_inverse=True)[1].ravel()
+
+    def products(self, values: Floats) -> Floats:
+        """Sums (M, G, M, G) of the products of values (M, P) of pairs that share an identity."""
+        two = self._two
+        twice = np.concatenate([values, values[:, two]], axis=1)
+        groups = np.concatenate([self._group, self._group[two]])
+        both = self._sums(values[:, two], self._couples, self._group[two])
+        # Pairs that share both identities were summed for either.
+        return self._squared(self._sums(twice, self._identities, groups)) - self._squared(both)
+
+    def _sums(self, values: Floats, codes: NDArray[Any], group: NDArray[Any]) -> Floats:
+        """Sums (M, N, G) over the pairs of each code."""
+        count = int(codes.max(initial=-1)) + 1
+        cells = codes * self._groups + group
+        rows = [np.bincount(cells, row, minlength=count * self._groups) for row in values]
+        return np.stack(rows).reshape(len(values), count, self._groups)
+
+    def _squared(self, sums: Floats) -> Floats:
+        shape = (len(sums), self._groups)
+        flat = sums.transpose(1, 0, 2).reshape(sums.shape[1], len(sums) * self._groups)
+        return (flat.T @ flat).reshape(*shape, *shape)
 
 
 # ---------------------------------------------------------------- chosen thresholds
