@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from _machine import describe
 from _verification_sets import (
+    APART,
     DEMO,
     RFW,
     Design,
@@ -41,7 +42,6 @@ DESIGNS = {"rfw": RFW, "demo": DEMO}
 FMRS = {"rfw": 0.01, "demo": 0.05}  # of all groups together; ten false matches a group and more
 SPREADS = (0.0, 0.1, 0.2, 0.4)  # percentage points of global accuracy, between seeds
 SEEDS = (3, 5)
-APART = (0.08, 0.06, 0.03, 0.05)  # means of impostor similarities: the groups' thresholds differ
 ALIKE = (0.05,) * 4
 # Accuracies of four groups, percent. "uneven" is like the paper's students.
 MODELS = {

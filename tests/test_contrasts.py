@@ -206,7 +206,9 @@ def test_ahead_of_all_is_ahead_of_the_nearest():
     assert (got.value, got.low, got.p) == (1, -0.2, 0.1)
     assert got.direction == 0
     # The upper limit holds for two at once: as of 97.5 %.
-    assert got.high == pytest.approx(1 + 1.2 * stats.norm.ppf(1 - 0.025 / 2) / stats.norm.ppf(0.975))
+    assert got.high == pytest.approx(
+        1 + 1.2 * stats.norm.ppf(1 - 0.025 / 2) / stats.norm.ppf(0.975)
+    )
     behind = least([far, made(-2.0, -3.0, -1.0, p=1e-3)])
     assert behind.direction == -1
     assert behind.p == pytest.approx(2e-3)  # either could have been behind

@@ -31,7 +31,9 @@ def test_measures_are_those_of_the_tables():
     for row, one in zip(errors, accuracies, strict=True):
         told = summarize(one)
         assert [STD.of(row), SER.of(row)] == pytest.approx([told.std, told.ser])
-    np.testing.assert_allclose(Spread(binomial_rates(errors, [6000] * 4), STD).value, STD.of(errors))
+    np.testing.assert_allclose(
+        Spread(binomial_rates(errors, [6000] * 4), STD).value, STD.of(errors)
+    )
 
 
 def test_floor_is_that_of_equal_groups():

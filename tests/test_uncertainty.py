@@ -65,7 +65,8 @@ def test_covariance_is_the_sum_over_pairs_that_share_an_identity(seed):
     np.testing.assert_allclose(found.independent, independent, atol=1e-15)
     np.testing.assert_allclose(found.covariance, expected, atol=1e-15)
     np.testing.assert_allclose(
-        found.pairs, [weights[group == g].sum() ** 2 / (weights[group == g] ** 2).sum() for g in (0, 1)]
+        found.pairs,
+        [weights[group == g].sum() ** 2 / (weights[group == g] ** 2).sum() for g in (0, 1)],
     )
 
 
@@ -157,7 +158,11 @@ def test_simulated_sets_follow_the_protocol_of_verification(simulated, threshold
     for m, values in enumerate(similarity):
         correct[m] = decided(2 - 2 * values, pairs, threshold)
     plain = group_rates(
-        ~correct, pairs.group, pairs.identity1, pairs.identity2, fold_weights(pairs.fold, pairs.group)
+        ~correct,
+        pairs.group,
+        pairs.identity1,
+        pairs.identity2,
+        fold_weights(pairs.fold, pairs.group),
     )
     np.testing.assert_allclose(plain.rates, found.rates, atol=1e-12)
     np.testing.assert_allclose(found.covariance, plain.covariance + added, atol=1e-12)

@@ -28,7 +28,7 @@ from mstkd.evaluation.contrasts import (
     spread_contrast,
     verdict,
 )
-from mstkd.evaluation.spread import SER, STD, Spread
+from mstkd.evaluation.spread import DRAWS, SER, STD, Spread
 from mstkd.evaluation.uncertainty import GroupRates
 
 Floats = NDArray[np.float64]
@@ -95,6 +95,7 @@ def judge(
     rates: Mapping[str, GroupRates],
     groups: Sequence[str],
     *,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> list[Judged]:
     """Judge claims on every measure at every threshold, in the order of the claims.
@@ -103,9 +104,10 @@ def judge(
         claims: whose weights are of the models of `rates`.
         rates: by threshold, the error rates of all models.
         groups: names.
-        seed: of the draws that spread measures need.
+        draws: for spread measures.
+        seed: of the draws.
     """
-    models = {threshold: _Models(found, groups, seed) for threshold, found in rates.items()}
+    models = {name: _Models(found, groups, draws, seed) for name, found in rates.items()}
     asked = [
         (claim, Question(threshold, measure, group))
         for claim in claims
@@ -174,13 +176,13 @@ def _sign(claim: Claim, question: Question) -> Literal[1, -1]:
 class _Models:
     """All models at one threshold; the draws of spread measures are made once."""
 
-    def __init__(self, rates: GroupRates, groups: Sequence[str], seed: int) -> None:
-        self._rates, self._groups, self._seed = rates, list(groups), seed
+    def __init__(self, rates: GroupRates, groups: Sequence[str], draws: int, seed: int) -> None:
+        self._rates, self._groups, self._draws, self._seed = rates, list(groups), draws, seed
 
     @cached_property
     def _spreads(self) -> dict[str, Spread]:
         return {
-            name: Spread(self._rates, measure, seed=self._seed)
+            name: Spread(self._rates, measure, draws=self._draws, seed=self._seed)
             for name, measure in (("std", STD), ("ser", SER))
         }
 
@@ -199,10 +201,7 @@ class _Models:
         sign: Literal[1, -1],
     ) -> Contrast:
         rows = np.mean(
-            [
-                [cell.weights[s] for s in seeds or (next(iter(cell.weights)),)]
-                for cell in cells
-            ],
+            [[cell.weights[s] for s in seeds or (next(iter(cell.weights)),)] for cell in cells],
             axis=0,
         )  # (S, M) or (S, M, G)
         if question.measure in ("std", "ser"):

@@ -121,9 +121,7 @@ def accuracy_contrast(
     return Contrast(value, value, value - half, value + half, noise.p_value(value), noise)
 
 
-def spread_contrast(
-    spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE
-) -> Contrast:
+def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
     """A contrast of a spread measure.
 
     What noise adds to a spread measure is more for the more even model, so the models' lines are

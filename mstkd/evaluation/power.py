@@ -70,9 +70,7 @@ def _scaled(noise: Noise, share: float) -> Noise:
     test, training = noise.test**2 * share, noise.training**2
     common = noise.common**2 * share
     apart = max(test + training - common, 0.0) if noise.seeds > 1 else 0.0
-    return replace(
-        noise, apart=math.sqrt(apart), common=math.sqrt(common), test=math.sqrt(test)
-    )
+    return replace(noise, apart=math.sqrt(apart), common=math.sqrt(common), test=math.sqrt(test))
 
 
 def _times(scaled: Callable[[float], Noise], effect: float, power: float) -> float:

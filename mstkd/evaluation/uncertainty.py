@@ -54,12 +54,8 @@ class GroupRates:
     def chosen(self, models: ArrayLike) -> GroupRates:
         """The same of some models, in that order."""
         of = np.asarray(models)
-        covariance, independent = (
-            one[of][:, :, of] for one in (self.covariance, self.independent)
-        )
-        return replace(
-            self, rates=self.rates[of], covariance=covariance, independent=independent
-        )
+        covariance, independent = (one[of][:, :, of] for one in (self.covariance, self.independent))
+        return replace(self, rates=self.rates[of], covariance=covariance, independent=independent)
 
     def together(self) -> GroupRates:
         """The mean over groups, as of one group (M, 1)."""

@@ -96,7 +96,11 @@ class _Experiment:
             yield Claim(
                 "distillation",
                 f"Students of {whose} are ahead of the student without distillation",
-                (self._pairs(self._of("student", set_), self._of("student", "none"), _same_values),),
+                (
+                    self._pairs(
+                        self._of("student", set_), self._of("student", "none"), _same_values
+                    ),
+                ),
             )
         for set_ in ("specialized", "baseline"):
             yield Claim(
@@ -114,7 +118,9 @@ class _Experiment:
 
     def _teachers(self) -> Iterator[Claim]:
         specialized, baseline = self._of("teacher", "specialized"), self._of("teacher", "baseline")
-        own = {teacher.name: teacher.groups[0] for teacher in teachers_of("specialized", self._groups)}
+        own = {
+            teacher.name: teacher.groups[0] for teacher in teachers_of("specialized", self._groups)
+        }
         leads = []
         for one, other in itertools.permutations(specialized, 2):
             group = own.get(one.subject.name)
@@ -170,9 +176,7 @@ class _Experiment:
         )
 
     def _backbones(self) -> Iterator[Claim]:
-        students = [
-            m for m in self._of("student") if m.subject.set in ("specialized", "baseline")
-        ]
+        students = [m for m in self._of("student") if m.subject.set in ("specialized", "baseline")]
         first, *rest = _distinct(m.subject.backbone for m in students) or ("",)
         for backbone in rest:
             yield Claim(
