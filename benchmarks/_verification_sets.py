@@ -2,9 +2,9 @@
 
 A genuine pair's similarity is a mean of its model and group, an effect of the identity (one in ten
 is a hard one), of both images and of the pair; an impostor pair's has effects of both identities,
-correlated with those in genuine pairs, of both images and of the pair. Several models score the same
-pairs, with effects in part in common. The populations are mixtures of normal distributions, so error
-rates at any threshold, the best thresholds and all that follows are known without drawing.
+correlated with those in genuine pairs, of both images and of the pair. Several models score the
+same pairs, with effects in part in common. The populations are mixtures of normal distributions, so
+error rates at any threshold, the best thresholds and all that follows are known without drawing.
 
 Shapes: M models, P pairs, G groups, K folds, T thresholds of the protocol.
 """

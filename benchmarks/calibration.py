@@ -2,9 +2,10 @@
 
 python benchmarks/calibration.py [--sets 1000] [--processes 2]
 
-Of each set every interval is asked whether it holds the truth: of accuracies with chosen thresholds,
-STD and SER, of one model and of differences, and of rates at a fixed threshold. Then two methods that
-are equal in expectation are trained with a few seeds each, and every verdict but "undecided" is wrong.
+Of each set every interval is asked whether it holds the truth: of accuracies with chosen
+thresholds, STD and SER, of one model and of differences, and of rates at a fixed threshold. Then
+two methods that are equal in expectation are trained with a few seeds each, and every verdict but
+"undecided" is wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from _verification_sets import (
     APART,
     DEMO,
     RFW,
-    Design,
     Floats,
     Models,
     draw_pairs,

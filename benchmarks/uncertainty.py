@@ -3,8 +3,9 @@
 OMP_NUM_THREADS=2 python benchmarks/uncertainty.py [--models 24] [--draws 1]
 
 Both start from similarities of 24,000 pairs of RFW's design. The loop draws identities with
-replacement, weighs each pair by how often its identities were drawn, chooses thresholds anew and keeps
-the groups' accuracies, STD and SER; a few of its draws are timed, and 2,000 of them reckoned from that.
+replacement, weighs each pair by how often its identities were drawn, chooses thresholds anew and
+keeps the groups' accuracies, STD and SER; a few of its draws are timed, and 2,000 of them reckoned
+from that.
 """
 
 from __future__ import annotations

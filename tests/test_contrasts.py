@@ -90,7 +90,7 @@ def test_far_from_even_a_spread_contrast_is_the_delta_methods(measure):
 @pytest.mark.parametrize("measure", [STD, SER], ids=["std", "ser"])
 @pytest.mark.parametrize("case", ["even and even", "uneven and even", "uneven twice"])
 def test_spread_contrasts_cover_the_truth(measure, case):
-    """Noise of half a point: what is even shows a STD of 0.46, and a bootstrap would never end at 0."""
+    """With noise of half a point, what is even shows a STD of 0.46."""
     even, uneven = np.full(4, 0.09), np.array([0.08, 0.07, 0.045, 0.06])
     truth = np.stack(
         {

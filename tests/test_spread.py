@@ -1,4 +1,4 @@
-"""Spread measures: closed forms where groups are equally sure, coverage where the truth is known."""
+"""Spread measures: closed forms, and coverage where the truth is known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Clustered covariances against their definition, Wilson against scipy, thresholds against refits."""
+"""Clustered covariances by their definition, Wilson by scipy, thresholds by refits."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
 """Claims about models as contrasts: one number each, an interval and a verdict, the cells beneath.
 
 A claim says that some models are more accurate and more even than others. It is judged by the mean
-over its cells, comparisons of like with like, from the one joint covariance of all models' rates: so
-cells that share a teacher or a control are not counted as if they did not. Families are tested by
-Holm: all claims on one measure at one threshold are one, and the cells of a claim another.
+over its cells, comparisons of like with like, from the one joint covariance of all models' rates:
+so cells that share a teacher or a control are not counted as if they did not. Families are tested
+by Holm: all claims on one measure at one threshold are one, and the cells of a claim another.
 
 Which claims there are is for others to say. Shapes: M models, each trained with one seed; S seeds;
 G groups.

@@ -3,10 +3,11 @@
 A contrast is a weighted sum of a measure over models, in the simplest case one model less another.
 Two things may move it: identities drawn anew, by the joint covariance of all models' rates; and,
 where there are several seeds, training done anew, by how the seeds' own contrasts differ. With few
-seeds the second is hardly known, so each part of the variance has a quantile of its own, Student's or
-the normal one: half an interval is the root of t^2 a + z^2 b (after Graybill & Wang, JASA 1980).
-Satterthwaite's degrees of freedom, with which the quantile is one, told equal methods apart in 8 % of
-cases at three seeds. One seed says nothing of training, and what it says is of the trained models.
+seeds the second is hardly known, so each part of the variance has a quantile of its own, Student's
+or the normal one: half an interval is the root of t^2 a + z^2 b (after Graybill & Wang, JASA 1980).
+Satterthwaite's degrees of freedom, with which the quantile is one, told equal methods apart in 8 %
+of cases at three seeds. One seed says nothing of training, and what it says is of the trained
+models.
 
 Shapes: M models, each trained with one seed; S seeds; G groups; B draws; L places; C contrasts.
 """
@@ -71,7 +72,7 @@ class Noise:
 
     @property
     def training(self) -> float:
-        """Standard error of training done anew: what differs more than the test set's noise does."""
+        """Standard error of training done anew: seeds differ more than the test set explains."""
         return math.sqrt(max(self.error**2 - self.test**2, 0.0))
 
     def reach(self, tail: float) -> float:
@@ -125,8 +126,8 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
     """A contrast of a spread measure.
 
     What noise adds to a spread measure is more for the more even model, so the models' lines are
-    followed together: at each place they show, without noise, some contrast; the place is kept where
-    the contrast that they show with noise may be the observed one. Of all places at which the
+    followed together: at each place they show, without noise, some contrast; the place is kept
+    where the contrast that they show with noise may be the observed one. Of all places at which the
     contrast is the same, that is taken which agrees best with what each model shows.
 
     Args:
@@ -166,10 +167,12 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
 
 
 def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:
-    """What may move the mean over seeds of contrasts (S,), whose test noise has a covariance (S, S).
+    """What may move the mean over seeds of contrasts (S,).
 
-    The seeds' contrasts differ by training and by what of the test noise they do not share; what they
-    share stays in their mean, and is seen in the covariance alone.
+    `covariance` (S, S) is that of the test set's noise.
+
+    The seeds' contrasts differ by training and by what of the test noise they do not share; what
+    they share stays in their mean, and is seen in the covariance alone.
     """
     seeds, test = len(values), max(float(covariance.mean()), 0.0)
     if seeds == 1:
@@ -252,7 +255,7 @@ def verdict(contrast: Contrast, p: float, sign: Literal[1, -1] = 1) -> Verdict:
 
 
 def mcnemar(wrong1: ArrayLike, wrong2: ArrayLike) -> float:
-    """Exact p-value of two models deciding equally many pairs wrongly (McNemar, Psychometrika 1947).
+    """Exact p-value of two models erring on equally many pairs (McNemar, Psychometrika 1947).
 
     It takes the pairs on which they differ for independent, as they are not where they share
     identities: a figure to compare with the literature's, not to judge by.

@@ -3,10 +3,11 @@
 Four groups that are exactly even show a STD above 0 on any finite set of pairs, and their SER is
 above 1. So the estimate alone says little, nor does a bootstrap around it. Here a measure is set
 against what it would show: the observed pattern of the groups is drawn together to an even system
-and apart again, in one line; at each place of it the joint noise of the rates gives the distribution
-of the measure. An interval holds the places that could well have shown what was observed, the even
-system included where it could (inversion of a test, as with the noncentral chi-square distribution
-of the variance of groups that are equally sure; Kent & Hainsworth, Statistica Neerlandica 1995).
+and apart again, in one line; at each place of it the joint noise of the rates gives the
+distribution of the measure. An interval holds the places that could well have shown what was
+observed, the even system included where it could (inversion of a test, as with the noncentral
+chi-square distribution of the variance of groups that are equally sure; Kent & Hainsworth,
+Statistica Neerlandica 1995).
 
 Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
 """
@@ -14,7 +15,7 @@ Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -188,7 +189,7 @@ class Spread:
             found += zip(*self._at(pattern[of], self.places[of], of), strict=True)
         return found
 
-    def _at(self, pattern: Floats, places: Floats, of: Floats) -> tuple[Floats, Floats]:
+    def _at(self, pattern: Floats, places: Floats, of: NDArray[Any]) -> tuple[Floats, Floats]:
         rates = np.exp(places[..., None] * pattern[:, None])  # (m, n, G)
         level = self._rates[of].mean(axis=-1)[:, None, None]
         rates = np.minimum(rates * level / rates.mean(axis=-1, keepdims=True), HIGHEST)
@@ -231,7 +232,7 @@ def _beyond(observed: float, draws: Floats, error: float) -> Floats:
             the even system and nothing at it, so that the even system is kept with a probability of
             1 - error too.
     """
-    places, count = draws.shape
+    count = draws.shape[1]
     median = np.median(draws[0])
     like_even = np.array([np.searchsorted(row, median, side="right") for row in draws]) / count
     below = error * np.maximum(0, 0.5 - like_even)

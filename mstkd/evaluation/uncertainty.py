@@ -103,7 +103,7 @@ def group_rates(
     if not size or not totals.all():
         raise ValueError(f"no pairs of group {int(np.argmin(totals)) if size else 0}")
     share = count / totals[groups]
-    rates = np.stack([np.bincount(groups, share * row, minlength=size) for row in decided])
+    rates: Floats = np.stack([np.bincount(groups, share * row, minlength=size) for row in decided])
     residuals = (decided - rates[:, groups]) * share  # (M, P)
     sharing = _Sharing(groups, first, second)
     # Residuals from a rate that the pairs themselves made are too small, by as much of the group as
@@ -173,7 +173,9 @@ class _Sharing:
         """Sums (M, N, G) over the pairs of each code."""
         count = int(codes.max(initial=-1)) + 1
         cells = codes * self._groups + group
-        rows = [np.bincount(cells, row, minlength=count * self._groups) for row in values]
+        rows: list[NDArray[Any]] = [
+            np.bincount(cells, row, minlength=count * self._groups) for row in values
+        ]
         return np.stack(rows).reshape(len(values), count, self._groups)
 
     def _squared(self, sums: Floats) -> Floats:

@@ -28,9 +28,9 @@ PUBLISHED_PAIRS = 6000
 PUBLISHED_GROUPS = ("African", "Asian", "Caucasian", "Indian")
 ASSUMPTION = (
     "The paper prints accuracies alone. Intervals take them for binomial proportions of "
-    f"{PUBLISHED_PAIRS:,} independent pairs a group and models for independent of each other: pairs "
-    "that share identities would widen them, and that all models saw the same pairs would narrow "
-    "those of differences."
+    f"{PUBLISHED_PAIRS:,} independent pairs a group, and models for independent of each other. "
+    "Pairs that share identities would widen intervals; that all models saw the same pairs would "
+    "narrow those of differences."
 )
 
 
@@ -219,15 +219,16 @@ class _Experiment:
 
     def _difference(self, first: Sequence[_Model], second: Sequence[_Model]) -> dict[int, Floats]:
         """By seed, the weights (M,) of a mean less another; of each model's first without one."""
-        seeds = [seed for seed in first[0].rows if all(seed in m.rows for m in (*first, *second))]
+        every = (*first, *second)
+        seeds = [seed for seed in first[0].rows if all(seed in m.rows for m in every)]
         weights = {}
-        for seed in seeds or [None]:
+        for seed in seeds or [first[0].subject.seed]:
             row = np.zeros(self._rows)
             for models, sign in ((first, 1), (second, -1)):
                 for model in models:
-                    place = next(iter(model.rows.values())) if seed is None else model.rows[seed]
+                    place = model.rows[seed if seeds else model.subject.seed]
                     row[place] += sign / len(models)
-            weights[-1 if seed is None else seed] = row
+            weights[seed] = row
         return weights
 
     def _label(self, model: _Model) -> str:
