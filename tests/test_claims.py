@@ -12,7 +12,7 @@ from reporting import write_metrics
 
 from mstkd.artifacts.records import read_record
 from mstkd.errors import InputError
-from mstkd.evaluation.uncertainty import fold_weights, interval, resampled_summaries, summaries
+from mstkd.evaluation.foldbootstrap import fold_weights, interval, resampled_summaries, summaries
 from mstkd.report.claims import Claims, claim_sentences, compute_claims
 from mstkd.report.comparisons import Comparison
 

@@ -1,55 +1,264 @@
-"""Paired bootstrap over verification folds: how far a difference may be chance of the pairs.
+"""How far rates of groups may be chance of the people tested: identities are the unit.
 
-Legend of shapes: S seeds, R draws, G groups, F folds.
+Pairs that share a person err together, so 6,000 pairs tell less than 6,000 independent ones. The
+covariance of groups' rates is the dyadic cluster-robust one (Aronow, Samii & Assenova, Political
+Analysis 2015; for matching Fogliato, Patil & Perona, IJCV 2024, arXiv:2306.01198): the sum of the
+products of the residuals of all pairs of pairs that share an identity. That is the sum over
+identities of the squared sums of their pairs' residuals, less what impostor pairs, which have two
+identities, count twice. Rates of everything that was decided on the same pairs have one joint
+covariance, from which every difference and contrast follows. A rate's interval is Wilson's, for as
+many independent pairs as would have that variance.
+
+Arrays in, arrays out: no files. Shapes: M models, or whatever else decides the same pairs;
+P pairs; G groups; K folds; J refits.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
-Array = npt.NDArray[np.float64]
+Floats = NDArray[np.float64]
+Truths = NDArray[np.bool_]
 
-
-def fold_weights(*, draws: int, groups: int, folds: int, seed: int) -> Array:
-    """How much each fold counts in each draw: (R, G, F), sums over folds 1.
-
-    A draw takes `folds` folds with replacement, of each group on its own: no pair of images is
-    of two groups, so the groups' pairs are independent samples.
-    """
-    generator = np.random.default_rng(seed)
-    even = np.full(folds, 1 / folds)
-    return generator.multinomial(folds, even, size=(draws, groups)) / folds
+CONFIDENCE = 0.95
+REFITS = 10  # of thresholds, each without a tenth of the folds
+# The best threshold is a place of steps, and refits move it further than new identities do: the
+# jackknife's variance is that many times too large (measured, docs/uncertainty.md).
+REFIT_EXCESS = 3.0
+MOST_SHARED = 0.5  # of a group's pairs of pairs, beyond which nothing is corrected further
 
 
-def resampled_summaries(fold_accuracies: Array, weights: Array) -> Array:
-    """Global accuracy, STD and SER of every draw, averaged over seeds.
+@dataclass(frozen=True, eq=False)
+class GroupRates:
+    """Rates of errors, as fractions, with their joint covariance."""
+
+    rates: Floats  # (M, G)
+    covariance: Floats  # (M, G, M, G), of identities drawn anew
+    independent: Floats  # (M, G, M, G), what it were if no two pairs shared an identity
+    pairs: Floats  # (G,), as many as count: fewer than there are where their weights differ
+
+    @property
+    def variances(self) -> Floats:
+        """Variance (M, G) of each rate."""
+        return np.einsum("mgmg->mg", self.covariance)
+
+    def effective_sizes(self) -> Floats:
+        """Independent pairs (M, G) that would tell as much of each rate."""
+        return effective_size(self.rates, self.variances, self.pairs)
+
+    def chosen(self, models: ArrayLike) -> GroupRates:
+        """The same of some models, in that order."""
+        of = np.asarray(models)
+        covariance, independent = (one[of][:, :, of] for one in (self.covariance, self.independent))
+        return replace(self, rates=self.rates[of], covariance=covariance, independent=independent)
+
+    def together(self) -> GroupRates:
+        """The mean over groups, as of one group (M, 1)."""
+        covariance, independent = (
+            one.mean(axis=(1, 3), keepdims=True) for one in (self.covariance, self.independent)
+        )
+        rates, pairs = self.rates.mean(axis=1, keepdims=True), self.pairs.sum(keepdims=True)
+        return GroupRates(rates, covariance, independent, pairs)
+
+    def with_noise(self, covariance: Floats) -> GroupRates:
+        """The same with a further covariance (M, G, M, G), as of chosen thresholds."""
+        return replace(self, covariance=self.covariance + covariance)
+
+
+def group_rates(
+    wrong: ArrayLike,
+    group: ArrayLike,
+    identity1: ArrayLike,
+    identity2: ArrayLike,
+    weights: ArrayLike | None = None,
+) -> GroupRates:
+    """The share of each group's pairs that a model decides wrongly, with the joint covariance.
 
     Args:
-        fold_accuracies: (S, G, F), percent.
-        weights: (R, G, F) of `fold_weights`; the same for models that are compared.
+        wrong: (M, P) or (P,), True where a pair is decided wrongly.
+        group: (P,), whole numbers 0 to G - 1.
+        identity1: (P,), whole numbers; those of a genuine pair are equal.
+        identity2: (P,).
+        weights: (P,), how much each pair counts in its group; None for evenly. `fold_weights` are
+            those of a mean over folds.
 
-    Returns:
-        (R, 3); SER is infinite in draws where a group has no error.
+    Raises:
+        ValueError: shapes that differ, a weight that is not above 0, or a group without pairs.
     """
-    accuracies = np.einsum("rgf,sgf->srg", weights, fold_accuracies)
-    return summaries(accuracies).mean(axis=0)
+    decided = np.atleast_2d(np.asarray(wrong, np.bool_))
+    groups, first, second = (np.asarray(one) for one in (group, identity1, identity2))
+    count = np.ones(decided.shape[1]) if weights is None else np.asarray(weights, np.float64)
+    for name, one in (("group", groups), ("identity1", first), ("identity2", second)):
+        if one.shape != decided.shape[1:] or not np.issubdtype(one.dtype, np.integer):
+            raise ValueError(f"{name} is not one whole number for each of {decided.shape[1]} pairs")
+    if count.shape != groups.shape or not (count > 0).all():
+        raise ValueError("weights are not one number above 0 for each pair")
+    size = int(groups.max(initial=-1)) + 1
+    totals = np.bincount(groups, count, minlength=size)
+    if not size or not totals.all():
+        raise ValueError(f"no pairs of group {int(np.argmin(totals)) if size else 0}")
+    share = count / totals[groups]
+    rates: Floats = np.stack([np.bincount(groups, share * row, minlength=size) for row in decided])
+    residuals = (decided - rates[:, groups]) * share  # (M, P)
+    sharing = _Sharing(groups, first, second)
+    # Residuals from a rate that the pairs themselves made are too small, by as much of the group as
+    # a pair shares identities with; it tells where there are few people.
+    kept = 1 - np.minimum(np.einsum("gg->g", sharing.products(share[None])[0, :, 0]), MOST_SHARED)
+    scale = np.sqrt(np.multiply.outer(kept, kept))[None, :, None, :]
+    covariance = sharing.products(residuals) / scale
+    independent = np.zeros_like(covariance)
+    for g in range(size):
+        inside = residuals[:, groups == g]
+        independent[:, g, :, g] = inside @ inside.T
+    pairs = 1 / np.bincount(groups, share**2, minlength=size)
+    return GroupRates(rates, covariance, independent, pairs)
 
 
-def summaries(accuracies: Array) -> Array:
-    """Global accuracy, STD (sample) and SER along the last axis: (..., G) -> (..., 3)."""
-    errors = np.round(100 - accuracies, 9)  # a sum of folds at 100 may miss 100 by its last bit
-    worst, best = errors.max(axis=-1), errors.min(axis=-1)
-    ser = np.full(best.shape, np.inf)
-    np.divide(worst, best, out=ser, where=best > 0)
-    return np.stack([accuracies.mean(axis=-1), accuracies.std(axis=-1, ddof=1), ser], axis=-1)
+def binomial_rates(rates: ArrayLike, pairs: ArrayLike) -> GroupRates:
+    """Rates of which nothing but the number of pairs is known: as if all pairs were independent.
+
+    Neither is what pairs share an identity allowed for, which would widen intervals, nor that
+    models were tested on the same pairs, which would narrow those of differences.
+
+    Args:
+        rates: (M, G), fractions.
+        pairs: (G,).
+    """
+    values, count = np.atleast_2d(np.asarray(rates, np.float64)), np.asarray(pairs, np.float64)
+    variances = values * (1 - values) / count
+    covariance = np.zeros((*values.shape, *values.shape))
+    places = np.indices(values.shape)
+    covariance[*places, *places] = variances
+    return GroupRates(values, covariance, covariance, count)
 
 
-def interval(differences: Array, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Percentile interval of draws (R,); None where it is not finite."""
-    tail = (1 - confidence) / 2
-    with np.errstate(invalid="ignore"):
-        low, high = np.quantile(np.round(differences, 9), [tail, 1 - tail])
-    if not np.isfinite([low, high]).all():
-        return None
-    return float(low), float(high)
+def fold_weights(fold: ArrayLike, group: ArrayLike) -> Floats:
+    """Weights (P,) of pairs in a mean over folds: one over the pairs of their group and fold."""
+    folds, groups = np.asarray(fold), np.asarray(group)
+    _, cell, counts = np.unique(
+        np.stack([groups, folds]), axis=1, return_inverse=True, return_counts=True
+    )
+    return 1.0 / counts[cell.ravel()]
+
+
+class _Sharing:
+    """Which pairs share identities, to sum products over all pairs of pairs that do."""
+
+    def __init__(
+        self, group: NDArray[Any], identity1: NDArray[Any], identity2: NDArray[Any]
+    ) -> None:
+        self._group, self._groups = group, int(group.max()) + 1
+        self._two = identity1 != identity2
+        low, high = np.minimum(identity1, identity2), np.maximum(identity1, identity2)
+        ones = np.concatenate([low, high[self._two]])
+        self._identities = np.unique(ones, return_inverse=True)[1]
+        couples = np.stack([low, high], axis=1)[self._two]
+        self._couples = np.unique(couples, axis=0, return_inverse=True)[1].ravel()
+
+    def products(self, values: Floats) -> Floats:
+        """Sums (M, G, M, G) of the products of values (M, P) of pairs that share an identity."""
+        two = self._two
+        twice = np.concatenate([values, values[:, two]], axis=1)
+        groups = np.concatenate([self._group, self._group[two]])
+        both = self._sums(values[:, two], self._couples, self._group[two])
+        # Pairs that share both identities were summed for either.
+        return self._squared(self._sums(twice, self._identities, groups)) - self._squared(both)
+
+    def _sums(self, values: Floats, codes: NDArray[Any], group: NDArray[Any]) -> Floats:
+        """Sums (M, N, G) over the pairs of each code."""
+        count = int(codes.max(initial=-1)) + 1
+        cells = codes * self._groups + group
+        rows: list[NDArray[Any]] = [
+            np.bincount(cells, row, minlength=count * self._groups) for row in values
+        ]
+        return np.stack(rows).reshape(len(values), count, self._groups)
+
+    def _squared(self, sums: Floats) -> Floats:
+        shape = (len(sums), self._groups)
+        flat = sums.transpose(1, 0, 2).reshape(sums.shape[1], len(sums) * self._groups)
+        return (flat.T @ flat).reshape(*shape, *shape)
+
+
+# ---------------------------------------------------------------- chosen thresholds
+
+
+def kept_folds(folds: int) -> Truths:
+    """Which folds (J, K) each refit of the thresholds keeps: all but one, or all but a tenth.
+
+    Raises:
+        ValueError: fewer than three folds: without one, there are none to choose thresholds on.
+    """
+    if folds < 3:
+        raise ValueError(f"{folds} folds, fewer than 3")
+    left_out = np.array_split(np.arange(folds), min(folds, REFITS))
+    return np.stack([~np.isin(np.arange(folds), block) for block in left_out])
+
+
+def threshold_covariance(
+    of_folds: ArrayLike, refitted: ArrayLike, kept: ArrayLike, *, shared: bool
+) -> Floats:
+    """What choosing thresholds adds to the covariance (M, G, M, G) of rates over folds.
+
+    A delete-folds jackknife of the choice alone: without some folds, how far does each rate move
+    because thresholds are chosen anew? The best threshold converges with the cube root of the pairs
+    (Kim & Pollard, Annals of Statistics 1990), where the jackknife is too large: by `REFIT_EXCESS`.
+
+    Args:
+        of_folds: (M, G, K), each fold's rate at the threshold chosen on all others; nan where a
+            group has no pairs in a fold.
+        refitted: (M, J, G), each group's rate over the kept folds, each fold at the threshold
+            chosen on the other kept ones.
+        kept: (J, K), of `kept_folds`.
+        shared: whether thresholds are shared by the groups; where each group has its own, those
+            of two groups have nothing in common.
+    """
+    folds, others = np.asarray(of_folds, np.float64), np.asarray(kept, np.bool_)
+    known = ~np.isnan(folds)
+    weight = np.einsum("jk,mgk->mjg", others.astype(np.float64), known.astype(np.float64))
+    as_chosen = np.einsum("jk,mgk->mjg", others.astype(np.float64), np.nan_to_num(folds))
+    moved = np.asarray(refitted, np.float64) - as_chosen / weight  # (M, J, G)
+    moved = moved - moved.mean(axis=1, keepdims=True)
+    refits = len(others)
+    added = np.einsum("mjg,njh->mgnh", moved, moved) * (refits - 1) / refits / REFIT_EXCESS
+    if not shared:
+        added *= np.eye(folds.shape[1])[None, :, None, :]
+    return added
+
+
+# ---------------------------------------------------------------- intervals of rates
+
+
+def effective_size(rate: ArrayLike, variance: ArrayLike, pairs: ArrayLike) -> Floats:
+    """Independent pairs that would give a rate this variance; at most `pairs`.
+
+    Where there is no error or nothing else, there is no variance to go by, and it is `pairs`.
+    """
+    rates, variances, most = np.broadcast_arrays(
+        *(np.asarray(one, np.float64) for one in (rate, variance, pairs))
+    )
+    sizes = np.array(most)
+    np.divide(rates * (1 - rates), variances, out=sizes, where=variances > 0)
+    return np.where(rates * (1 - rates) > 0, np.minimum(sizes, most), most)
+
+
+def wilson(
+    rate: ArrayLike, size: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[Floats, Floats]:
+    """Wilson's interval of a rate that rests on `size` independent pairs (JASA 1927).
+
+    Args:
+        rate: fractions, of any shape.
+        size: effective sizes, of the same shape.
+        confidence: of the interval.
+    """
+    rates, sizes = np.asarray(rate, np.float64), np.asarray(size, np.float64)
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    shrink = 1 + z**2 / sizes
+    centre = (rates + z**2 / (2 * sizes)) / shrink
+    half = z / shrink * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))
+    return np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1)

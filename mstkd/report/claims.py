@@ -14,7 +14,7 @@ from typing import Literal
 from mstkd import __version__
 from mstkd.artifacts.provenance import hashed, provenance_of
 from mstkd.artifacts.records import Provenance, SealedRecord
-from mstkd.evaluation.uncertainty import fold_weights
+from mstkd.evaluation.foldbootstrap import fold_weights
 from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs, sample_of
 from mstkd.report.rows import SUMMARIES, read_rows
 from mstkd.report.statements import (

@@ -12,7 +12,7 @@ import numpy as np
 from mstkd.artifacts.records import Record
 from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
-from mstkd.evaluation.uncertainty import Array, interval, resampled_summaries
+from mstkd.evaluation.foldbootstrap import Array, interval, resampled_summaries
 from mstkd.report.rows import SUMMARIES, Measure, Row
 
 Verdict = Literal["better", "worse", "no difference seen", "undefined"]

@@ -1,0 +1,239 @@
+"""Simulated verification sets whose truth is known: RFW's design, and the demo's.
+
+A genuine pair's similarity is a mean of its model and group, an effect of the identity (one in ten
+is a hard one), of both images and of the pair; an impostor pair's has effects of both identities,
+correlated with those in genuine pairs, of both images and of the pair. Several models score the
+same pairs, with effects in part in common. The populations are mixtures of normal distributions, so
+error rates at any threshold, the best thresholds and all that follows are known without drawing.
+
+Shapes: M models, P pairs, G groups, K folds, T thresholds of the protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+from mstkd.evaluation.uncertainty import (
+    GroupRates,
+    fold_weights,
+    group_rates,
+    kept_folds,
+    threshold_covariance,
+)
+from mstkd.evaluation.verification import THRESHOLDS
+
+Floats = NDArray[np.float64]
+
+# Standard deviations of the effects; those of images count twice a pair.
+GENUINE_IDENTITY, GENUINE_IMAGE, GENUINE_PAIR = 0.10, 0.05, 0.07
+IMPOSTOR_IDENTITY, IMPOSTOR_IMAGE, IMPOSTOR_PAIR = 0.05, 0.04, 0.08
+HARD_SHARE, HARD_SHIFT = 0.1, -0.15
+CORRELATION = -0.3  # of an identity's effects: who is hard to verify is easily taken for others
+IN_COMMON = 0.6  # of each effect's variance, between models
+GENUINE = np.sqrt(GENUINE_IDENTITY**2 + 2 * GENUINE_IMAGE**2 + GENUINE_PAIR**2)
+IMPOSTOR = np.sqrt(2 * IMPOSTOR_IDENTITY**2 + 2 * IMPOSTOR_IMAGE**2 + IMPOSTOR_PAIR**2)
+
+
+# Means of four groups' impostor similarities, so that their best thresholds differ.
+APART = (0.08, 0.06, 0.03, 0.05)
+
+
+@dataclass(frozen=True)
+class Design:
+    """How many of what; folds share no identities, groups neither."""
+
+    identities: int  # a fold and group
+    genuine: int  # pairs a fold and group
+    impostor: int
+    images: int = 4  # an identity
+    folds: int = 10
+    groups: int = 4
+
+
+RFW = Design(identities=290, genuine=300, impostor=300)
+DEMO = Design(identities=10, genuine=60, impostor=60)
+
+
+class Pairs(NamedTuple):
+    """Who is compared with whom, all (P,)."""
+
+    identity1: NDArray[np.int64]
+    identity2: NDArray[np.int64]
+    image1: NDArray[np.int64]
+    image2: NDArray[np.int64]
+    same: NDArray[np.bool_]
+    fold: NDArray[np.int64]
+    group: NDArray[np.int64]
+
+
+def draw_pairs(design: Design, random: np.random.Generator) -> Pairs:
+    """Pairs group by group and fold by fold, in each first the genuine ones."""
+    of_images = np.array(np.triu_indices(design.images, 1)).T
+    columns: list[list[NDArray[np.int64]]] = [[], [], [], []]
+    for block in range(design.groups * design.folds):
+        start = block * design.identities
+        genuine = random.choice(design.identities * len(of_images), design.genuine, replace=False)
+        who, images = genuine // len(of_images), of_images[genuine % len(of_images)]
+        first = random.integers(design.identities, size=design.impostor)
+        step = random.integers(1, design.identities, size=design.impostor)
+        second = (first + step) % design.identities
+        drawn = random.integers(design.images, size=(2, design.impostor))
+        ones, twos = np.concatenate([who, first]), np.concatenate([who, second])
+        for column, values in zip(
+            columns,
+            (
+                start + ones,
+                start + twos,
+                (start + ones) * design.images + np.concatenate([images[:, 0], drawn[0]]),
+                (start + twos) * design.images + np.concatenate([images[:, 1], drawn[1]]),
+            ),
+            strict=True,
+        ):
+            column.append(values)
+    size = design.genuine + design.impostor
+    blocks = np.arange(design.groups * design.folds).repeat(size)
+    same = np.tile(np.arange(size) < design.genuine, design.groups * design.folds)
+    return Pairs(
+        *(np.concatenate(column) for column in columns),
+        same,
+        blocks % design.folds,
+        blocks // design.folds,
+    )
+
+
+@dataclass(frozen=True)
+class Models:
+    """Models by the means of their similarities, (M, G) both."""
+
+    genuine: Floats
+    impostor: Floats
+
+    def correct(self, similarity: Floats | float) -> Floats:
+        """The share (M, G, ...) of pairs decided rightly at least similarities accepted."""
+        fnmr, fmr = self.error_rates(similarity)
+        return 1 - (fnmr + fmr) / 2
+
+    def error_rates(self, similarity: Floats | float) -> tuple[Floats, Floats]:
+        """FNMR and FMR (M, G, ...) at least similarities accepted."""
+        at = np.asarray(similarity)
+        shape = (*self.genuine.shape, *(1,) * at.ndim)
+        genuine, impostor = self.genuine.reshape(shape), self.impostor.reshape(shape)
+        fnmr = (1 - HARD_SHARE) * norm.cdf(at, genuine, GENUINE)
+        fnmr = fnmr + HARD_SHARE * norm.cdf(at, genuine + HARD_SHIFT, GENUINE)
+        return fnmr, norm.sf(at, impostor, IMPOSTOR)
+
+    def true_rates(self, threshold: str) -> Floats:
+        """Error rates (M, G) at the best thresholds of the population, own or shared."""
+        correct = self.correct(1 - THRESHOLDS / 2)  # (M, G, T)
+        if threshold == "own":
+            return 1 - correct.max(axis=-1)
+        best = correct.mean(axis=1).argmax(axis=-1)[:, None, None]
+        return 1 - np.take_along_axis(correct, best, axis=-1)[..., 0]
+
+    def moved(self, accuracies: Floats) -> Models:
+        """Models whose own accuracies (M, G) differ by so many percentage points, nearly."""
+        step = 1e-3
+        higher = Models(self.genuine + step, self.impostor).true_rates("own")
+        slope = 100 * (self.true_rates("own") - higher) / step
+        return Models(self.genuine + accuracies / slope, self.impostor)
+
+
+def models_of(accuracies: object, impostor: object = 0.05) -> Models:
+    """Models of these accuracies (M, G), percent, each group at its own best threshold."""
+    wanted = np.atleast_2d(np.asarray(accuracies, float))
+    means = np.broadcast_to(np.asarray(impostor, float), wanted.shape)
+
+    def missing(genuine: float, accuracy: float, mean: float) -> float:
+        one = Models(np.array([[genuine]]), np.array([[mean]]))
+        return 100 * float(1 - one.true_rates("own")[0, 0]) - accuracy
+
+    genuine = [
+        brentq(missing, mean, mean + 1.5, args=(accuracy, mean))
+        for accuracy, mean in zip(wanted.ravel(), means.ravel(), strict=True)
+    ]
+    return Models(np.array(genuine).reshape(wanted.shape), means)
+
+
+def draw_similarities(models: Models, pairs: Pairs, random: np.random.Generator) -> Floats:
+    """Similarities (M, P) of the pairs."""
+    count = len(models.genuine)
+
+    def effects(number: int) -> NDArray[np.float32]:
+        common = random.standard_normal((1, number), dtype=np.float32)
+        own = random.standard_normal((count, number), dtype=np.float32)
+        return np.float32(np.sqrt(IN_COMMON)) * common + np.float32(np.sqrt(1 - IN_COMMON)) * own
+
+    identities = int(max(pairs.identity1.max(), pairs.identity2.max())) + 1
+    hard = random.random(identities) < HARD_SHARE
+    first = effects(identities)
+    other = CORRELATION * first + np.sqrt(1 - CORRELATION**2) * effects(identities)
+    images = effects(int(max(pairs.image1.max(), pairs.image2.max())) + 1)
+    own = effects(len(pairs.same))
+    similarity = np.empty((count, len(pairs.same)))
+    one, two = np.flatnonzero(pairs.same), np.flatnonzero(~pairs.same)
+    of_images = images[:, pairs.image1] + images[:, pairs.image2]
+    similarity[:, one] = (
+        models.genuine[:, pairs.group[one]]
+        + (GENUINE_IDENTITY * first + HARD_SHIFT * hard)[:, pairs.identity1[one]]
+        + GENUINE_IMAGE * of_images[:, one]
+        + GENUINE_PAIR * own[:, one]
+    )
+    similarity[:, two] = (
+        models.impostor[:, pairs.group[two]]
+        + IMPOSTOR_IDENTITY * (other[:, pairs.identity1[two]] + other[:, pairs.identity2[two]])
+        - IMPOSTOR_IMAGE * of_images[:, two]
+        + IMPOSTOR_PAIR * own[:, two]
+    )
+    return similarity
+
+
+# ---------------------------------------------------------------- the protocol, many models at once
+
+
+def protocol_rates(similarity: Floats, pairs: Pairs, threshold: str) -> GroupRates:
+    """Error rates over folds of all models (M, P), with the noise of their thresholds.
+
+    The same as `fold_accuracies` and `shared_fold_accuracies` give, from counts of all models.
+    """
+    models, groups, folds = len(similarity), pairs.group.max() + 1, pairs.fold.max() + 1
+    steps = len(THRESHOLDS) + 1
+    bins = np.searchsorted(THRESHOLDS, 2 - 2 * similarity.ravel(), side="right")
+    bins = bins.reshape(similarity.shape)
+    cells = ((pairs.group * folds + pairs.fold) * 2 + pairs.same) * steps + bins
+    cells = cells + np.arange(models)[:, None] * groups * folds * 2 * steps
+    counts = np.bincount(cells.ravel(), minlength=models * groups * folds * 2 * steps)
+    counts = counts.reshape(models, groups, folds, 2, steps)
+    accepted = counts[..., :-1].cumsum(axis=-1)
+    impostors = counts[..., 0, :].sum(axis=-1, keepdims=True)
+    correct = impostors - accepted[..., 0, :] + accepted[..., 1, :]  # (M, G, K, T)
+    sizes = counts[0].sum(axis=(-2, -1))  # (G, K)
+    chosen_on = correct.sum(axis=1, keepdims=True) if threshold == "shared" else correct
+    total = chosen_on.sum(axis=2, keepdims=True)
+
+    def at(best: NDArray[np.int64]) -> Floats:
+        places = np.broadcast_to(best, correct.shape[:3])[..., None]
+        return 1 - np.take_along_axis(correct, places, axis=-1)[..., 0] / sizes
+
+    best = (total - chosen_on).argmax(axis=-1)  # (M, G or 1, K)
+    kept = kept_folds(int(folds))
+    refitted = []
+    for keep in kept:
+        left_out = chosen_on[:, :, ~keep].sum(axis=2, keepdims=True)
+        refitted.append(at((total - left_out - chosen_on).argmax(axis=-1))[..., keep].mean(axis=-1))
+    places = np.broadcast_to(best, correct.shape[:3])[:, pairs.group, pairs.fold]
+    rates = group_rates(
+        (bins <= places) != pairs.same,
+        pairs.group,
+        pairs.identity1,
+        pairs.identity2,
+        fold_weights(pairs.fold, pairs.group),
+    )
+    return rates.with_noise(
+        threshold_covariance(at(best), np.stack(refitted, 1), kept, shared=threshold == "shared")
+    )

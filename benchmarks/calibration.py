@@ -1,0 +1,221 @@
+"""Do intervals cover what they say? Simulated verification sets whose truth is known.
+
+python benchmarks/calibration.py [--sets 1000] [--processes 2]
+
+Of each set every interval is asked whether it holds the truth: of accuracies with chosen
+thresholds, STD and SER, of one model and of differences, and of rates at a fixed threshold. Then
+two methods that are equal in expectation are trained with a few seeds each, and every verdict but
+"undecided" is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from _machine import describe
+from _verification_sets import (
+    APART,
+    DEMO,
+    RFW,
+    Floats,
+    Models,
+    draw_pairs,
+    draw_similarities,
+    models_of,
+    protocol_rates,
+)
+
+from mstkd.artifacts.atomic import write_json
+from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
+from mstkd.evaluation.spread import SER, STD, Spread, SpreadMeasure
+from mstkd.evaluation.uncertainty import GroupRates, group_rates, wilson
+
+RESULT = Path(__file__).parent / "results" / "calibration.json"
+DRAWS = 1000
+DESIGNS = {"rfw": RFW, "demo": DEMO}
+FMRS = {"rfw": 0.01, "demo": 0.05}  # of all groups together; ten false matches a group and more
+SPREADS = (0.0, 0.1, 0.2, 0.4)  # percentage points of global accuracy, between seeds
+SEEDS = (3, 5)
+ALIKE = (0.05,) * 4
+# Accuracies of four groups, percent. "uneven" is like the paper's students.
+MODELS = {
+    "even": ((90, 90, 90, 90), ALIKE),
+    "even, better": ((92, 92, 92, 92), ALIKE),
+    "uneven": ((92, 93, 95.5, 94), APART),
+    "uneven, twin": ((92, 93, 95.5, 94), APART),
+    "uneven, other pattern": ((90, 92, 91.5, 93.5), APART),
+    "more uneven": ((87, 91.5, 93, 90), APART),
+    "three tie": ((92, 92, 92, 95), ALIKE),
+}
+CONTRASTS = {
+    "even less even, better": {"even": 1, "even, better": -1},
+    "uneven less even": {"uneven": 1, "even": -1},
+    "uneven less its twin": {"uneven": 1, "uneven, twin": -1},
+    "uneven less other pattern": {"uneven": 1, "uneven, other pattern": -1},
+    "more uneven less uneven": {"more uneven": 1, "uneven": -1},
+    "two uneven less two even": {
+        "uneven": 0.5, "uneven, other pattern": 0.5, "even": -0.5, "even, better": -0.5,
+    },
+}  # fmt: skip
+Tally = dict[str, list[tuple[bool, bool]]]  # whether the truth lies below, and above
+
+
+def one_set(design: str, seed: int) -> Tally:
+    """Every interval of one set, under the name of what it is of."""
+    random = np.random.default_rng([seed, list(DESIGNS).index(design)])
+    models = models_of(*zip(*MODELS.values(), strict=True))
+    pairs = draw_pairs(DESIGNS[design], random)
+    similarity = draw_similarities(models, pairs, random)
+    tally: Tally = {}
+
+    def ask(name: str, truth: float, low: float, high: float) -> None:
+        tally.setdefault(name, []).append((bool(truth < low - 1e-9), bool(truth > high + 1e-9)))
+
+    def ask_rates(name: str, truth: Floats, found: GroupRates) -> None:
+        low, high = wilson(found.rates, found.effective_sizes())
+        for one in zip(truth.ravel(), low.ravel(), high.ravel(), strict=True):
+            ask(name, *one)
+
+    for threshold in ("own", "shared"):
+        found, truth = protocol_rates(similarity, pairs, threshold), models.true_rates(threshold)
+        ask_rates(f"accuracy of a group, {threshold}", truth, found)
+        ask_rates(f"global accuracy, {threshold}", truth.mean(axis=1), found.together())
+        spreads = {"STD": STD, "SER": SER}
+        for name, measure in spreads.items():
+            spread = Spread(found, measure, draws=DRAWS)
+            one = spread.intervals()
+            for row, model in enumerate(MODELS):
+                true = float(measure.of(truth[row]))
+                ask(f"{name} of {model}, {threshold}", true, one.low[row], one.high[row])
+            for contrast, parts in CONTRASTS.items():
+                weights = np.array([parts.get(model, 0) for model in MODELS])
+                got = spread_contrast(spread, weights[None])
+                ask(
+                    f"{name}: {contrast}, {threshold}",
+                    float(weights @ measure.of(truth)), got.low, got.high,
+                )  # fmt: skip
+        for contrast, parts in CONTRASTS.items():
+            weights = np.array([parts.get(model, 0) for model in MODELS])
+            true = -100 * weights @ truth  # (G,)
+            for g in range(len(true)):
+                of_group = weights[:, None] * (np.arange(len(true)) == g)
+                got = accuracy_contrast(found, of_group[None])
+                ask(f"accuracy of a group: {contrast}, {threshold}", true[g], got.low, got.high)
+            got = accuracy_contrast(found, np.tile(weights[:, None] / len(true), len(true))[None])
+            ask(f"global accuracy: {contrast}, {threshold}", true.mean(), got.low, got.high)
+    at = fixed_threshold(models, FMRS[design])
+    for name, kind, truth in zip(
+        ("FNMR", "FMR"), (pairs.same, ~pairs.same), models.error_rates(at), strict=True
+    ):
+        wrong = (similarity >= at) != pairs.same
+        found = group_rates(
+            wrong[:, kind], pairs.group[kind], pairs.identity1[kind], pairs.identity2[kind]
+        )
+        ask_rates(f"{name} at a fixed threshold", truth, found)
+        one = Spread(found, SER, draws=DRAWS).intervals()
+        for row in range(len(MODELS)):
+            true = float(SER.of(truth[row]))
+            ask(f"ratio of highest and lowest {name}", true, one.low[row], one.high[row])
+    return tally
+
+
+def fixed_threshold(models: Models, fmr: float) -> float:
+    """The similarity at which impostor pairs of all groups and models have this FMR."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = models.error_rates(middle)[1].mean() > fmr
+        low, high = (middle, high) if above else (low, middle)
+    return low
+
+
+def one_training(design: str, seed: int) -> dict[str, int]:
+    """Verdicts on two methods equal in expectation: 1 where one is told, by spread and seeds."""
+    random = np.random.default_rng([seed, 7, list(DESIGNS).index(design)])
+    pairs = draw_pairs(DESIGNS[design], random)
+    method = models_of((92, 93, 95.5, 94), APART)
+    told: dict[str, int] = {}
+    for spread in SPREADS:
+        # Half the variance of a global accuracy is common to the groups.
+        each = 2 * max(SEEDS)
+        moved = spread / np.sqrt(2) * random.standard_normal((each, 1))
+        moved = moved + spread * np.sqrt(2) * random.standard_normal((each, 4))
+        trained = Models(np.tile(method.genuine, (each, 1)), np.tile(method.impostor, (each, 1)))
+        similarity = draw_similarities(trained.moved(moved), pairs, random)
+        for threshold in ("own", "shared"):
+            found = protocol_rates(similarity, pairs, threshold)
+            measures = {name: Spread(found, of, draws=400) for name, of in _spreads()}
+            for seeds in SEEDS:
+                rows = np.zeros((seeds, each))
+                rows[np.arange(seeds), np.arange(seeds)] = 1
+                rows[np.arange(seeds), np.arange(seeds) + max(SEEDS)] = -1
+                over_groups = np.repeat(rows[:, :, None] / 4, 4, axis=2)
+                of_first = rows[:, :, None] * (np.arange(4) == 0)
+                got: dict[str, Contrast] = {
+                    "global accuracy": accuracy_contrast(found, over_groups),
+                    "accuracy of a group": accuracy_contrast(found, of_first),
+                    **{name: spread_contrast(one, rows) for name, one in measures.items()},
+                }
+                for name, one in got.items():
+                    key = f"{name}, {threshold}, spread {spread}, {seeds} seeds"
+                    told[key] = int(one.direction != 0)
+    return told
+
+
+def _spreads() -> Iterator[tuple[str, SpreadMeasure]]:
+    yield from (("STD", STD), ("SER", SER))
+
+
+def coverage(design: str, sets: int, map_: object) -> dict[str, dict[str, float]]:
+    """Coverage of each interval, and how often the truth lay below and above."""
+    tallies = list(map_(one_set, [design] * sets, range(sets)))
+    result = {}
+    for name in tallies[0]:
+        asked = np.array([pair for tally in tallies for pair in tally[name]])
+        below, above = asked.mean(axis=0)
+        result[name] = {
+            "coverage": round(1 - below - above, 4),
+            "truth_below": round(below, 4),
+            "truth_above": round(above, 4),
+        }
+    return result
+
+
+def wrong_verdicts(design: str, sets: int, map_: object) -> dict[str, float]:
+    """The share of sets in which a verdict is told of methods equal in expectation."""
+    tallies = list(map_(one_training, [design] * sets, range(sets)))
+    return {name: round(np.mean([t[name] for t in tallies]), 4) for name in tallies[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--output", type=Path, default=RESULT)
+    arguments = parser.parse_args()
+    machine = describe("numpy", "scipy")
+    begin = time.perf_counter()
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        covered = {name: coverage(name, arguments.sets, pool.map) for name in DESIGNS}
+        wrong = {name: wrong_verdicts(name, arguments.sets, pool.map) for name in DESIGNS}
+    result = {
+        "what": "coverage of nominal 95 % intervals, and wrong verdicts at 5 %, in simulated sets",
+        "sets": arguments.sets,
+        "designs": {name: vars(design) for name, design in DESIGNS.items()},
+        "coverage": covered,
+        "wrong_verdicts": wrong,
+        "seconds": round(time.perf_counter() - begin),
+        **machine,
+    }
+    write_json(arguments.output, result)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

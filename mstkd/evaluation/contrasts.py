@@ -1,0 +1,273 @@
+"""Comparisons of models on the same pairs: contrasts of measures, with intervals and verdicts.
+
+A contrast is a weighted sum of a measure over models, in the simplest case one model less another.
+Two things may move it: identities drawn anew, by the joint covariance of all models' rates; and,
+where there are several seeds, training done anew, by how the seeds' own contrasts differ. With few
+seeds the second is hardly known, so each part of the variance has a quantile of its own, Student's
+or the normal one: half an interval is the root of t^2 a + z^2 b (after Graybill & Wang, JASA 1980).
+Satterthwaite's degrees of freedom, with which the quantile is one, told equal methods apart in 8 %
+of cases at three seeds. One seed says nothing of training, and what it says is of the trained
+models.
+
+Shapes: M models, each trained with one seed; S seeds; G groups; B draws; L places; C contrasts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+from mstkd.evaluation.spread import Spread
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates
+
+Floats = NDArray[np.float64]
+Verdict = Literal["supported", "contradicted", "undecided"]
+
+STEPS = 25  # places along the line of a contrast of spread measures
+FURTHEST = 6.0  # standard errors to either side that the line reaches
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast of one measure: what it is, and what it may be."""
+
+    value: float  # of the measures as they are; the mean over seeds
+    corrected: float  # less what noise adds to spread measures; of accuracies `value` itself
+    low: float
+    high: float
+    p: float  # two-sided, of the contrast being 0
+    noise: Noise
+
+    @property
+    def direction(self) -> int:
+        """1 or -1 where the interval lies above or below 0, else 0."""
+        return int(self.low > 0) - int(self.high < 0)
+
+    @property
+    def seeds(self) -> int:
+        """How many there are; with one, nothing is said of training done anew."""
+        return self.noise.seeds
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What may move a contrast, as standard errors."""
+
+    apart: float  # of what seeds do not share, by how they differ; 0 with one seed
+    common: float  # of the test set's noise that all seeds share
+    test: float  # of identities drawn anew, in all
+    of_pairs: float  # the share of its variance that more pairs of the same people would lessen
+    seeds: int
+
+    @property
+    def error(self) -> float:
+        """Standard error of it all."""
+        return math.hypot(self.apart, self.common)
+
+    @property
+    def training(self) -> float:
+        """Standard error of training done anew: seeds differ more than the test set explains."""
+        return math.sqrt(max(self.error**2 - self.test**2, 0.0))
+
+    def reach(self, tail: float) -> float:
+        """How far chance goes to one side but for this probability."""
+        student = stats.t.isf(tail, self.seeds - 1) if self.seeds > 1 else 0.0
+        return math.hypot(student * self.apart, stats.norm.isf(tail) * self.common)
+
+    def p_value(self, value: float) -> float:
+        """Two-sided probability of a value as far from 0."""
+        if self.error == 0:
+            return float(value == 0)
+        deviate = abs(value) / self.error
+        low = 2 * float(stats.norm.sf(deviate))
+        if self.apart == 0:
+            return low
+        high = 2 * float(stats.t.sf(deviate, self.seeds - 1))
+        if self.common == 0 or high - low <= 1e-12 * high:
+            return high
+        low, high = max(low / 2, 1e-300), min(2 * high, 1.0)  # room for rounding
+        if high == 1.0 and self.reach(0.5) >= abs(value):
+            return 1.0
+        return float(optimize.brentq(lambda p: self.reach(p / 2) - abs(value), low, high))
+
+
+def accuracy_contrast(
+    rates: GroupRates, weights: ArrayLike, confidence: float = CONFIDENCE
+) -> Contrast:
+    """A contrast of accuracies, in percentage points.
+
+    Args:
+        rates: error rates, one a model.
+        weights: (S, M, G), one row a seed, which weighs the models of that seed; evenly over groups
+            it is the global accuracy that is compared.
+        confidence: of the interval.
+    """
+    rows = np.asarray(weights, np.float64)
+    flat = 100 * rows.reshape(len(rows), -1)  # (S, M * G)
+    values = flat.sum(axis=1) - flat @ rates.rates.ravel()
+    size = rates.rates.size
+    covariance, independent = (
+        flat @ one.reshape(size, size) @ flat.T for one in (rates.covariance, rates.independent)
+    )
+    # Less than of independent pairs is chance: what shares an identity errs together.
+    covariance = covariance + max(0.0, independent.mean() - covariance.mean())
+    noise = _noise(values, covariance, _share(independent.mean(), covariance.mean()))
+    value, half = float(values.mean()), noise.reach((1 - confidence) / 2)
+    return Contrast(value, value, value - half, value + half, noise.p_value(value), noise)
+
+
+def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
+    """A contrast of a spread measure.
+
+    What noise adds to a spread measure is more for the more even model, so the models' lines are
+    followed together: at each place they show, without noise, some contrast; the place is kept
+    where the contrast that they show with noise may be the observed one. Of all places at which the
+    contrast is the same, that is taken which agrees best with what each model shows.
+
+    Args:
+        spread: the measure of all models.
+        weights: (S, M), one row a seed, which weighs the models of that seed.
+        confidence: of the interval.
+    """
+    rows = np.asarray(weights, np.float64)
+    models = np.flatnonzero(rows.any(axis=0))
+    rows = rows[:, models]  # (S, m)
+    mean, shown = rows.mean(axis=0), spread.shown[models]
+    own, drawn = spread.at(spread.place_of(shown[:, None], models), models)
+    covariance = np.atleast_2d(np.cov(drawn[:, 0]))  # (m, m)
+    values = rows @ shown
+    gradient = rows.mean(axis=0)[:, None] * spread.gradient(models)
+    parts = [np.einsum("mg,mgnh,nh->", gradient, one, gradient) for one in spread.noise_of(models)]
+    noise = _noise(values, rows @ covariance @ rows.T, _share(*parts))
+    value = float(values.mean())
+
+    towards = covariance @ mean
+    scale = float(np.sqrt(max(mean @ towards, 0.0)))
+    steps = np.linspace(-FURTHEST, FURTHEST, STEPS)
+    moved = shown[:, None] + np.outer(towards / scale if scale else towards, steps)
+    own_there, drawn_there = spread.at(spread.place_of(moved, models), models)
+    contrasts = np.maximum.accumulate(mean @ own_there)  # (L,)
+    with_noise = np.einsum("m,mlb->lb", mean, drawn_there)
+    # How far the observed contrast lies above what is shown on average, which falls along the line.
+    above = np.minimum.accumulate(value - with_noise.mean(axis=1))
+    common = with_noise.std(axis=1) * (noise.common / noise.test if noise.test else 1.0)
+    there = [replace(noise, common=float(one)) for one in common]
+    tail = (1 - confidence) / 2
+    beyond = above / np.array([max(one.reach(tail), 1e-12) for one in there])
+    low, high = (float(np.interp(-at, -beyond, contrasts)) for at in (1.0, -1.0))
+    at_zero = replace(noise, common=float(np.interp(0.0, contrasts, common)))
+    p = at_zero.p_value(float(np.interp(0.0, contrasts, above)))
+    return Contrast(value, float(mean @ own[:, 0]), low, high, p, noise)
+
+
+def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:
+    """What may move the mean over seeds of contrasts (S,).
+
+    `covariance` (S, S) is that of the test set's noise.
+
+    The seeds' contrasts differ by training and by what of the test noise they do not share; what
+    they share stays in their mean, and is seen in the covariance alone.
+    """
+    seeds, test = len(values), max(float(covariance.mean()), 0.0)
+    if seeds == 1:
+        return Noise(0.0, math.sqrt(test), math.sqrt(test), of_pairs, 1)
+    of_one = float(np.trace(covariance)) / seeds
+    common = max((seeds * test - of_one) / (seeds - 1), 0.0)
+    apart = float(values.std(ddof=1)) / math.sqrt(seeds)
+    return Noise(apart, math.sqrt(common), math.sqrt(test), of_pairs, seeds)
+
+
+def _share(part: float, whole: float) -> float:
+    return float(np.clip(part / whole, 0, 1)) if whole > 0 else 1.0
+
+
+# ---------------------------------------------------------------- several at once
+
+
+def holm(p: ArrayLike) -> Floats:
+    """Holm's adjusted p-values (C,) of a family of tests (Scandinavian Journal of Statistics 1979).
+
+    A test whose adjusted value is at most 0.05 is significant with no more than a 5 % chance that
+    any true null hypothesis of the family is among those.
+    """
+    values = np.asarray(p, np.float64)
+    order = np.argsort(values, kind="stable")
+    rising = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(rising, 1)
+    return adjusted
+
+
+def least(contrasts: Sequence[Contrast], sign: Literal[1, -1] = 1) -> Contrast:
+    """How far ahead of all its rivals something is: the contrast with the nearest of them.
+
+    It is ahead only if every contrast has the sign, so the limit towards 0 is the nearest of theirs
+    and the p-value the largest (an intersection-union test). It is not if any one has the other
+    sign: there the p-value is the smallest times their number, and the other limit is as much wider
+    as that asks for (Bonferroni).
+
+    Args:
+        contrasts: with each rival.
+        sign: 1 where higher is ahead.
+    """
+    if sign == -1:
+        return negated(least([negated(contrast) for contrast in contrasts]))
+    nearest = min(contrasts, key=lambda contrast: contrast.value)
+    count = len(contrasts)
+    if count == 1:
+        return nearest
+    if nearest.value > 0:
+        p = max(contrast.p for contrast in contrasts)
+    else:
+        p = min(1.0, count * min(contrast.p for contrast in contrasts if contrast.value <= 0))
+    high = np.inf
+    for contrast in contrasts:
+        tail = (1 - CONFIDENCE) / 2
+        usual, wider = (contrast.noise.reach(one) for one in (tail, tail / count))
+        half = contrast.high - contrast.corrected
+        high = min(high, contrast.corrected + half * (wider / usual if usual else 1.0))
+    low = min(contrast.low for contrast in contrasts)
+    return replace(nearest, p=p, low=low, high=float(high))
+
+
+def negated(contrast: Contrast) -> Contrast:
+    """The contrast the other way round."""
+    return replace(
+        contrast,
+        value=-contrast.value,
+        corrected=-contrast.corrected,
+        low=-contrast.high,
+        high=-contrast.low,
+    )
+
+
+def verdict(contrast: Contrast, p: float, sign: Literal[1, -1] = 1) -> Verdict:
+    """What a contrast says of a claim that it has this sign, by an adjusted p-value."""
+    if p > 1 - CONFIDENCE or not contrast.direction:
+        return "undecided"
+    return "supported" if contrast.direction == sign else "contradicted"
+
+
+def mcnemar(wrong1: ArrayLike, wrong2: ArrayLike) -> float:
+    """Exact p-value of two models erring on equally many pairs (McNemar, Psychometrika 1947).
+
+    It takes the pairs on which they differ for independent, as they are not where they share
+    identities: a figure to compare with the literature's, not to judge by.
+
+    Args:
+        wrong1: (P,), True where the first model decides a pair wrongly.
+        wrong2: (P,), of the second, in the same order.
+    """
+    first, second = np.asarray(wrong1, np.bool_), np.asarray(wrong2, np.bool_)
+    if first.shape != second.shape:
+        raise ValueError(f"decisions of shapes {first.shape} and {second.shape}, not (P,) twice")
+    differ = first != second
+    if not differ.any():
+        return 1.0
+    return float(stats.binomtest(int(np.sum(first & differ)), int(differ.sum())).pvalue)

@@ -1,0 +1,264 @@
+"""Measures of how far groups lie apart, which noise pushes up: STD, SER and other ratios.
+
+Four groups that are exactly even show a STD above 0 on any finite set of pairs, and their SER is
+above 1. So the estimate alone says little, nor does a bootstrap around it. Here a measure is set
+against what it would show: the observed pattern of the groups is drawn together to an even system
+and apart again, in one line; at each place of it the joint noise of the rates gives the
+distribution of the measure. An interval holds the places that could well have shown what was
+observed, the even system included where it could (inversion of a test, as with the noncentral
+chi-square distribution of the variance of groups that are equally sure; Kent & Hainsworth,
+Statistica Neerlandica 1995).
+
+Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates
+
+Floats = NDArray[np.float64]
+
+DRAWS = 2000
+PLACES = 24  # along the line, between which is interpolated
+REACH = 5.0  # standard errors that the line goes on beyond the observed pattern
+TIE = 1.0  # standard errors within which a group may as well be the highest, or lowest, itself
+BLOCK = 1 << 22  # numbers in a block of draws
+HIGHEST = 0.99  # a rate that the line does not pass
+
+
+class SpreadMeasure(NamedTuple):
+    """A measure over groups that is least where all are even."""
+
+    of: Callable[[Floats], Floats]  # rates (..., G) to (...)
+    ends: bool  # whether it looks at the highest and the lowest group alone
+
+
+def standard_deviation(rates: Floats) -> Floats:
+    """Sample standard deviation in percentage points (..., G) -> (...): the paper's STD."""
+    return 100 * rates.std(axis=-1, ddof=1)
+
+
+def highest_over_lowest(rates: Floats) -> Floats:
+    """The highest rate over the lowest (..., G) -> (...): of errors the paper's SER."""
+    return rates.max(axis=-1) / rates.min(axis=-1)
+
+
+STD = SpreadMeasure(standard_deviation, ends=False)
+SER = SpreadMeasure(highest_over_lowest, ends=True)
+
+
+class SpreadInterval(NamedTuple):
+    """A spread measure of each of M models, all (M,)."""
+
+    value: Floats  # as the rates are; inf of a ratio whose lowest rate is 0
+    low: Floats
+    high: Floats
+    corrected: Floats  # the measure that would show `value` on average
+    floor: Floats  # what an even system shows on average
+    floor_high: Floats  # and stays below with 95 % probability
+
+
+class Spread:
+    """A spread measure of models whose rates have a joint covariance.
+
+    All models share their draws, so that the noise of two on the same pairs goes together.
+    """
+
+    def __init__(
+        self, rates: GroupRates, measure: SpreadMeasure, *, draws: int = DRAWS, seed: int = 0
+    ) -> None:
+        if rates.rates.shape[1] < 2:
+            raise ValueError("one group only, at least two are needed")
+        self._measure, self._joint = measure, rates
+        self._least = 0.5 / rates.pairs  # where no error was seen
+        self._rates = np.maximum(rates.rates, self._least)
+        self._sizes = rates.effective_sizes()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            # Observed, so that a ratio over 0 is infinite.
+            self.value = np.where(
+                rates.rates.any(axis=1), measure.of(rates.rates), measure.of(self._rates)
+            )
+        self._shown = measure.of(self._rates)  # (M,)
+        self._noise = _noise(rates, draws, seed)  # (M, B, G)
+        logs = np.log(self._rates)
+        errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
+        reach = np.ptp(logs, axis=1) + REACH * errors.max(axis=1)
+        self.places = np.linspace(0, 1, PLACES) ** 1.3 * reach[:, None]  # (M, L)
+        self._logs, self._errors = logs, errors
+        self._pattern = _normed(logs - logs.mean(axis=1, keepdims=True))
+        means = np.stack([draws.mean(axis=-1) for _, draws in self._along(self._pattern)])
+        # Rising, so that it can be inverted.
+        self._means = np.maximum.accumulate(means, axis=1) + 1e-9 * np.arange(PLACES)
+
+    def at(self, places: Floats, models: ArrayLike | None = None) -> tuple[Floats, Floats]:
+        """The measure without noise (m, n) and with it (m, n, B) at places (m, n) of the lines."""
+        of = np.arange(len(self._rates)) if models is None else np.asarray(models)
+        return self._at(self._pattern[of], places, of)
+
+    def place_of(self, values: Floats, models: ArrayLike | None = None) -> Floats:
+        """Where on the lines the measure is these values (m, n) on average; 0 below the floor."""
+        of = np.arange(len(self._rates)) if models is None else np.asarray(models)
+        return np.stack(
+            [
+                np.interp(value, self._means[m], self.places[m])
+                for value, m in zip(values, of, strict=True)
+            ]
+        )
+
+    @property
+    def shown(self) -> Floats:
+        """The observed measure (M,), groups without errors counted as half an error."""
+        return self._shown
+
+    def gradient(self, models: ArrayLike) -> Floats:
+        """How much the measure of some models (m, G) changes with each of their rates."""
+        rates = self._rates[np.asarray(models)]
+        step = 1e-4 * rates[..., None] * np.eye(rates.shape[1])  # (m, G, G)
+        above, below = (self._measure.of(rates[:, None] + sign * step) for sign in (1, -1))
+        return (above - below) / (2e-4 * rates)
+
+    def noise_of(self, models: ArrayLike) -> tuple[Floats, Floats]:
+        """Covariances (m, G, m, G) of the rates of some models: of independent pairs, and whole."""
+        chosen = self._joint.chosen(models)
+        return chosen.independent, chosen.covariance
+
+    def intervals(self, confidence: float = CONFIDENCE) -> SpreadInterval:
+        """Intervals, corrected values and noise floors of the models, each on its own."""
+        even = np.zeros((len(self._rates), 1))
+        floor = self.at(even)[1][:, 0]
+        corrected = self.at(self.place_of(self._shown[:, None]))[0][:, 0]
+        patterns = [self._pattern]
+        if self._measure.ends:
+            # Which group is truly the highest is not known where several are close, and how much
+            # noise adds depends on it: all that are close may be as high, or the one alone.
+            patterns = [self._ends(tie) for tie in (TIE, 0.0)]
+        limits = [self._limits(pattern, confidence) for pattern in patterns]
+        low = np.min([one for one, _ in limits], axis=0)
+        high = np.max([one for _, one in limits], axis=0)
+        return SpreadInterval(
+            value=self.value,
+            low=low,
+            high=np.where(np.isinf(self.value), np.inf, high),
+            corrected=corrected,
+            floor=floor.mean(axis=-1),
+            floor_high=np.quantile(floor, confidence, axis=-1),
+        )
+
+    def _ends(self, tie: float) -> Floats:
+        """Patterns (M, G) with groups within `tie` standard errors moved to the ends.
+
+        With `tie` 0 all between the ends are in the middle.
+        """
+        models = np.arange(len(self._logs))
+        top, bottom = self._logs.argmax(axis=1), self._logs.argmin(axis=1)
+        high, low = self._logs[models, top][:, None], self._logs[models, bottom][:, None]
+        middle = (high + low) / 2
+        ends = np.repeat(middle, self._logs.shape[1], axis=1)
+        if tie:
+            variances = self._errors**2
+            to_high = (high - self._logs) / np.sqrt(variances + variances[models, top][:, None])
+            to_low = (self._logs - low) / np.sqrt(variances + variances[models, bottom][:, None])
+            ends = np.where(to_low < tie, low, self._logs)
+            ends = np.where((to_high < tie) & (to_high <= to_low), high, ends)
+        ends[models, top], ends[models, bottom] = high[:, 0], low[:, 0]
+        return _normed(ends - middle)
+
+    def _limits(self, pattern: Floats, confidence: float) -> tuple[Floats, Floats]:
+        """Lower and upper limits (M,) along lines of these patterns."""
+        limits = []
+        for observed, (values, draws) in zip(self._shown, self._along(pattern), strict=True):
+            sorted_draws = np.sort(draws, axis=-1)
+            beyond = _beyond(observed, sorted_draws, 1 - confidence)
+            limits.append(_crossings(values, beyond))
+        low, high = np.array(limits).T
+        return low, high
+
+    def _along(self, pattern: Floats) -> list[tuple[Floats, Floats]]:
+        """The measure without noise (L,) and with it (L, B) at all places, model by model."""
+        models = np.arange(len(pattern))
+        size = max(1, BLOCK // (PLACES * self._noise[0].size))
+        found: list[tuple[Floats, Floats]] = []
+        for begin in range(0, len(models), size):
+            of = models[begin : begin + size]
+            found += zip(*self._at(pattern[of], self.places[of], of), strict=True)
+        return found
+
+    def _at(self, pattern: Floats, places: Floats, of: NDArray[Any]) -> tuple[Floats, Floats]:
+        rates = np.exp(places[..., None] * pattern[:, None])  # (m, n, G)
+        level = self._rates[of].mean(axis=-1)[:, None, None]
+        rates = np.minimum(rates * level / rates.mean(axis=-1, keepdims=True), HIGHEST)
+        errors = np.sqrt(rates * (1 - rates) / self._sizes[of][:, None])
+        drawn = rates[:, :, None] + errors[:, :, None] * self._noise[of][:, None]  # (m, n, B, G)
+        return self._measure.of(rates), self._measure.of(np.maximum(drawn, self._least))
+
+
+def _normed(pattern: Floats) -> Floats:
+    """Patterns (M, G) that go from end to end by 1; one of its own where all are even."""
+    spans = np.ptp(pattern, axis=1, keepdims=True)
+    own = np.linspace(-0.5, 0.5, pattern.shape[1])
+    return np.where(spans > 1e-12, pattern / np.where(spans > 1e-12, spans, 1), own)
+
+
+def _noise(rates: GroupRates, draws: int, seed: int) -> Floats:
+    """Standard normal draws (M, B, G), correlated as the rates are."""
+    models, groups = rates.rates.shape
+    errors = np.sqrt(np.maximum(rates.variances, 0)).ravel()
+    size = models * groups
+    correlations = np.eye(size)
+    both = np.outer(errors, errors)
+    covariance = rates.covariance.reshape(size, size)
+    np.divide(covariance, both, out=correlations, where=both > 0)
+    # A sum that impostor pairs were taken from need not be one of squares.
+    values, vectors = np.linalg.eigh(correlations)
+    factor = vectors * np.sqrt(np.maximum(values, 0))
+    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
+    normal = np.random.default_rng(seed).standard_normal((draws, size))
+    return (normal @ factor.T).reshape(draws, models, groups).transpose(1, 0, 2)
+
+
+def _beyond(observed: float, draws: Floats, error: float) -> Floats:
+    """How far an observed value lies outside what each place (L,) shows but for `error`.
+
+    Args:
+        observed: the value.
+        draws: (L, B), sorted, the even system first.
+        error: what may fall outside, on both sides together. The lower side has half of it far from
+            the even system and nothing at it, so that the even system is kept with a probability of
+            1 - error too.
+    """
+    count = draws.shape[1]
+    median = np.median(draws[0])
+    like_even = np.array([np.searchsorted(row, median, side="right") for row in draws]) / count
+    below = error * np.maximum(0, 0.5 - like_even)
+    low = np.where(below > 0, _quantiles(draws, below), -np.inf)
+    return np.maximum(low - observed, observed - _quantiles(draws, 1 - error + below))
+
+
+def _quantiles(draws: Floats, levels: Floats) -> Floats:
+    """One quantile of each row (L, B) of sorted draws."""
+    position = levels * (draws.shape[1] - 1)
+    before = np.minimum(position.astype(int), draws.shape[1] - 2)
+    rows = np.arange(len(draws))
+    step = draws[rows, before + 1] - draws[rows, before]
+    return draws[rows, before] + (position - before) * step
+
+
+def _crossings(values: Floats, beyond: Floats) -> tuple[float, float]:
+    """The least and highest of rising values (L,) where `beyond` is at most 0, interpolated."""
+    kept = np.flatnonzero(beyond <= 0)
+    if not len(kept):
+        nearest = values[np.argmin(beyond)]
+        return float(nearest), float(nearest)
+    first, last = kept[0], kept[-1]
+    low, high = values[first], values[last]
+    if first:
+        low = np.interp(0, [-beyond[first - 1], -beyond[first]], values[first - 1 : first + 1])
+    if last + 1 < len(values) and np.isfinite(beyond[last]):
+        high = np.interp(0, beyond[last : last + 2], values[last : last + 2])
+    return float(low), float(high)

@@ -1,0 +1,281 @@
+"""What the paper claims (section 5 and its supplement), as contrasts of an experiment's models.
+
+The same list is made of any experiment of this workflow, and of the paper's own 40 published rows.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mstkd.artifacts.records import Subject
+from mstkd.config import teachers_of
+from mstkd.config.grids import split_variant
+from mstkd.evaluation.claims import Cell, Claim
+from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
+
+Floats = NDArray[np.float64]
+
+SIMPLEST = "SL"  # of the adaptors (sections 5.2 and 5.3)
+# RFW has 3,000 genuine and as many impostor pairs a group.
+PUBLISHED_PAIRS = 6000
+PUBLISHED_GROUPS = ("African", "Asian", "Caucasian", "Indian")
+ASSUMPTION = (
+    "The paper prints accuracies alone. Intervals take them for binomial proportions of "
+    f"{PUBLISHED_PAIRS:,} independent pairs a group, and models for independent of each other. "
+    "Pairs that share identities would widen intervals; that all models saw the same pairs would "
+    "narrow those of differences."
+)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A model of the experiment, trained once for each seed."""
+
+    subject: Subject  # of the first seed
+    rows: dict[int, int]  # by seed, its place among all
+
+    def agrees(self, other: _Model, *keys: str) -> bool:
+        return all(getattr(self.subject, key) == getattr(other.subject, key) for key in keys)
+
+
+def paper_claims(subjects: Sequence[Subject], groups: Sequence[str]) -> list[Claim]:
+    """The paper's claims, as far as there are models to judge them by.
+
+    Where the config has lists, like is compared with like: the values of both are the same.
+
+    Args:
+        subjects: of the models, in the order of their rates; adaptors have none and are left out.
+        groups: names, in order.
+    """
+    models: dict[tuple[str | None, ...], _Model] = {}
+    for row, subject in enumerate(subjects):
+        key = (subject.kind, subject.backbone, subject.set, subject.name, subject.loss)
+        models.setdefault(key, _Model(subject, {})).rows[subject.seed] = row
+    experiment = _Experiment(list(models.values()), tuple(groups), len(subjects))
+    return [claim for claim in experiment.claims() if claim.cells]
+
+
+class _Experiment:
+    def __init__(self, models: list[_Model], groups: tuple[str, ...], rows: int) -> None:
+        self._models, self._groups, self._rows = models, groups, rows
+        students = self._of("student")
+        backbones = {m.subject.backbone for m in students if m.subject.set != "none"}
+        self._several_backbones = len(backbones) > 1
+
+    def claims(self) -> Iterator[Claim]:
+        """In the order of the paper, then what its controls ask."""
+        yield from self._teachers()
+        for loss in self._losses():
+            yield Claim(
+                "specialized or baseline",
+                f"Students of specialized teachers are ahead of those of baseline teachers, {loss}",
+                (
+                    self._pairs(
+                        self._of("student", "specialized", loss),
+                        self._of("student", "baseline", loss),
+                        lambda one, other: one.agrees(other, "backbone", "name", "loss"),
+                    ),
+                ),
+            )
+        yield from self._simplest_adaptor()
+        for set_ in ("specialized", "baseline"):
+            yield Claim(
+                "student or teachers",
+                f"Students of {set_} teachers are ahead of the mean of their teachers",
+                (self._students_and_teachers(set_),),
+            )
+        for set_ in ("specialized", "baseline", "single"):
+            whose = "the single teacher" if set_ == "single" else f"{set_} teachers"
+            yield Claim(
+                "distillation",
+                f"Students of {whose} are ahead of the student without distillation",
+                (
+                    self._pairs(
+                        self._of("student", set_), self._of("student", "none"), _same_values
+                    ),
+                ),
+            )
+        for set_ in ("specialized", "baseline"):
+            yield Claim(
+                "single teacher",
+                f"Students of several {set_} teachers are ahead of that of the single teacher",
+                (
+                    self._pairs(
+                        self._of("student", set_),
+                        self._of("student", "single"),
+                        lambda one, other: one.agrees(other, "backbone", "loss"),
+                    ),
+                ),
+            )
+        yield from self._backbones()
+
+    def _teachers(self) -> Iterator[Claim]:
+        specialized, baseline = self._of("teacher", "specialized"), self._of("teacher", "baseline")
+        own = {
+            teacher.name: teacher.groups[0] for teacher in teachers_of("specialized", self._groups)
+        }
+        leads = []
+        for one, other in itertools.permutations(specialized, 2):
+            group = own.get(one.subject.name)
+            if group is not None and one.agrees(other, "backbone"):
+                only = np.array([name == group for name in self._groups], float)
+                label = f"{one.subject.name} and {other.subject.name} on {group}"
+                weights = self._difference([one], [other])
+                leads.append(
+                    (Cell(label, {seed: row[:, None] * only for seed, row in weights.items()}),)
+                )
+        yield Claim(
+            "teachers",
+            "On its own group a specialized teacher is ahead of every other specialized teacher",
+            tuple(leads),
+            of_own_groups=True,
+        )
+        yield Claim(
+            "teachers",
+            "Baseline teachers are ahead of specialized teachers",
+            (
+                tuple(
+                    Cell(backbone, self._difference(good, bad))
+                    for backbone in _distinct(m.subject.backbone for m in baseline)
+                    if (good := [m for m in baseline if m.subject.backbone == backbone])
+                    and (bad := [m for m in specialized if m.subject.backbone == backbone])
+                ),
+            ),
+        )
+
+    def _simplest_adaptor(self) -> Iterator[Claim]:
+        students = [*self._of("student", "specialized"), *self._of("student", "baseline")]
+        simplest = [m for m in students if m.subject.name == SIMPLEST]
+        others = _distinct(m.subject.name for m in students if m.subject.name != SIMPLEST)
+        yield Claim(
+            "adaptors",
+            f"Students of the adaptor {SIMPLEST} are ahead of those of every other",
+            tuple(
+                self._pairs(
+                    simplest,
+                    [m for m in students if m.subject.name == name],
+                    lambda one, other: one.agrees(other, "backbone", "set", "loss"),
+                )
+                for name in others
+            ),
+        )
+
+    def _students_and_teachers(self, set_: str) -> tuple[Cell, ...]:
+        teachers = self._of("teacher", set_)
+        return tuple(
+            Cell(self._label(student), self._difference([student], own))
+            for student in self._of("student", set_)
+            if (own := [t for t in teachers if student.agrees(t, "backbone")])
+        )
+
+    def _backbones(self) -> Iterator[Claim]:
+        students = [m for m in self._of("student") if m.subject.set in ("specialized", "baseline")]
+        first, *rest = _distinct(m.subject.backbone for m in students) or ("",)
+        for backbone in rest:
+            yield Claim(
+                "teachers' backbone",
+                f"Students of teachers {backbone} are not ahead of those of teachers {first}",
+                (
+                    self._pairs(
+                        [m for m in students if m.subject.backbone == backbone],
+                        [m for m in students if m.subject.backbone == first],
+                        lambda one, other: one.agrees(other, "set", "name", "loss"),
+                    ),
+                ),
+                better=False,
+            )
+
+    def _of(self, kind: str, set_: str | None = None, loss: str | None = None) -> list[_Model]:
+        return [
+            m
+            for m in self._models
+            if m.subject.kind == kind
+            and set_ in (None, m.subject.set)
+            and loss in (None, split_variant(m.subject.loss or "").base)
+        ]
+
+    def _losses(self) -> tuple[str, ...]:
+        distilled = self._of("student", "specialized")
+        return _distinct(split_variant(m.subject.loss or "").base for m in distilled)
+
+    def _pairs(
+        self,
+        firsts: Sequence[_Model],
+        seconds: Sequence[_Model],
+        alike: Callable[[_Model, _Model], bool],
+    ) -> tuple[Cell, ...]:
+        return tuple(
+            Cell(f"{self._label(one)} and {self._label(other)}", self._difference([one], [other]))
+            for one, other in itertools.product(firsts, seconds)
+            if alike(one, other)
+        )
+
+    def _difference(self, first: Sequence[_Model], second: Sequence[_Model]) -> dict[int, Floats]:
+        """By seed, the weights (M,) of a mean less another; of each model's first without one."""
+        every = (*first, *second)
+        seeds = [seed for seed in first[0].rows if all(seed in m.rows for m in every)]
+        weights = {}
+        for seed in seeds or [first[0].subject.seed]:
+            row = np.zeros(self._rows)
+            for models, sign in ((first, 1), (second, -1)):
+                for model in models:
+                    place = model.rows[seed if seeds else model.subject.seed]
+                    row[place] += sign / len(models)
+            weights[seed] = row
+        return weights
+
+    def _label(self, model: _Model) -> str:
+        """What a cell calls a student."""
+        subject = model.subject
+        loss = str(split_variant(subject.loss or ""))
+        if subject.set == "none":
+            return "no distillation" + loss.removeprefix("none")
+        name = "single teacher" if subject.set == "single" else f"{subject.set} {subject.name}"
+        backbone = str(split_variant(subject.backbone)) if self._several_backbones else ""
+        return ", ".join(part for part in (name, loss, backbone) if part)
+
+
+def _same_values(one: _Model, other: _Model) -> bool:
+    """Of the values of lists, a control without distillation has the student's alone."""
+    first, second = (split_variant(m.subject.loss or "").values for m in (one, other))
+    return all(first[key] == second[key] for key in first.keys() & second.keys())
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+# ---------------------------------------------------------------- the published rows
+
+
+def published_rows() -> pd.DataFrame:
+    """The paper's Tables 1 to 6 as they are printed: a row a model, percent, two decimals."""
+    with resources.files("mstkd.report").joinpath("published.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def published_models() -> tuple[list[Subject], GroupRates]:
+    """The models of the published rows, and their rates under `ASSUMPTION`."""
+    rows = published_rows()
+    # T-Af is the teacher of African faces.
+    teachers = {f"T-{group[:2]}": f"T-{group}" for group in PUBLISHED_GROUPS}
+    subjects = [
+        Subject(
+            kind="teacher" if row["kind"] == "teacher" else "student",
+            backbone=row["teacher_backbone"],
+            set=row["teacher_set"],
+            name=teachers.get(row["name"], row["name"]),
+            loss=None if row["kind"] == "teacher" else row["kind"],
+            seed=0,
+        )
+        for row in rows.to_dict("records")
+    ]
+    accuracies = rows[list(PUBLISHED_GROUPS)].to_numpy(float)
+    return subjects, binomial_rates(1 - accuracies / 100, np.full(4, PUBLISHED_PAIRS))

@@ -1,0 +1,235 @@
+"""Contrasts: closed forms, coverage and wrong verdicts in simulation, families of tests."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mstkd.evaluation.contrasts import (
+    Contrast,
+    Noise,
+    accuracy_contrast,
+    holm,
+    least,
+    mcnemar,
+    negated,
+    spread_contrast,
+    verdict,
+)
+from mstkd.evaluation.spread import SER, STD, Spread
+from mstkd.evaluation.uncertainty import GroupRates
+
+
+def rates_of(rates, errors, common=0.0):
+    """Rates (M, G) of normal noise, of which models have a share in common; groups have none."""
+    values = np.atleast_2d(np.asarray(rates, float))
+    spread = np.broadcast_to(np.asarray(errors, float), values.shape)
+    models = (1 - common) * np.eye(len(values)) + common
+    covariance = np.einsum("mg,mn,gh,nh->mgnh", spread, models, np.eye(values.shape[1]), spread)
+    return GroupRates(values, covariance, covariance / 4, np.full(values.shape[1], 1e12))
+
+
+def draw(truth, errors, common, random):
+    """One draw of such rates (M, G) around a truth."""
+    shared = random.standard_normal((1, truth.shape[1]))
+    own = random.standard_normal(truth.shape)
+    noise = np.sqrt(common) * shared + np.sqrt(1 - common) * own
+    return rates_of(truth + errors * noise, errors, common)
+
+
+def made(value=1.0, low=0.5, high=1.5, p=0.01):
+    noise = Noise(apart=0, common=0.25, test=0.25, of_pairs=1, seeds=1)
+    return Contrast(value, value, low, high, p, noise)
+
+
+# ---------------------------------------------------------------- one seed
+
+
+def test_difference_of_accuracies_in_closed_form():
+    """Two models, half their noise in common: the variance is (1 + 1 - 2 * 0.5) of one's."""
+    found = rates_of([[0.08, 0.09], [0.10, 0.10]], 0.004, common=0.5)
+    got = accuracy_contrast(found, [[[1, 0], [-1, 0]]])
+    assert [got.value, got.noise.error, got.noise.test] == pytest.approx([2, 0.4, 0.4])
+    assert [got.low, got.high] == pytest.approx([2 - 1.959964 * 0.4, 2 + 1.959964 * 0.4])
+    assert got.p == pytest.approx(2 * stats.norm.sf(5))
+    assert (got.seeds, got.noise.training, got.direction) == (1, 0, 1)
+    assert got.noise.of_pairs == pytest.approx(1 / 4)
+    over_groups = accuracy_contrast(found, [[[0.5, 0.5], [-0.5, -0.5]]])
+    assert [over_groups.value, over_groups.noise.error] == pytest.approx([1.5, 0.4 / np.sqrt(2)])
+    alone = accuracy_contrast(found, [[[0, 1], [0, 0]]])
+    assert alone.value == pytest.approx(91)
+
+
+def test_no_less_noise_than_of_independent_pairs():
+    """A covariance from few people may come out too small, even negative."""
+    rates = np.array([[0.1], [0.12]])
+    independent = np.zeros((2, 1, 2, 1))
+    independent[0, 0, 0, 0] = independent[1, 0, 1, 0] = 0.01**2
+    found = GroupRates(rates, -independent, independent, np.array([1000.0]))
+    assert accuracy_contrast(found, [[[1], [-1]]]).noise.error == pytest.approx(np.sqrt(2))
+
+
+@pytest.mark.parametrize("measure", [STD, SER], ids=["std", "ser"])
+def test_far_from_even_a_spread_contrast_is_the_delta_methods(measure):
+    found = rates_of([[0.05, 0.07, 0.08, 0.10], [0.05, 0.08, 0.08, 0.12]], 2e-4, common=0.6)
+    got = spread_contrast(Spread(found, measure, draws=8000), [[1, -1]])
+    gradients = np.zeros((2, 4))
+    for m, g in np.ndindex(2, 4):
+        moved = found.rates.copy()
+        moved[m, g] += 1e-7
+        gradients[m, g] = (measure.of(moved)[m] - measure.of(found.rates)[m]) / 1e-7
+    signed = gradients * np.array([[1], [-1]])
+    error = np.sqrt(np.einsum("mg,mgnh,nh->", signed, found.covariance, signed))
+    value = measure.of(found.rates) @ [1, -1]
+    assert got.value == pytest.approx(value)
+    assert got.noise.error == pytest.approx(error, rel=0.04)
+    limits = [value - 1.96 * error, value + 1.96 * error]
+    assert [got.low, got.high] == pytest.approx(limits, abs=0.12 * error)
+    assert got.noise.of_pairs == pytest.approx(1 / 4, rel=0.01)
+
+
+@pytest.mark.parametrize("measure", [STD, SER], ids=["std", "ser"])
+@pytest.mark.parametrize("case", ["even and even", "uneven and even", "uneven twice"])
+def test_spread_contrasts_cover_the_truth(measure, case):
+    """With noise of half a point, what is even shows a STD of 0.46."""
+    even, uneven = np.full(4, 0.09), np.array([0.08, 0.07, 0.045, 0.06])
+    truth = np.stack(
+        {
+            "even and even": (even, even * 0.8),
+            "uneven and even": (uneven, even),
+            "uneven twice": (uneven, uneven),
+        }[case]
+    )
+    true, errors = measure.of(truth) @ [1, -1], np.sqrt(truth * (1 - truth) / 3500)
+    random, covered, count = np.random.default_rng(8), 0, 220
+    for _ in range(count):
+        found = draw(truth, errors, 0.4, random)
+        got = spread_contrast(Spread(found, measure, draws=300), [[1, -1]])
+        covered += got.low <= true <= got.high
+    assert abs(covered / count - 0.95) <= 3.5 * np.sqrt(0.95 * 0.05 / count), covered / count
+
+
+def test_interval_and_p_value_agree():
+    random = np.random.default_rng(4)
+    for _ in range(40):
+        truth = np.array([[0.08, 0.07, 0.05, 0.06], [0.09, 0.07, 0.05, 0.06]])
+        spread = Spread(draw(truth, 0.006, 0.5, random), STD, draws=300)
+        got = spread_contrast(spread, [[1, -1]])
+        assert got.low <= got.high
+        assert (got.p < 0.05) == (got.direction != 0)
+        other = spread_contrast(spread, [[-1, 1]])
+        assert [other.low, other.high] == pytest.approx([-got.high, -got.low], abs=0.02)
+
+
+# ---------------------------------------------------------------- several seeds
+
+
+def test_seeds_in_closed_form():
+    """Seeds' differences 4, 0 and 2, all with the same noise of the pairs."""
+    truth = np.array([[0.06], [0.10], [0.08], [0.10], [0.10], [0.10]])  # three of each
+    found = rates_of(truth, 0.01, common=1.0)
+    first, second = np.eye(6)[:3], np.eye(6)[3:]
+    got = accuracy_contrast(found, (first - second)[:, :, None])
+    assert got.value == pytest.approx(2)
+    # The noise that all have in common takes itself away.
+    assert [got.noise.test, got.noise.common] == pytest.approx([0, 0], abs=1e-7)
+    assert got.noise.training == got.noise.error == pytest.approx(2 / np.sqrt(3))
+    expected = stats.ttest_1samp([4, 0, 2], 0)
+    assert got.p == pytest.approx(expected.pvalue)
+    limits = expected.confidence_interval()
+    assert [got.low, got.high] == pytest.approx([limits.low, limits.high])
+    # One model's own noise is in common to all seeds and stays: a normal part, and a Student's.
+    alone = accuracy_contrast(found, first[:, :, None])
+    assert alone.value == pytest.approx(92)
+    assert alone.noise.test == pytest.approx(1)
+    assert alone.noise.error == pytest.approx(np.sqrt(1 + 4 / 3))
+    half = np.hypot(1.959964, 4.302653 * 2 / np.sqrt(3))
+    assert [alone.low, alone.high] == pytest.approx([92 - half, 92 + half])
+
+
+def test_p_value_is_where_the_interval_ends():
+    noise = Noise(apart=0.3, common=0.4, test=0.45, of_pairs=1, seeds=3)
+    for tail in (0.4, 0.05, 0.025, 1e-6):
+        assert noise.p_value(-noise.reach(tail)) == pytest.approx(2 * tail, rel=1e-6)
+    assert noise.p_value(0) == 1
+    assert Noise(0, 0, 0, 1, 1).p_value(1) == 0
+
+
+def test_opposite_seeds_are_no_better():
+    """Differences of +4 and -3 were called better by +0.39 to +0.53."""
+    found = rates_of([[0.06], [0.10], [0.10], [0.07]], 0.001)
+    got = accuracy_contrast(found, [[[1], [-1], [0], [0]], [[0], [0], [1], [-1]]])
+    assert got.value == pytest.approx(0.5)
+    assert got.direction == 0
+    assert got.p > 0.9
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("training", [0.0, 0.1, 0.2, 0.4])
+def test_equal_methods_are_told_apart_in_one_of_twenty(training, seeds):
+    """Training spread in points; the noise of a model is 0.35 points, half of it in common."""
+    random, told, count = np.random.default_rng(11), 0, 3000
+    weights = np.concatenate([np.eye(seeds), -np.eye(seeds)], axis=1)[:, :, None]
+    blank = rates_of(np.full((2 * seeds, 1), 0.1), 0.0035, common=0.5)
+    for _ in range(count):
+        noise = np.sqrt(0.5) * random.standard_normal((2 * seeds, 1))
+        noise += np.sqrt(0.5) * random.standard_normal()
+        rates = 0.1 + 0.0035 * noise + training / 100 * random.standard_normal((2 * seeds, 1))
+        found = GroupRates(rates, blank.covariance, blank.independent, blank.pairs)
+        told += accuracy_contrast(found, weights).direction != 0
+    assert told / count <= 0.06
+    assert told / count >= 0.02
+
+
+# ---------------------------------------------------------------- families
+
+
+def test_holm_is_the_step_down():
+    """By its definition, in steps: reject while p times the tests left is at most the level."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        p = random.random(6) ** 3
+        adjusted = holm(p)
+        for level in (0.01, 0.05, 0.2):
+            rejected = np.zeros(6, bool)
+            for place, test in enumerate(np.argsort(p)):
+                if p[test] * (6 - place) > level:
+                    break
+                rejected[test] = True
+            assert ((adjusted <= level) == rejected).all()
+    assert holm([0.01, 0.04, 0.03]).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]).tolist() == []
+
+
+def test_ahead_of_all_is_ahead_of_the_nearest():
+    far, near = made(3.0, 2.0, 4.0, p=1e-6), made(1.0, -0.2, 2.2, p=0.1)
+    got = least([far, near])
+    assert (got.value, got.low, got.p) == (1, -0.2, 0.1)
+    assert got.direction == 0
+    # The upper limit holds for two at once: as of 97.5 %.
+    assert got.high == pytest.approx(
+        1 + 1.2 * stats.norm.ppf(1 - 0.025 / 2) / stats.norm.ppf(0.975)
+    )
+    behind = least([far, made(-2.0, -3.0, -1.0, p=1e-3)])
+    assert behind.direction == -1
+    assert behind.p == pytest.approx(2e-3)  # either could have been behind
+    lower = least([negated(far), negated(near)], sign=-1)
+    assert (lower.value, lower.high, lower.p) == (-1, 0.2, 0.1)
+    assert least([near]) == near
+
+
+def test_verdicts_are_of_sign_and_adjusted_p():
+    above, below = made(1.0, 0.5, 1.5), made(-1.0, -1.5, -0.5)
+    assert verdict(above, 0.04) == "supported"
+    assert verdict(above, 0.06) == "undecided"
+    assert verdict(below, 0.04) == "contradicted"
+    assert verdict(below, 0.04, -1) == "supported"
+    assert verdict(made(1.0, -0.1, 2.1), 0.04) == "undecided"
+
+
+def test_mcnemar_is_the_binomial_of_the_discordant():
+    first = np.repeat([True, False, True, False], [9, 2, 50, 100])
+    second = np.repeat([False, True, True, False], [9, 2, 50, 100])
+    assert mcnemar(first, second) == pytest.approx(2 * stats.binom.cdf(2, 11, 0.5))
+    assert mcnemar(first, first) == 1
+    with pytest.raises(ValueError, match="not \\(P,\\) twice"):
+        mcnemar(first, second[:-1])
