@@ -137,7 +137,7 @@ def test_a_table_is_followed_up_to_the_packs(chain, suffix):
     assert set(by_step) == set(TABLE_STEPS)
     assert results[0].unchanged
     assert results[0].settings["caption"] == CAPTION
-    assert by_step["evaluate"].settings == {"recipe": 1, "folds": 2}
+    assert by_step["evaluate"].settings == {"recipe": 2, "folds": 2}
     teacher = by_step["train-teacher"]
     assert teacher.subject.seed == SEED
     assert teacher.sha256 == file_sha256(chain / "teacher/model.safetensors")

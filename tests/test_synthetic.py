@@ -319,7 +319,7 @@ def test_all_pairs_are_reached() -> None:
 
 def test_layout_on_disk(written: Path) -> None:
     files = set(tree(written))
-    expected = {MARKER, "index.csv"}
+    expected = {MARKER, "index.csv", "index.csv.provenance.json"}
     for group in ("A", "B"):
         for number, image in itertools.product(range(5), range(3)):
             expected.add(f"train/{group}/{group}.t{number:05}/{image:03}.jpg")

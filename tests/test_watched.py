@@ -10,7 +10,7 @@ from conftest import write_images
 from mstkd.artifacts.records import read_record
 from mstkd.config import AlignmentSettings, PackSettings
 from mstkd.data.packing import pack_train
-from mstkd.data.watched import Listing, listing, listing_path, watched
+from mstkd.data.watched import Listing, listing, listing_path, noting, watched
 
 
 @pytest.fixture
@@ -65,7 +65,8 @@ def test_what_is_gone_and_what_is_no_folder_has_a_state(images, tmp_path):
 def test_a_pack_notes_what_it_was_made_from(images, tmp_path):
     settings = PackSettings(root=images.parent, group="A", image_size=16, on_bad_image="error")
     output = tmp_path / "packs/A.h5"
-    pack_train(settings, output=output)
+    with noting("pack-train", settings, output):
+        pack_train(settings, output=output)
     assert read_record(Listing, listing_path(output)) == listing(watched(settings))
     os.utime(images / "A0/A0_0001.png")
     assert read_record(Listing, listing_path(output)) != listing(watched(settings))

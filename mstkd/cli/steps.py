@@ -202,6 +202,11 @@ def _call(name: str, types: Mapping[str, str], given: dict[str, Any]) -> None:
         from mstkd.compute.parallel import run
 
         run(function, **given)
+    elif name == "synthesize" or name.startswith("pack-"):
+        from mstkd.data.watched import noting
+
+        with noting(name, given["settings"], given["output"]):
+            function(**given)
     else:
         function(**given)
 

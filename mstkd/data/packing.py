@@ -5,9 +5,8 @@ A killed run is taken up where it stopped. Bad images are listed in `<output>.ba
 
 from __future__ import annotations
 
-import functools
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,7 +39,6 @@ from mstkd.data.readers import (
     with_landmarks,
 )
 from mstkd.data.sources import FaceImage
-from mstkd.data.watched import noting, watched
 from mstkd.errors import InputError
 from mstkd.progress import say
 
@@ -59,21 +57,6 @@ class Pairs(NamedTuple):
     fold: NDArray[np.int16] | None = None  # (P,)
 
 
-def _noting_files(step: Callable[..., None]) -> Callable[..., None]:
-    """A packing step that notes beside the pack what lay where it reads (`data.watched`)."""
-
-    @functools.wraps(step)
-    def noting_step(
-        settings: PackSettings | PackUnlabelledSettings, *, output: Path, workers: int = 1
-    ) -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with noting(output, watched(settings)):
-            step(settings, output=output, workers=workers)
-
-    return noting_step
-
-
-@_noting_files
 def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
     """Pack the training images of a group, less the identities that are held out.
 
@@ -92,7 +75,6 @@ def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> Non
     packing.pack(images, workers=workers)
 
 
-@_noting_files
 def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
     """Pack pairs of the training identities that are held out, as a verification pack.
 
@@ -125,7 +107,6 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     packing.pack(chosen, Pairs(rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
 
 
-@_noting_files
 def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
     """Pack the verification images and pairs of a group.
 
@@ -142,7 +123,6 @@ def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1)
     packing.pack(found.images, Pairs(found.pairs, found.same, found.fold), workers=workers)
 
 
-@_noting_files
 def pack_unlabelled(settings: PackUnlabelledSettings, *, output: Path, workers: int = 1) -> None:
     """Pack all images below a folder, for losses that need neither identity nor group.
 

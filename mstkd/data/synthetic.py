@@ -38,7 +38,6 @@ from mstkd.data.faces import (
     group_look,
     render,
 )
-from mstkd.data.watched import drawn_folders, listing, listing_path
 from mstkd.errors import InputError
 from mstkd.orphans import end_with_parent
 from mstkd.progress import progress, say
@@ -363,5 +362,4 @@ def _write(settings: SynthesizeSettings, output: Path, workers: int) -> None:
     index, text = output / INDEX, _index(settings)
     made = provenance_of("synthesize", settings, {}, index)
     atomic.write_text(sidecar(index), beside(text, made))
-    listing(drawn_folders(index)).write(listing_path(index))
     atomic.write_text(index, text)

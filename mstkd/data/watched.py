@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from mstkd.artifacts.records import Record
 from mstkd.config import PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.layouts import leads_to_folder, verification_folder
@@ -114,9 +116,15 @@ def _lines(place: Path) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def noting(output: Path, places: list[Path]) -> Iterator[None]:
-    """Note beside a result what lay at the places it is made from, before they were read."""
-    before = listing(places)
+def noting(step: str, settings: BaseModel, output: Path) -> Iterator[None]:
+    """Around a step: note beside its output what lay where it reads, or where it has drawn."""
+    if step == "synthesize":
+        yield
+        index = output / "index.csv"
+        listing(drawn_folders(index)).write(listing_path(index))
+        return
+    assert isinstance(settings, PackSettings | PackUnlabelledSettings)
+    before = listing(watched(settings))  # before the step reads it
     listing_path(output).unlink(missing_ok=True)
     yield
     before.write(listing_path(output))
