@@ -1,7 +1,6 @@
 """The three training steps on tiny packs: what they write, refuse, and that a seed decides all."""
 
 import fcntl
-import importlib
 import shutil
 from dataclasses import replace
 
@@ -156,6 +155,7 @@ def test_what_another_process_has_trained_is_not_trained_again(
 def test_a_teacher_is_weights_record_and_history(tmp_path, packs, verification_packs, split):
     output = teacher(tmp_path, packs, verification_packs, split)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".kept",
         "events",
         "history.csv",
         "model.json",
@@ -337,7 +337,7 @@ def test_another_engine_computes_nearly_the_same(
     if "compile" in optimisation and shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
     # Else PyTorch's own worker processes stay until this one ends.
-    monkeypatch.setattr(importlib.import_module("torch._inductor.config"), "compile_threads", 1)
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
     plain = teacher(tmp_path / "plain", packs, verification_packs, split)
     other = teacher(tmp_path / "other", packs, verification_packs, split, engine=optimisation)
     assert plain.read_bytes() != other.read_bytes(), "the engine was not used"

@@ -24,6 +24,7 @@ from mstkd.models.weights import history_path, record_path
 from mstkd.progress import say
 
 FOLDER = ".kept"
+CHECKPOINTS = ("checkpoint.pt", "checkpoint.previous.pt")
 
 
 def _files(weights: Path) -> tuple[Path, ...]:
@@ -84,5 +85,7 @@ def put_back(
         with only_writer(output), replacing(*_files(output)) as parts:
             for second, part in zip(_files(kept), parts, strict=True):
                 os.link(second, part)
+        for left in CHECKPOINTS:  # of a run that was killed when all but this was done
+            output.with_name(left).unlink(missing_ok=True)
         say(f"{output}: trained before on the same, put back")
     return True
