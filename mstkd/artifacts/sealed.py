@@ -192,7 +192,8 @@ class Sealed:
             ValueError: the file is cut off.
         """
         pieces, large = self.pieces(), self.large
-        bounds = self.datasets.get(OFFSETS, np.arange(len(large) + 1))
+        in_rows = OFFSETS not in self.datasets
+        bounds = np.arange(len(large) + 1) if in_rows else self.datasets[OFFSETS]
         # So many pieces together as stay in the processor's cache.
         count = len(bounds) - 1
         some = max(1, AT_ONCE * count // max(1, large.nbytes))
