@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from pathlib import Path
 
 import processes
 import pytest
-from processes import kill, marked, wait_for
+from processes import kill, marked, new_mark, wait_for
 
 LEAVING_SECONDS = 60.0  # for what is about to end; only a fault waits so long
 
@@ -20,7 +19,7 @@ LEAVING_SECONDS = 60.0  # for what is about to end; only a fault waits so long
 @pytest.fixture(scope="session")
 def mark() -> Iterator[str]:
     """What all processes of these tests carry; those that are left in the end are killed."""
-    mark = f"MSTKD_TESTS_{uuid.uuid4().hex}"
+    mark = new_mark()
     resource_tracker.ensure_running()  # Python's own: unmarked, it ends with this process
     guard = subprocess.Popen(
         [sys.executable, "-I", "-S", Path(processes.__file__), mark],

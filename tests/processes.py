@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep  # some tests put another sleep into the module
@@ -48,13 +49,23 @@ def read_line(pipe: IO[bytes], seconds: float = STUCK_SECONDS) -> str:
 
 @contextlib.contextmanager
 def started(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen]:
-    """A process and its group, which are killed in the end."""
-    with subprocess.Popen(command, start_new_session=True, **options) as process:
+    """A process, which is killed in the end with all that it started.
+
+    By a mark of their own: the number of a process that has ended, or of its group, may soon be
+    another's.
+    """
+    mark = new_mark()
+    environment = {**(options.pop("env", None) or os.environ), mark: "1"}
+    with subprocess.Popen(command, env=environment, **options) as process:
         try:
             yield process
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            kill_marked(mark)
+
+
+def new_mark() -> str:
+    return f"MSTKD_TESTS_{uuid.uuid4().hex}"
 
 
 def marked(mark: str) -> dict[int, str]:
@@ -78,10 +89,14 @@ def kill(processes: Iterable[int]) -> None:
             os.kill(process, signal.SIGKILL)
 
 
+def kill_marked(mark: str) -> None:
+    while left := marked(mark):
+        kill(left)
+
+
 def main() -> None:
     sys.stdin.read()
-    while left := marked(sys.argv[1]):
-        kill(left)
+    kill_marked(sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -6,23 +6,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import STUCK_SECONDS
+from processes import STUCK_SECONDS, read_line, started
 
-INNER = """
-import os, signal, subprocess, sys
-import leftovers, pytest
-
-leftovers.LEAVING_SECONDS = 0.1
-DAEMON = '''
+# Leaves a process that says so, of another group and soon of another parent.
+DAEMON = """
 import subprocess, sys
 wait = "import os, signal; print('stays', flush=True); os.close(2); signal.pause()"
 command = [sys.executable, "-c", wait]
 subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True).stderr.read()
-'''
+"""
+INNER = f"""
+import os, signal, subprocess, sys
+import leftovers, pytest
+
+leftovers.LEAVING_SECONDS = 0.1
 
 def start_daemon():
-    # Of another group, and soon of another parent.
-    subprocess.run([sys.executable, "-c", DAEMON], check=True)
+    subprocess.run([sys.executable, "-c", {DAEMON!r}], check=True)
 
 def test_that_leaves_one():
     start_daemon()
@@ -84,3 +84,13 @@ def test_nothing_outlives_a_killed_pytest(inner):
     done = inner("test_that_kills_pytest")  # comes back when no process has the pipe open
     assert done.returncode == -9
     assert "stays" in done.stdout
+
+
+def test_what_is_started_ends_with_all_that_it_started():
+    here, there = os.pipe()
+    with open(here, "rb", buffering=0) as pipe:  # noqa: PTH123, a descriptor
+        with started([sys.executable, "-c", DAEMON], stdout=there) as process:
+            os.close(there)
+            assert process.wait(STUCK_SECONDS) == 0
+            assert read_line(pipe) == "stays\n"
+        assert read_line(pipe) == ""
