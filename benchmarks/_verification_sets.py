@@ -6,26 +6,21 @@ correlated with those in genuine pairs, of both images and of the pair. Several 
 same pairs, with effects in part in common. The populations are mixtures of normal distributions, so
 error rates at any threshold, the best thresholds and all that follows are known without drawing.
 
-Shapes: M models, P pairs, G groups, K folds, T thresholds of the protocol.
+Shapes: M models, P pairs, G groups, T thresholds of the protocol.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from mstkd.evaluation.uncertainty import (
-    GroupRates,
-    fold_weights,
-    group_rates,
-    kept_folds,
-    threshold_covariance,
-)
+from mstkd.evaluation.protocol import protocol_rates
+from mstkd.evaluation.uncertainty import GroupRates
 from mstkd.evaluation.verification import THRESHOLDS
 
 Floats = NDArray[np.float64]
@@ -193,47 +188,14 @@ def draw_similarities(models: Models, pairs: Pairs, random: np.random.Generator)
     return similarity
 
 
-# ---------------------------------------------------------------- the protocol, many models at once
-
-
-def protocol_rates(similarity: Floats, pairs: Pairs, threshold: str) -> GroupRates:
-    """Error rates over folds of all models (M, P), with the noise of their thresholds.
-
-    The same as `fold_accuracies` and `shared_fold_accuracies` give, from counts of all models.
-    """
-    models, groups, folds = len(similarity), pairs.group.max() + 1, pairs.fold.max() + 1
-    steps = len(THRESHOLDS) + 1
-    bins = np.searchsorted(THRESHOLDS, 2 - 2 * similarity.ravel(), side="right")
-    bins = bins.reshape(similarity.shape)
-    cells = ((pairs.group * folds + pairs.fold) * 2 + pairs.same) * steps + bins
-    cells = cells + np.arange(models)[:, None] * groups * folds * 2 * steps
-    counts = np.bincount(cells.ravel(), minlength=models * groups * folds * 2 * steps)
-    counts = counts.reshape(models, groups, folds, 2, steps)
-    accepted = counts[..., :-1].cumsum(axis=-1)
-    impostors = counts[..., 0, :].sum(axis=-1, keepdims=True)
-    correct = impostors - accepted[..., 0, :] + accepted[..., 1, :]  # (M, G, K, T)
-    sizes = counts[0].sum(axis=(-2, -1))  # (G, K)
-    chosen_on = correct.sum(axis=1, keepdims=True) if threshold == "shared" else correct
-    total = chosen_on.sum(axis=2, keepdims=True)
-
-    def at(best: NDArray[np.int64]) -> Floats:
-        places = np.broadcast_to(best, correct.shape[:3])[..., None]
-        return 1 - np.take_along_axis(correct, places, axis=-1)[..., 0] / sizes
-
-    best = (total - chosen_on).argmax(axis=-1)  # (M, G or 1, K)
-    kept = kept_folds(int(folds))
-    refitted = []
-    for keep in kept:
-        left_out = chosen_on[:, :, ~keep].sum(axis=2, keepdims=True)
-        refitted.append(at((total - left_out - chosen_on).argmax(axis=-1))[..., keep].mean(axis=-1))
-    places = np.broadcast_to(best, correct.shape[:3])[:, pairs.group, pairs.fold]
-    rates = group_rates(
-        (bins <= places) != pairs.same,
+def rates_of(similarity: Floats, pairs: Pairs, threshold: Literal["own", "shared"]) -> GroupRates:
+    """Error rates of all models (M, P) by the protocol."""
+    return protocol_rates(
+        similarity,
+        pairs.same,
+        pairs.fold,
         pairs.group,
         pairs.identity1,
         pairs.identity2,
-        fold_weights(pairs.fold, pairs.group),
-    )
-    return rates.with_noise(
-        threshold_covariance(at(best), np.stack(refitted, 1), kept, shared=threshold == "shared")
+        threshold=threshold,
     )

@@ -28,7 +28,7 @@ from _verification_sets import (
     draw_pairs,
     draw_similarities,
     models_of,
-    protocol_rates,
+    rates_of,
 )
 
 from mstkd.artifacts.atomic import write_json
@@ -83,7 +83,7 @@ def one_set(design: str, seed: int) -> Tally:
             ask(name, *one)
 
     for threshold in ("own", "shared"):
-        found, truth = protocol_rates(similarity, pairs, threshold), models.true_rates(threshold)
+        found, truth = rates_of(similarity, pairs, threshold), models.true_rates(threshold)
         ask_rates(f"accuracy of a group, {threshold}", truth, found)
         ask_rates(f"global accuracy, {threshold}", truth.mean(axis=1), found.together())
         spreads = {"STD": STD, "SER": SER}
@@ -149,7 +149,7 @@ def one_training(design: str, seed: int) -> dict[str, int]:
         trained = Models(np.tile(method.genuine, (each, 1)), np.tile(method.impostor, (each, 1)))
         similarity = draw_similarities(trained.moved(moved), pairs, random)
         for threshold in ("own", "shared"):
-            found = protocol_rates(similarity, pairs, threshold)
+            found = rates_of(similarity, pairs, threshold)
             measures = {name: Spread(found, of, draws=400) for name, of in _spreads()}
             for seeds in SEEDS:
                 rows = np.zeros((seeds, each))

@@ -27,7 +27,7 @@ from _verification_sets import (
     draw_pairs,
     draw_similarities,
     models_of,
-    protocol_rates,
+    rates_of,
 )
 
 from mstkd.artifacts.atomic import write_json
@@ -46,7 +46,7 @@ def everything(similarity: Floats, pairs: Pairs) -> dict[str, int]:
     models, groups = len(similarity), 4
     told = {"intervals": 0, "comparisons": 0, "mcnemar": 0}
     for threshold in ("own", "shared"):
-        found = protocol_rates(similarity, pairs, threshold)
+        found = rates_of(similarity, pairs, threshold)
         for rates in (found, found.together()):
             told["intervals"] += wilson(rates.rates, rates.effective_sizes())[0].size
         spreads = [Spread(found, measure) for measure in (STD, SER)]

@@ -141,7 +141,7 @@ def simulated(monkeypatch):
 def test_simulated_sets_follow_the_protocol_of_verification(simulated, threshold):
     """Rates, and refits without each fold, are those of the one fold at a time."""
     sets, pairs, similarity = simulated
-    found = sets.protocol_rates(similarity, pairs, threshold)
+    found = sets.rates_of(similarity, pairs, threshold)
     of_folds, refitted = np.zeros((2, 4, 10)), np.zeros((2, 10, 4))
     for m, values in enumerate(similarity):
         of_folds[m] = accuracies(2 - 2 * values, pairs, threshold)
