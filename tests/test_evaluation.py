@@ -46,7 +46,7 @@ def plain_cosines(teacher, path):
 def test_scores_hold_every_pair_of_every_group(evaluated, verification_packs):
     teacher, scores, _ = evaluated
     with h5py.File(scores) as file:
-        assert list(file.attrs["groups"]) == ["A", "B"]
+        assert file["groups"][:].tolist() == [b"A", b"B"]
         assert file["group"][:].tolist() == [0] * 12 + [1] * 12
         assert file["fold"][:].tolist() == ([0] * 6 + [1] * 6) * 2
         assert file["same"][:].tolist() == ([True] * 3 + [False] * 3) * 4

@@ -1,9 +1,9 @@
 """HDF5 files that are compared with what was written when they are read.
 
 One checksum, an attribute, covers all attributes and small data sets, which are read on opening.
-The one large data set is cut into pieces, each with a checksum of its own, compared when the piece
-is read first. The checksums are XXH3, as fast as memory: they find what disks, cables, copies and
-slips do to bytes, not what somebody does on purpose.
+The one large data set, where there is one, is cut into pieces, each with a checksum of its own,
+compared when the piece is read first. The checksums are XXH3, as fast as memory: they find what
+disks, cables, copies and slips do to bytes, not what somebody does on purpose.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OFFSETS = "offsets"  # where each piece begins and the last ends; without it eac
 PIECE = {"images": "image", "encoded": "image", "embeddings": "block"}
 # Of HDF5 1.8: its own structures carry checksums too, so that damaged ones are not followed. Texts
 # of variable length lie in a heap that has none, and in which HDF5 can go round for ever: all
-# texts here are bytes, those of data sets end to end.
+# texts here are bytes, those of data sets end to end or of one length.
 LIBVER = ("v108", "v108")
 AT_ONCE = 1 << 20  # bytes read
 SEPARATOR = "\0"  # between texts; no name of a file has one
@@ -118,13 +118,13 @@ def seal(file: Any, attributes: Attributes, datasets: Datasets) -> None:
 class Sealed:
     """What an open file holds: `attributes`, the small `datasets` by name, and the `large` one.
 
-    `large` is a read-only memory map, `name` what it is called. Nothing has been compared with a
-    checksum yet: `compare` does that, after the caller has looked at types and shapes, of which it
-    can say more.
+    `large` is a read-only memory map, `name` what it is called, empty where there is none. Nothing
+    has been compared with a checksum yet: `compare` does that, after the caller has looked at types
+    and shapes, of which it can say more.
 
     Raises:
         InputError: data sets that do not lie contiguous in this file.
-        ValueError: a link to elsewhere, a group, or no large data set.
+        ValueError: a link to elsewhere, or a group; on asking for `large`, that there is none.
     """
 
     def __init__(self, path: Path, file: Any) -> None:
@@ -133,16 +133,23 @@ class Sealed:
         self._checksum = self.attributes.pop(CHECKSUM)
         self.datasets: dict[str, NDArray[Any]] = {}
         self.name = ""
+        self._large: np.memmap[Any, np.dtype[Any]] | None = None
         for name in file:
             dataset = _own(path, file, name)
-            if name in PIECE and not self.name:
+            if name in PIECE and CHECKSUMS in file and not self.name:
                 self.name = name
                 offset = dataset.id.get_offset()
-                self.large = np.memmap(path, dataset.dtype, "r", offset=offset, shape=dataset.shape)
+                self._large = np.memmap(
+                    path, dataset.dtype, "r", offset=offset, shape=dataset.shape
+                )
             else:
                 self.datasets[name] = dataset[...]
-        if not self.name:
+
+    @property
+    def large(self) -> np.memmap[Any, np.dtype[Any]]:
+        if self._large is None:
             raise ValueError(f"none of {', '.join(PIECE)}")
+        return self._large
 
     def expect(self, expected: Mapping[str, tuple[Any, Shape]]) -> None:
         """Refuse other data sets than these: by name a type and a shape.
@@ -214,19 +221,20 @@ class Sealed:
 
 
 def is_as_written(path: Path, *, large: bool) -> bool | None:
-    """Whether a file still holds what was written, None where it carries no checksum.
+    """Whether a file still holds what was written, None where that cannot be told.
 
     Args:
         path: an HDF5 file.
-        large: whether to read the large data set too.
+        large: whether to read the large data set too; where none is set apart, whether to read
+            any, and without that nothing is told.
     """
     try:
         with h5py.File(path, "r") as file:
-            if CHECKSUM not in file.attrs:
+            if CHECKSUM not in file.attrs or not (large or CHECKSUMS in file):
                 return None
             sealed = Sealed(path, file)
             sealed.compare()
-            if large:
+            if large and sealed.name:
                 sealed.compare_large()
     except (InputError, *DAMAGE):
         return False

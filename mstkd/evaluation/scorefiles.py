@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import difflib
 import gzip
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import Provenance
+from mstkd.artifacts.sealed import DAMAGE, LIBVER, Sealed, create
 from mstkd.data.formats.columns import TextColumns, read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image, with_own_names
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 from mstkd.evaluation.foreign import SCORE_KINDS, ScoreKind, similarities, with_attributes
 from mstkd.evaluation.scores import (
     Attribute,
@@ -33,7 +36,8 @@ from mstkd.evaluation.scores import (
     stratified_folds,
 )
 
-FORMAT, VERSION = "mstkd-scores", 1
+FORMAT, VERSION = "mstkd-scores", 2
+WHOLE = "a whole table of scores"
 GROUP_PAIR = ("group1", "group2")
 FOLDS = 10  # of a file that has none: RFW's and LFW's number
 MOST = int(np.iinfo(np.int16).max)  # groups, and folds
@@ -399,61 +403,90 @@ def as_frame(table: ScoreTable) -> pd.DataFrame:
 
 def write_hdf5(table: ScoreTable, path: Path, made: Provenance | None = None) -> None:
     """Write a table as HDF5 to a file that the caller renames."""
-    text = h5py.string_dtype("utf-8")
-    with h5py.File(path, "w") as file:
-        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-        file.attrs["groups"] = list(table.groups)
-        if made is not None:
-            file.attrs[ATTRIBUTE] = attribute(made)
-        for name in ("similarity", "same", "fold"):
-            file[name] = getattr(table, name)
-        if table.within.all():
-            file["group"] = table.group1
-        else:
-            file["group1"], file["group2"] = table.group1, table.group2
-        file["identity1"], file["identity2"] = table.identity1, table.identity2
-        file.create_dataset("identities", data=table.identities, dtype=text)
-        if table.image1 is not None and table.image2 is not None:
-            file["image1"], file["image2"] = table.image1, table.image2
-            file.create_dataset("images", data=table.images, dtype=text)
-        for name, one in table.attributes.items():
-            inside = file.create_group(f"attributes/{name}")
-            inside["first"], inside["second"] = one.first, one.second
-            inside.create_dataset("names", data=one.names, dtype=text)
+    datasets: dict[str, NDArray[Any]] = {
+        name: getattr(table, name)
+        for name in ("similarity", "same", "fold", "identity1", "identity2")
+    }
+    if table.within.all():
+        datasets["group"] = table.group1
+    else:
+        datasets |= {name: getattr(table, name) for name in GROUP_PAIR}
+    datasets |= {"groups": _bytes(table.groups), "identities": _bytes(table.identities)}
+    if table.image1 is not None and table.image2 is not None:
+        datasets |= {"image1": table.image1, "image2": table.image2}
+        datasets["images"] = _bytes(table.images)
+    for number, one in enumerate(table.attributes.values()):
+        parts = {"first": one.first, "second": one.second, "names": _bytes(one.names)}
+        datasets |= {f"attribute{number}_{part}": values for part, values in parts.items()}
+    attributes = {
+        "format": FORMAT,
+        "version": VERSION,
+        "attributes": json.dumps(list(table.attributes)),
+        "sha256": _sha256(datasets),
+    }
+    if made is not None:
+        attributes[ATTRIBUTE] = attribute(made)
+    with h5py.File(path, "w", libver=LIBVER) as file:
+        create(file, attributes, datasets)
+
+
+def _sha256(datasets: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(datasets):
+        values = datasets[name]
+        digest.update(json.dumps([name, values.dtype.str, values.shape]).encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
 
 
 def _read_hdf5(path: Path) -> ScoreTable:
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT or file.attrs.get("version") != VERSION:
-                found = f"HDF5 of format {file.attrs.get('format')!r}"
-                found += f", version {file.attrs.get('version')}"
-                expected = f"{FORMAT!r}, version {VERSION}; evaluate anew"
-                raise InputError(path, found=found, expected=expected)
-            group = [file[name][:] for name in (("group",) * 2 if "group" in file else GROUP_PAIR)]
-            images = "images" in file
-            return ScoreTable(
-                similarity=file["similarity"][:],
-                same=file["same"][:],
-                fold=file["fold"][:],
-                group1=group[0],
-                group2=group[1],
-                groups=tuple(map(str, file.attrs["groups"])),
-                identity1=file["identity1"][:],
-                identity2=file["identity2"][:],
-                identities=_names(file["identities"]),
-                image1=file["image1"][:] if images else None,
-                image2=file["image2"][:] if images else None,
-                images=_names(file["images"]) if images else (),
-                attributes={
-                    name: Attribute(one["first"][:], one["second"][:], _names(one["names"]))
-                    for name, one in file.get("attributes", {}).items()
-                },
-            )
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            kind, version = (file.attrs.get(name) for name in ("format", "version"))
+            if kind not in (FORMAT, FORMAT.encode()) or version != VERSION:
+                found = f"HDF5 of format {_text(kind)!r}, version {version}"
+                expected = f"{FORMAT!r}, version {VERSION}"
+                raise InputError(path, found=found, expected=anew(expected, path))
+            sealed = Sealed(path, file)
+        sealed.compare()
+        held = sealed.datasets
+        group = [held[name] for name in (("group",) * 2 if "group" in held else GROUP_PAIR)]
+        return ScoreTable(
+            similarity=held["similarity"],
+            same=held["same"],
+            fold=held["fold"],
+            group1=group[0],
+            group2=group[1],
+            groups=_texts(held["groups"]),
+            identity1=held["identity1"],
+            identity2=held["identity2"],
+            identities=_texts(held["identities"]),
+            image1=held.get("image1"),
+            image2=held.get("image2"),
+            images=_texts(held["images"]) if "images" in held else (),
+            attributes={
+                name: Attribute(
+                    held[f"attribute{number}_first"],
+                    held[f"attribute{number}_second"],
+                    _texts(held[f"attribute{number}_names"]),
+                )
+                for number, name in enumerate(json.loads(sealed.attributes["attributes"]))
+            },
+        )
+    except DAMAGE as error:
         found = f"a damaged file ({' '.join(str(error).split())})"
-        raise InputError(path, found=found, expected="a whole table of scores") from None
+        raise InputError(path, found=found, expected=anew(WHOLE, path)) from None
 
 
-def _names(dataset: Any) -> tuple[str, ...]:
-    return tuple(dataset.asstr()[:].tolist())
+def _bytes(texts: Sequence[str]) -> NDArray[np.bytes_]:
+    """Texts as UTF-8 of one length (N,), so that whoever reads the file reads them."""
+    encoded = [text.encode("utf-8", "surrogateescape") for text in texts]
+    return np.array(encoded, f"S{max(1, *map(len, encoded), 1)}")
+
+
+def _texts(stored: NDArray[np.bytes_]) -> tuple[str, ...]:
+    return tuple(text.decode("utf-8", "surrogateescape") for text in stored.tolist())
+
+
+def _text(value: object) -> object:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
