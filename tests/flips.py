@@ -22,12 +22,17 @@ import numpy as np
 import torch
 from networks import save_teacher, subject
 from packs import settings_of, write_faces, write_rfw
+from PIL import Image
 
-from mstkd.config import CacheSettings
+from mstkd.artifacts.lineage import told_by
+from mstkd.config import CacheSettings, EvaluationSettings
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train, pack_verification
 from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
+from mstkd.evaluation.evaluate import evaluate
+from mstkd.evaluation.scorefiles import read_scores
+from mstkd.report.samples import render_samples
 from mstkd.training.checkpoint import Checkpoint
 
 REFUSED, HARMLESS, UNSEEN = "refused", "harmless", "UNSEEN"
@@ -90,6 +95,19 @@ def newest_of(path: Path) -> dict[str, Any]:
     return state
 
 
+def all_of_scores(path: Path) -> dict[str, Any]:
+    table = read_scores(path)
+    return {field.name: getattr(table, field.name) for field in dataclasses.fields(table)}
+
+
+def all_of_a_figure(path: Path) -> dict[str, Any]:
+    told = told_by(path)
+    if told is None or not told.unchanged:
+        raise InputError(path, found="other contents than were written", expected="a figure")
+    with Image.open(path) as image:
+        return {"pixels": np.array(image), "made": told.made}
+
+
 def make(folder: Path) -> dict[Path, Callable[[Path], Any]]:
     """One file of each kind, and what reads it."""
     write_faces(folder / "faces")
@@ -103,12 +121,22 @@ def make(folder: Path) -> dict[Path, Callable[[Path], Any]]:
     checkpoint = Checkpoint(folder / "model.safetensors", "run")
     for epoch in (1, 2):
         checkpoint.save({"epoch": epoch, "weights": torch.randn(50), "history": [{"loss": 0.5}]})
+    evaluate(
+        EvaluationSettings(folds=2),
+        model=teacher,
+        packs=[folder / "verification.h5"],
+        scores=folder / "scores.h5",
+        metrics=folder / "metrics.json",
+    )
+    render_samples(packs=[pixels], output=folder / "samples.png", per_group=2)
     return {
         pixels: all_of_a_pack,
         encoded: all_of_a_pack,
         folder / "verification.h5": all_of_a_pack,
         cache: all_of_a_cache,
         checkpoint.path: newest_of,
+        folder / "scores.h5": all_of_scores,
+        folder / "samples.png": all_of_a_figure,
     }
 
 

@@ -29,7 +29,15 @@ from mstkd.embeddings import cache, embed
 from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
 
-FILES = ("pixels.h5", "encoded.h5", "verification.h5", "cache.h5", "checkpoint.pt")
+FILES = (
+    "pixels.h5",
+    "encoded.h5",
+    "verification.h5",
+    "cache.h5",
+    "checkpoint.pt",
+    "scores.h5",
+    "samples.png",
+)
 
 
 @pytest.fixture(scope="module")

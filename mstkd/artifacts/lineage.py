@@ -11,6 +11,7 @@ import html
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -226,7 +227,9 @@ def _of_json(path: Path) -> Told | None:
 
 
 def _of_figure(path: Path) -> Told | None:
+    unchanged = None
     if path.suffix == ".png":
+        unchanged = _is_whole_png(path.read_bytes())
         try:
             with Image.open(path) as image:
                 text = str(image.info.get("Description", ""))
@@ -238,7 +241,23 @@ def _of_figure(path: Path) -> Told | None:
         text = html.unescape(found[1]) if found else ""
     if not text.startswith(MARK):
         return None
-    return Told(parse(text.removeprefix(MARK), path), None)
+    return Told(parse(text.removeprefix(MARK), path), unchanged)
+
+
+def _is_whole_png(data: bytes) -> bool:
+    """Whether every chunk has its checksum, up to the last (PNG specification, sections 5.3, 5.5).
+
+    Pillow passes over the last.
+    """
+    place = 8  # behind the signature
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if zlib.crc32(data[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            return False
+        if data[place + 4 : place + 8] == b"IEND":
+            return end == len(data)
+        place = end
+    return False
 
 
 # ---------------------------------------------------------------- as people read it

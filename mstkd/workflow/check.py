@@ -17,7 +17,7 @@ from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.provenance import SIDECAR
 from mstkd.artifacts.records import Record, read_record
 from mstkd.artifacts.standing import State
-from mstkd.errors import InputError
+from mstkd.errors import InputError, anew
 from mstkd.progress import progress
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
 
@@ -65,7 +65,7 @@ def ask_snakemake(arguments: Sequence[str]) -> list[JobStanding]:
     """Every job that a dry run with these arguments finds, and how its outputs stand.
 
     Raises:
-        InputError: Snakemake refuses; its own words say why.
+        InputError: Snakemake refuses, and its own words say why; or it plans nothing.
     """
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "standings.json"
@@ -81,7 +81,11 @@ def ask_snakemake(arguments: Sequence[str]) -> list[JobStanding]:
             lines = (done.stderr or done.stdout).strip().splitlines()
             found = lines[-1] if lines else "nothing"
             raise InputError("snakemake --dry-run", found=found, expected="a plan")
-        return read_record(JobStandings, told).jobs
+        jobs = read_record(JobStandings, told).jobs
+    if not jobs:
+        expected = "the Snakefile of mstkd, in the folder where it is run"
+        raise InputError("snakemake --dry-run", found="a plan without jobs", expected=expected)
+    return jobs
 
 
 def _read_whole(job: JobStanding) -> JobStanding:
@@ -91,7 +95,7 @@ def _read_whole(job: JobStanding) -> JobStanding:
         except (InputError, OSError, ValueError) as error:
             return job.model_copy(update={"state": "damaged", "why": str(error)})
         if found is not None and found.unchanged is False:
-            why = f"{output}: other contents than were written"
+            why = anew("other contents than were written", output)
             return job.model_copy(update={"state": "damaged", "why": why})
     return job
 
