@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from mstkd.artifacts.records import Fairness, GroupScore, Metrics, ModelRecord, 
 from mstkd.artifacts.sealed import piece_checksum
 from mstkd.data.pack import Content, Found, Stored, create_pack, seal_pack
 from mstkd.data.partial import pixel_digest
+from mstkd.evaluation.measures import fold_accuracies
+from mstkd.evaluation.scorefiles import write_scores
+from mstkd.evaluation.scores import ScoreTable
 
 PAIRS = 6000
 
@@ -29,7 +33,7 @@ def fairness(folds: Mapping[str, np.ndarray]) -> Fairness:
             for group, values in folds.items()
         },
         global_accuracy=float(np.mean(list(accuracies.values()))),
-        std=float(np.std(list(accuracies.values()), ddof=1)),
+        std=float(np.std(list(accuracies.values()), ddof=1)) if len(accuracies) > 1 else None,
         ser=None if best == 0 else max(errors) / best,
     )
 
@@ -60,12 +64,95 @@ def write_metrics(
     whole = {"kind": "student", "backbone": "iresnet34", **subject}
     identity = Subject(set=set_, name=name, loss=loss, seed=seed, **whole)
     scores = fairness(folds or spread_folds(accuracies, spread=spread, seed=seed))
-    path = folder / "-".join(
-        str(part) for part in (*whole.values(), set_, name, loss, f"seed{seed}.json")
-    )
+    path = folder / f"{_named(identity)}.json"
     Metrics(
         subject=identity, weights_sha256="0" * 64, own_threshold=scores, shared_threshold=scores
     ).write(path)
+    return path
+
+
+def _named(subject: Subject) -> str:
+    parts = (subject.kind, subject.backbone, subject.set, subject.name, subject.loss)
+    return "-".join(map(str, (*parts, f"seed{subject.seed}")))
+
+
+def verification_pairs(
+    groups: Sequence[str], *, folds: int = 10, identities: int = 6, pairs: int = 12
+) -> ScoreTable:
+    """Pairs without scores: as many genuine as impostor ones a fold and group, `pairs` in all.
+
+    Folds and groups share no identities; pairs of a fold do.
+    """
+    half = pairs // 2
+    columns: dict[str, list[int]] = {"one": [], "two": [], "same": [], "fold": [], "group": []}
+    for block in range(len(groups) * folds):
+        for number in range(pairs):
+            first = number % identities
+            apart = 1 + number // identities % (identities - 1)
+            second = first if number < half else (first + apart) % identities
+            columns["one"].append(block * identities + first)
+            columns["two"].append(block * identities + second)
+            columns["same"].append(number < half)
+            columns["fold"].append(block % folds)
+            columns["group"].append(block // folds)
+    group = np.array(columns["group"], np.int16)
+    people = len(groups) * folds * identities
+    return ScoreTable(
+        similarity=np.zeros(len(group)),
+        same=np.array(columns["same"]),
+        fold=np.array(columns["fold"], np.int16),
+        group1=group,
+        group2=group,
+        groups=tuple(groups),
+        identity1=np.array(columns["one"], np.int32),
+        identity2=np.array(columns["two"], np.int32),
+        identities=tuple(f"person {number}" for number in range(people)),
+    )
+
+
+def errors(pairs: ScoreTable, accuracies: Mapping[str, float], *, seed: int) -> np.ndarray:
+    """Which pairs (P,) a model of these accuracies (percent) decides wrongly, drawn at random."""
+    generator = np.random.default_rng(seed)
+    wrong = np.zeros(len(pairs), np.bool_)
+    for place, group in enumerate(pairs.groups):
+        inside = np.flatnonzero(pairs.group1 == place)
+        count = round(len(inside) * (1 - accuracies[group] / 100))
+        wrong[generator.choice(inside, count, replace=False)] = True
+    return wrong
+
+
+def write_scored(
+    folder: Path,
+    pairs: ScoreTable,
+    wrong: np.ndarray,
+    *,
+    similarity: np.ndarray | None = None,
+    **subject: Any,
+) -> Path:
+    """metrics.json with scores.h5 beside it, of a model that decides these pairs wrongly.
+
+    Unless scores are given, all lie at 0.5 and -0.5, and any threshold between tells them apart.
+    """
+    if similarity is None:
+        similarity = np.where(pairs.same != wrong, 0.5, -0.5)
+    table = replace(pairs, similarity=similarity)
+    whole = {"kind": "student", "backbone": "iresnet34", "set": "specialized", "name": "SL"}
+    identity = Subject(**({"loss": "a-KD", "seed": 0} | whole | subject))
+    found = {
+        threshold: 100
+        * fold_accuracies(
+            table.similarity, table.same, table.fold, table.group1, threshold=threshold
+        ).folds
+        for threshold in ("own", "shared")
+    }
+    path = folder / _named(identity) / "metrics.json"
+    Metrics(
+        subject=identity,
+        weights_sha256="0" * 64,
+        own_threshold=fairness(dict(zip(pairs.groups, found["own"], strict=True))),
+        shared_threshold=fairness(dict(zip(pairs.groups, found["shared"], strict=True))),
+    ).write(path)
+    write_scores(table, path.with_name("scores.h5"))
     return path
 
 

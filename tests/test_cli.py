@@ -12,7 +12,7 @@ import pytest
 import typer
 from networks import BACKBONE, subject, teacher_settings
 from PIL import Image
-from reporting import write_metrics
+from reporting import errors, verification_pairs, write_metrics, write_scored
 from typer.testing import CliRunner
 
 from mstkd.cli.app import app
@@ -138,9 +138,10 @@ def test_options_follow_from_the_parameters_of_a_step():
     }
     assert options_of("evaluate")["--metrics"] == required  # one, which is written
     assert options_of("compute-claims") == {
+        "--settings": required,
         "--metrics": several,
         "--output": required,
-        "--seeds": left_out,  # its own draws and seed are not for the command line
+        "--seeds": left_out,
     }
 
 
@@ -291,7 +292,7 @@ def test_version():
             "mstkd: error: none.h5: ",
         ),
         (
-            ["compute-claims", "--metrics", "none.json", "--output", "b.json"],
+            ["compute-claims", "--settings", "{}", "--metrics", "none.json", "--output", "b.json"],
             "mstkd: error: none.json: found ",
         ),
         (["show-tables", "none.csv"], "mstkd: error: none.csv: found "),
@@ -383,8 +384,18 @@ def test_seeds_are_put_into_paths_models_first(tmp_path):
         ["first", "90.0", "80.475"],
         ["second", "91.0", "80.475"],
     ]
-    claims = ("compute-claims", "--metrics", *paths, "--seeds", -1, "--output", "claims.json")
-    assert mstkd(*claims, cwd=tmp_path).returncode == 0
-    assert json.loads((tmp_path / "claims.json").read_text())["seeds"] == [-1]
-    told = mstkd("compute-claims", "--metrics", paths[0], "--seeds", 3, "--output", "c.json")
-    assert "first 3.json: found No such file" in told.stderr
+    pairs = verification_pairs(("A", "B"))
+    for number, name in enumerate(("SL", "DuL")):
+        for seed in (-1, 20):
+            wrong = errors(pairs, {"A": 90, "B": 80}, seed=number)
+            write_scored(tmp_path, pairs, wrong, name=name, seed=seed)
+    claims = ("compute-claims", "--settings", '{"draws": 100}', "--output", "claims.json")
+    paths = [f"student-iresnet34-specialized-{one}-a-KD-seed{{seed}}" for one in ("SL", "DuL")]
+    claims = (*claims, "--metrics", *(f"{path}/metrics.json" for path in paths))
+    told = mstkd(*claims, "--seeds", -1, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    found = json.loads((tmp_path / "claims.json").read_text())
+    assert found["seeds"] == [-1]
+    assert [model["subject"]["name"] for model in found["models"]] == 2 * ["SL", "DuL"]
+    told = mstkd(*claims, "--seeds", 3, cwd=tmp_path)
+    assert "a-KD-seed3/metrics.json: found No such file" in told.stderr

@@ -43,6 +43,7 @@ TORCHLESS = [
     "evaluation.contrasts",
     "evaluation.claims",
     "evaluation.power",
+    "evaluation.protocol",
     "data.synthetic",
     "data.pack",
     "data.splits",

@@ -17,6 +17,7 @@ from mstkd.cli.app import app
 from mstkd.config import (
     CacheSettings,
     CheckSettings,
+    ClaimsSettings,
     EvaluationSettings,
     PageSettings,
     SplitSettings,
@@ -59,7 +60,8 @@ def render(folder):
     curves = [folder / f"figures/curves.{suffix}" for suffix in ("png", "html")]
     render_curves(models=[folder / "teacher/model.json"], outputs=curves)
     render_samples(packs=[folder / "packs/train-A.h5"], output=folder / "figures/samples.png")
-    compute_claims(metrics, folder / "claims.json")
+    settings = ClaimsSettings(draws=100)
+    compute_claims(settings, metrics=metrics, output=folder / "claims.json")
     render_page(
         PageSettings(title=CAPTION, procedural=True),
         tables=[folder / "tables/t.html"],

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from reporting import write_metrics
+from reporting import errors, verification_pairs, write_scored
 
 from mstkd import __version__
-from mstkd.config import PageSettings, TableSettings
+from mstkd.artifacts.records import read_record
+from mstkd.config import ClaimsSettings, PageSettings, TableSettings
 from mstkd.errors import InputError
-from mstkd.report.claims import compute_claims
+from mstkd.report.claims import Claims, compute_claims
 from mstkd.report.figures import render_accuracies
-from mstkd.report.page import render_page, signed
+from mstkd.report.judgements import JudgedClaim, needs, p_text, signed
+from mstkd.report.page import render_page
 from mstkd.report.tables import render_table
 
 GROUPS = ("A", "B", "C", "D")
@@ -55,12 +57,16 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("page")
-    metrics = [
-        write_metrics(folder, dict(zip(GROUPS, values, strict=True)), set_=set_, spread=0.5)
-        for set_, values in (("specialized", (91, 92, 93, 94)), ("baseline", (90, 92, 93, 95)))
-    ]
-    none = dict.fromkeys(GROUPS, 80.0)
-    metrics.append(write_metrics(folder, none, set_="none", name="none", loss="none"))
+    pairs = verification_pairs(GROUPS, identities=12, pairs=60)
+    models = (
+        ("specialized", "SL", "a-KD", (95, 94, 93, 92)),
+        ("baseline", "SL", "a-KD", (90, 92, 93, 95)),
+        ("none", "none", "none", (80, 80, 80, 80)),
+    )
+    metrics = []
+    for seed, (set_, name, loss, values) in enumerate(models):
+        wrong = errors(pairs, dict(zip(GROUPS, values, strict=True)), seed=seed)
+        metrics.append(write_scored(folder, pairs, wrong, set=set_, name=name, loss=loss))
     settings = TableSettings(caption="Students <a-KD>", groups=GROUPS)
     names = {"table": "table.html", "png": "students_a-KD.png", "svg": "again.svg"}
     found = {part: folder / name for part, name in names.items()}
@@ -72,8 +78,18 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             output=found[part],
         )
     found["claims"] = folder / "claims.json"
-    compute_claims(metrics, found["claims"], draws=100)
+    compute_claims(ClaimsSettings(draws=100), metrics=metrics, output=found["claims"])
     return found
+
+
+def one(claims: Claims, measure: str) -> JudgedClaim:
+    """On specialized and baseline teachers, each group at its own threshold."""
+    return next(
+        claim
+        for claim in claims.claims
+        if (claim.topic, claim.threshold, claim.measure)
+        == ("specialized or baseline", "own", measure)
+    )
 
 
 def render(
@@ -118,15 +134,35 @@ def test_page_tells_tables_claims_figures_and_protocol(
     page = Page(render(parts, tmp_path / "page.html"))
     assert "Students <a-KD>" in page.text
     assert "The faces are drawings made by a program" in page.text
-    assert "than their baseline: 1 of 1 pairs by the estimates" in page.text
-    assert "specialized SL, a-KD baseline SL, a-KD" in page.text
-    assert "better" in page.text
+    claims = read_record(Claims, parts["claims"])
+    for claim in claims.claims:  # each sentence stands with its claim, which is said once
+        begin, _, rest = claim.sentence.partition(": ")
+        assert begin == claim.claim
+        assert f"{claim.verdict} {rest[0].upper()}{rest[1:]}" in page.text
+        assert claim.cells[0].label in page.text
+    gain = one(claims, "global_accuracy")
+    assert f"{signed(gain.value)} {signed(gain.low)} to {signed(gain.high)} {gain.verdict}" in (
+        page.text
+    )
+    assert gain.cells[0].mcnemar is not None
+    assert f"McNemar {p_text(gain.cells[0].mcnemar)}" in page.text
+    assert claims.note in page.text
+    assert "better" not in page.text.partition("Figures")[0]  # of one seed
     assert page.text.count("Students & <co>") == 2  # the titles in the PNG and the SVG
-    assert "not the randomness of training" in page.text
+    assert "nothing is known of training done anew" in page.text
+    for model in claims.models:
+        assert f"{model.std.value:.2f} {model.std.low:.2f} to {model.std.high:.2f}" in page.text
+        assert f"{model.ser.floor:.2f} to {model.ser.floor_high:.2f}" in page.text
+    power = one(claims, "std").power
+    assert power.published is not None
+    needed = needs(power.published, with_seeds=False)
+    assert f"{power.smallest:.2f} {signed(one(claims, 'std').value)}" in page.text
+    assert f"−0.18 {needed}" in page.text
+    assert claims.published.assumption in page.text
     assert "sample standard deviation of the groups' accuracies" in page.text
     assert f"mstkd {__version__}" in page.text
     assert page.tags.count("h1") == 1
-    assert page.tags.count("h2") == 4
+    assert page.tags.count("h2") == 5
 
 
 def test_page_says_which_values_the_config_gives(parts: dict[str, Path], tmp_path: Path) -> None:
@@ -159,7 +195,7 @@ def test_page_without_note_tables_and_figures_has_no_empty_sections(
     parts: dict[str, Path], tmp_path: Path
 ) -> None:
     page = Page(render(parts, tmp_path / "page.html", tables=[], figures=[]))
-    assert page.tags.count("h2") == 2
+    assert page.tags.count("h2") == 3
     assert page.loaded == []
     photographs = render(parts, tmp_path / "page.html", procedural=False)
     assert 'class="note"' not in photographs.split("<h2>")[0]
@@ -173,13 +209,6 @@ def test_page_is_the_same_every_time_and_knows_dark_and_print(
     assert text == render(parts, tmp_path / "page.html")
     assert "prefers-color-scheme: dark" in text
     assert "@media print" in text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.5, "+0.50"), (-1.234, "−1.23"), (-0.001, "0.00"), (0.0, "0.00")]
-)
-def test_signs(value: float, text: str) -> None:
-    assert signed(value) == text
 
 
 def test_faults_name_the_file(parts: dict[str, Path], tmp_path: Path) -> None:

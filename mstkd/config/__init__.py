@@ -21,7 +21,13 @@ from mstkd.config.data import (
 )
 from mstkd.config.models import SETS, teachers_of
 from mstkd.config.reading import read_config, read_settings, validate
-from mstkd.config.results import EvaluationSettings, PageSettings, TableSettings, Threshold
+from mstkd.config.results import (
+    ClaimsSettings,
+    EvaluationSettings,
+    PageSettings,
+    TableSettings,
+    Threshold,
+)
 from mstkd.config.training import (
     AdaptorArchitecture,
     AdaptorOptimiser,
@@ -56,6 +62,7 @@ __all__ = [
     "BackboneSettings",
     "CacheSettings",
     "CheckSettings",
+    "ClaimsSettings",
     "Config",
     "DataSettings",
     "EngineSettings",

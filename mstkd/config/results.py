@@ -24,11 +24,21 @@ class Evaluation(EvaluationSettings):
     pairs: Literal["verification", "heldout"] = "verification"
 
 
+Draws = Annotated[int, Field(ge=100, le=100_000)]
+
+
 class ReportSettings(Settings):
     """Section `report` of the config."""
 
     title: str = "Multi-teacher distillation for fair face recognition"
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
+    draws: Draws = 2000
+
+
+class ClaimsSettings(Step):
+    """Settings of the step `compute-claims`."""
+
+    draws: Draws = 2000  # of noise, for STD and SER
 
 
 class PageSettings(Step):

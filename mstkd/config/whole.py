@@ -23,6 +23,7 @@ from mstkd.config.data import (
 from mstkd.config.grids import Key, split_variant, value_text
 from mstkd.config.models import Model, StudentSet, every_model, students_together, tables
 from mstkd.config.results import (
+    ClaimsSettings,
     Evaluation,
     EvaluationSettings,
     PageSettings,
@@ -365,6 +366,9 @@ class Config(Settings):
             caption=f"Verification accuracy (%){where} of the {models}{rest}.",
             groups=self.groups,
         )
+
+    def claims_settings(self) -> ClaimsSettings:
+        return ClaimsSettings(draws=self.report.draws)
 
     def page_settings(self) -> PageSettings:
         grids = tuple(

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mstkd.config import Threshold
 from mstkd.evaluation.contrasts import (
     Contrast,
     Verdict,
@@ -72,7 +73,7 @@ class Claim:
 class Question(NamedTuple):
     """What a claim is judged on."""
 
-    threshold: str
+    threshold: Threshold
     measure: Measure
     group: str | None  # of "accuracy"
 
@@ -92,7 +93,7 @@ class Judged:
 
 def judge(
     claims: Sequence[Claim],
-    rates: Mapping[str, GroupRates],
+    rates: Mapping[Threshold, GroupRates],
     groups: Sequence[str],
     *,
     draws: int = DRAWS,
@@ -138,10 +139,7 @@ def judge(
 
 
 def _judged_cells(claim: Claim, question: Question, models: _Models) -> tuple[Judged, ...]:
-    """The cells where there are several."""
     cells, sign = claim.cells, _sign(claim, question)
-    if len(cells) == 1:
-        return ()
     contrasts = [models.contrast(((cell,),), question, sign) for cell in cells]
     adjusted = holm([contrast.p for contrast in contrasts])
     return tuple(

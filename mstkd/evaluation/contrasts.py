@@ -31,6 +31,7 @@ Verdict = Literal["supported", "contradicted", "undecided"]
 
 STEPS = 25  # places along the line of a contrast of spread measures
 FURTHEST = 6.0  # standard errors to either side that the line reaches
+ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Contrast:
     @property
     def direction(self) -> int:
         """1 or -1 where the interval lies above or below 0, else 0."""
-        return int(self.low > 0) - int(self.high < 0)
+        return int(self.low > ROUNDING) - int(self.high < -ROUNDING)
 
     @property
     def seeds(self) -> int:
@@ -82,8 +83,8 @@ class Noise:
 
     def p_value(self, value: float) -> float:
         """Two-sided probability of a value as far from 0."""
-        if self.error == 0:
-            return float(value == 0)
+        if self.error <= ROUNDING:
+            return float(abs(value) <= ROUNDING)
         deviate = abs(value) / self.error
         low = 2 * float(stats.norm.sf(deviate))
         if self.apart == 0:

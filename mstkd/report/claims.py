@@ -1,118 +1,306 @@
-"""What the results say: differences with intervals, and the paper's statements counted (§5).
+"""The step that judges the paper's claims (section 5) by the scores of an experiment's models.
 
-No outcome is written here: every sentence is made of the numbers of the metrics files, and a
-statement that does not hold is told in the same words as one that does.
+No outcome is written here: the core (`mstkd.evaluation.claims`) judges, and a claim that is
+contradicted is told in the same words as one that is supported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mstkd import __version__
+from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import hashed, provenance_of
 from mstkd.artifacts.records import Provenance, SealedRecord
-from mstkd.evaluation.foldbootstrap import fold_weights
-from mstkd.report.comparisons import CONFIDENCE, Comparison, compare, describe, pairs, sample_of
-from mstkd.report.rows import SUMMARIES, read_rows
-from mstkd.report.statements import (
-    Statement,
-    adaptor_statements,
-    comparison_statements,
-    teacher_statements,
+from mstkd.config import ClaimsSettings, Threshold
+from mstkd.evaluation.claims import Cell, Claim, Judged, Question, judge
+from mstkd.evaluation.contrasts import Contrast, mcnemar
+from mstkd.evaluation.measures import fold_decisions
+from mstkd.evaluation.power import needed, smallest_difference
+from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, wilson
+from mstkd.report.judgements import (
+    ONE_SEED,
+    Interval,
+    JudgedCell,
+    JudgedClaim,
+    Judgement,
+    ModelTold,
+    Needed,
+    Power,
+    PublishedTold,
+    SpreadTold,
+    finite,
+    sentence,
 )
+from mstkd.report.paper import (
+    ASSUMPTION,
+    PUBLISHED_GROUPS,
+    called,
+    paper_claims,
+    published_effects,
+    published_models,
+)
+from mstkd.report.scored import Scored, read_scored, scores_path
+
+Truths = NDArray[np.bool_]
 
 
 class Claims(SealedRecord):
-    """claims.json: what the metrics say about the paper's statements."""
+    """claims.json: what the scores say about the paper's claims."""
 
     format: Literal["mstkd-claims"] = "mstkd-claims"
-    statements: list[Statement]
-    comparisons: list[Comparison]
+    claims: list[JudgedClaim]
+    models: list[ModelTold]
+    published: PublishedTold
     note: str  # what the intervals cover
     groups: list[str]
     seeds: list[int]
     folds: int
+    pairs: int
+    identities: int
     draws: int
     confidence: float = CONFIDENCE
     provenance: Provenance | None = None
     package_version: str = __version__
 
 
-def compute_claims(
-    metrics: Sequence[Path], output: Path, *, draws: int = 2000, seed: int = 0
-) -> Claims:
-    """Compare the models of an experiment and write claims.json.
+def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output: Path) -> Claims:
+    """Judge the paper's claims by the models of an experiment and write claims.json.
 
     Args:
-        metrics: metrics.json files of teachers and students, in any order.
+        settings: how many draws of noise STD and SER are set against.
+        metrics: metrics.json files of teachers and students, in any order, each with its scores.h5
+            beside it.
         output: path of claims.json.
-        draws: bootstrap draws.
-        seed: of the bootstrap; all models share the draws.
 
     Raises:
-        InputError: a file is not a record of metrics, or files differ in groups or folds.
+        InputError: a file is missing or is not what it must be, files differ in groups or pairs, or
+            scores are not those of the metrics.
     """
-    rows = read_rows(metrics)
-    groups = tuple(rows[0].runs[0].own_threshold.groups)
-    folds = len(rows[0].runs[0].own_threshold.groups[groups[0]].fold_accuracies)
-    weights = fold_weights(draws=draws, groups=len(groups), folds=folds, seed=seed)
-    students = [sample_of(row, groups, weights) for row in rows if row.subject.kind == "student"]
-    several = len({s.row.subject.backbone for s in students if s.row.subject.set != "none"}) > 1
-    label = partial(describe, with_backbone=several)
-    comparisons = [
-        compare(topic, first, second, measure=measure, describe=label)
-        for topic, first, second in pairs(students)
-        for measure in SUMMARIES
-    ]
-    statements = [
-        *teacher_statements([row for row in rows if row.subject.kind == "teacher"], groups),
-        *comparison_statements(comparisons),
-        *adaptor_statements(students),
-    ]
-    seeds = sorted({run.subject.seed for row in rows for run in row.runs})
-    claims = Claims(
-        statements=statements,
-        comparisons=comparisons,
-        note=_note(comparisons, seeds=seeds, folds=folds, draws=draws),
-        groups=list(groups),
+    scored = read_scored(metrics)
+    rates = scored.rates()
+    claims = paper_claims(scored.subjects, scored.groups)
+    judged = judge(claims, rates, scored.groups, draws=settings.draws)
+    first = scored.tables[0]
+    inside = first.rows(first.within)
+    seeds = sorted({subject.seed for subject in scored.subjects})
+    read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
+    told = Claims(
+        claims=_told(claims, judged, _Decisions(scored)),
+        models=_models(scored, rates, settings.draws),
+        published=_published(settings.draws),
+        note=_note(seeds),
+        groups=list(scored.groups),
         seeds=seeds,
-        folds=folds,
-        draws=draws,
-        provenance=provenance_of("compute-claims", None, hashed(metrics), output),
+        folds=inside.folds,
+        pairs=len(inside),
+        identities=len(np.union1d(inside.identity1, inside.identity2)),
+        draws=settings.draws,
+        provenance=provenance_of("compute-claims", settings, read, output),
     )
-    claims.write(output)
-    return claims
+    told.write(output)
+    return told
 
 
-def claim_sentences(claims: Claims) -> list[str]:
-    """Every claim as a sentence with its verdict, the general ones first, the note last."""
-    told: list[Statement | Comparison] = [*claims.statements, *claims.comparisons]
-    return [*(f"{claim.sentence} [{claim.verdict}]" for claim in told), claims.note]
-
-
-def _note(
-    comparisons: Sequence[Comparison], *, seeds: Sequence[int], folds: int, draws: int
-) -> str:
+def _note(seeds: Sequence[int]) -> str:
     text = (
-        f"Intervals hold the middle 95 % of {draws:,} bootstrap draws over the {folds} "
-        "verification folds; each group's folds are drawn on their own, and both models get the "
-        "same folds. They cover the sampling of verification folds only, not the randomness of "
-        "training: "
+        "Intervals and p-values allow for identities drawn anew, so pairs that share a person are "
+        "not taken for independent, and for thresholds chosen on the folds. Those of STD and SER "
+        "are of what is not noise, so a difference as it stands may lie outside. "
     )
     if len(seeds) > 1:
         text += (
-            f"the values are means over {len(seeds)} seeds, and the spread of a difference over "
-            "the seeds is given beside it."
+            f"Differences are paired by seed, and how the {len(seeds)} seeds differ is in the "
+            "interval, so they speak of training done anew, as far as so many seeds can."
         )
     else:
-        text += "with one seed trained, a second training may turn the sign of a small difference."
-    by_chance = round(len(comparisons) * (1 - CONFIDENCE))
-    if by_chance:
         text += (
-            f" Of {len(comparisons)} intervals, about {by_chance} would exclude 0 by chance if "
-            "no model differed from another."
+            "Each model was trained once, so nothing is known of training done anew: what is said "
+            f"holds {ONE_SEED}."
         )
-    return text
+    return text + (
+        " p-values are adjusted by Holm: of all claims on one measure at one threshold together, "
+        "and of the comparisons of each claim."
+    )
+
+
+# ---------------------------------------------------------------- claims
+
+
+class _Decisions:
+    """Which pairs each model decides wrongly, worked out where it is asked for."""
+
+    def __init__(self, scored: Scored) -> None:
+        first = scored.tables[0]
+        self._inside = first.within
+        self._columns = first.same, first.fold, first.group1
+        self._scored = scored
+        self._wrong = cache(self._decided)
+
+    def _decided(self, model: int, threshold: Threshold) -> Truths:
+        similarity = self._scored.tables[model].similarity
+        columns = [one[self._inside] for one in (similarity, *self._columns)]
+        return ~fold_decisions(*columns, threshold=threshold).right
+
+    def mcnemar(self, cell: Cell, question: Question) -> float | None:
+        """Exact p-value of a cell's accuracies; None but of two models, each trained once."""
+        if question.measure not in ("global_accuracy", "accuracy", "own_group"):
+            return None
+        if len(cell.weights) > 1:
+            return None
+        (weights,) = cell.weights.values()  # (M,) or (M, G)
+        models = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
+        if len(models) != 2:
+            return None
+        groups = np.arange(len(self._scored.groups))
+        if question.measure == "accuracy":
+            groups = np.array([self._scored.groups.index(str(question.group))])
+        elif question.measure == "own_group":
+            groups = np.flatnonzero(weights.any(axis=0))
+        asked = np.isin(self._columns[2][self._inside], groups)
+        one, other = (self._wrong(model, question.threshold)[asked] for model in models)
+        return mcnemar(one, other)
+
+
+def _told(
+    claims: Sequence[Claim], judged: Sequence[Judged], decisions: _Decisions | None
+) -> list[JudgedClaim]:
+    """Judged claims with their cells; without these where there are no decisions of pairs."""
+    by_text = {claim.text: claim for claim in claims}
+    effects = published_effects()
+    return [_one_told(by_text[one.text], one, decisions, effects) for one in judged]
+
+
+def _one_told(
+    claim: Claim, judged: Judged, decisions: _Decisions | None, effects: Mapping[str, float]
+) -> JudgedClaim:
+    question, contrast = judged.question, judged.contrast
+    numbers = _numbers(judged)
+    effect = None
+    if claim.topic == "specialized or baseline":
+        effect = effects.get(question.measure)
+    cells = []
+    if decisions is not None:
+        cells = [
+            JudgedCell(
+                **_numbers(one).model_dump(),
+                label=one.text,
+                mcnemar=decisions.mcnemar(cell, question),
+            )
+            for cell, one in zip(claim.cells, judged.cells, strict=True)
+        ]
+    return JudgedClaim(
+        **numbers.model_dump(),
+        topic=claim.topic,
+        claim=claim.text,
+        threshold=question.threshold,
+        measure=question.measure,
+        group=question.group,
+        seeds=contrast.seeds,
+        power=Power(
+            smallest=smallest_difference(contrast),
+            observed=_needed(contrast, contrast.value),
+            published=None if effect is None else _needed(contrast, effect),
+        ),
+        sentence=sentence(
+            claim.text,
+            numbers,
+            threshold=question.threshold,
+            measure=question.measure,
+            group=question.group,
+            rivals=len(claim.rivals),
+            cells=len(claim.cells),
+            seeds=contrast.seeds,
+        ),
+        cells=cells,
+    )
+
+
+def _numbers(judged: Judged) -> Judgement:
+    contrast = judged.contrast
+    return Judgement(
+        value=contrast.value,
+        corrected=contrast.corrected,
+        low=contrast.low,
+        high=contrast.high,
+        p=contrast.p,
+        p_adjusted=judged.p_adjusted,
+        verdict=judged.verdict,
+    )
+
+
+def _needed(contrast: Contrast, effect: float) -> Needed:
+    found = needed(contrast, effect)
+    return Needed(
+        effect=effect,
+        identities=finite(found.identities),
+        pairs=finite(found.pairs),
+        seeds=found.seeds,
+    )
+
+
+@cache
+def _published(draws: int) -> PublishedTold:
+    """What the paper's own rows support by the same rules."""
+    subjects, rates = published_models()
+    claims = paper_claims(subjects, PUBLISHED_GROUPS)
+    judged = judge(claims, {"own": rates}, PUBLISHED_GROUPS, draws=draws)
+    return PublishedTold(
+        assumption=ASSUMPTION,
+        groups=list(PUBLISHED_GROUPS),
+        claims=_told(claims, judged, None),
+    )
+
+
+# ---------------------------------------------------------------- models
+
+
+def _models(scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int) -> list[ModelTold]:
+    """Every model at every threshold."""
+    several = len({subject.backbone for subject in scored.subjects}) > 1
+    told = []
+    for threshold, found in rates.items():
+        std, ser = (Spread(found, one, draws=draws).intervals() for one in (STD, SER))
+        of_groups, of_all = _accuracies(found), _accuracies(found.together())
+        for place, subject in enumerate(scored.subjects):
+            told.append(
+                ModelTold(
+                    subject=subject,
+                    label=called(subject, with_backbone=several),
+                    threshold=threshold,
+                    groups=dict(zip(scored.groups, of_groups[place], strict=True)),
+                    global_accuracy=of_all[place][0],
+                    std=_spread(std, place),
+                    ser=_spread(ser, place),
+                )
+            )
+    return told
+
+
+def _accuracies(rates: GroupRates) -> list[list[Interval]]:
+    """Accuracies of each model and group, percent."""
+    low, high = wilson(rates.rates, rates.effective_sizes())
+    percent = 100 * (1 - np.stack([rates.rates, high, low], axis=-1))
+    return [
+        [Interval(value=value, low=least, high=most) for value, least, most in model]
+        for model in percent.tolist()
+    ]
+
+
+def _spread(of_all: SpreadInterval, place: int) -> SpreadTold:
+    one = {name: float(values[place]) for name, values in of_all._asdict().items()}
+    return SpreadTold(
+        value=finite(one["value"]),
+        low=one["low"],
+        high=finite(one["high"]),
+        corrected=one["corrected"],
+        floor=one["floor"],
+        floor_high=one["floor_high"],
+    )

@@ -7,8 +7,8 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
@@ -16,10 +16,20 @@ from PIL import Image, UnidentifiedImageError
 from mstkd.artifacts.atomic import write_text
 from mstkd.artifacts.provenance import embedded, hashed, provenance_of
 from mstkd.artifacts.records import read_record
-from mstkd.config import PageSettings
+from mstkd.config import PageSettings, Threshold
 from mstkd.errors import InputError
+from mstkd.evaluation.claims import Measure
 from mstkd.report.claims import Claims
-from mstkd.report.comparisons import Comparison, Topic
+from mstkd.report.judgements import (
+    THRESHOLDS,
+    JudgedCell,
+    JudgedClaim,
+    ModelTold,
+    measured,
+    needs,
+    p_text,
+    signed,
+)
 from mstkd.report.templates import page_html
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
@@ -28,11 +38,37 @@ PROCEDURAL = (
     "numbers show how the method behaves on such drawings; they say nothing about people, nor "
     "about how well any system recognises people of one group or another."
 )
-QUESTIONS: dict[Topic, str] = {
-    "specialized or baseline": "Specialized against baseline teachers, adaptor and loss alike",
-    "distillation": "Distilled students against the student without distillation",
-    "single teacher": "Students of several teachers against that of the single teacher",
+# The columns in which claims are seen together; the others stand with each claim.
+IN_SHORT: dict[Measure, str] = {
+    "global_accuracy": "Global Acc",
+    "every_group": "Every group",
+    "std": "STD",
+    "ser": "SER",
 }
+
+
+class Shown(NamedTuple):
+    """A claim on all measures at all thresholds."""
+
+    claim: str
+    judged: list[JudgedClaim]
+
+    @property
+    def comparisons(self) -> int:
+        return len(self.judged[0].cells)
+
+    def at(self, threshold: Threshold) -> list[JudgedClaim]:
+        """On every measure."""
+        return [one for one in self.judged if one.threshold == threshold]
+
+    def in_short(self, threshold: Threshold) -> list[JudgedClaim]:
+        """On the measures of `IN_SHORT`, or on the own groups alone."""
+        own = [one for one in self.at(threshold) if one.measure == "own_group"]
+        return own or [one for one in self.at(threshold) if one.measure in IN_SHORT]
+
+    def cells(self, threshold: Threshold) -> list[list[JudgedCell]]:
+        """Each comparison on every measure."""
+        return [list(cell) for cell in zip(*(one.cells for one in self.at(threshold)), strict=True)]
 
 
 def render_page(
@@ -64,7 +100,19 @@ def render_page(
         tables=[_table(path) for path in tables],
         figures=[_figure(path) for path in figures],
         claims=record,
-        comparisons=_by_question(record.comparisons),
+        shown=_by_claim(record.claims),
+        published=_by_claim(record.published.claims),
+        models={name: _at(record.models, name) for name in THRESHOLDS},
+        powers=[
+            one
+            for one in record.claims
+            if one.power.published is not None and one.threshold == "own"
+        ],
+        thresholds=THRESHOLDS,
+        in_short=IN_SHORT,
+        measured=measured,
+        needs=needs,
+        p_text=p_text,
         signed=signed,
     )
     read = hashed([*tables, *figures, claims])
@@ -72,24 +120,15 @@ def render_page(
     write_text(output, embedded(page, made, ".html"))
 
 
-def signed(value: float) -> str:
-    """A difference with its sign, two digits after the point: 0.5 is +0.50, -0.001 is 0.00."""
-    text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+def _by_claim(judged: Sequence[JudgedClaim]) -> list[Shown]:
+    claims: dict[str, list[JudgedClaim]] = {}
+    for one in judged:
+        claims.setdefault(one.claim, []).append(one)
+    return [Shown(claim, of_claim) for claim, of_claim in claims.items()]
 
 
-def _by_question(
-    comparisons: Sequence[Comparison],
-) -> list[tuple[str, list[tuple[str, str, list[Comparison]]]]]:
-    """Comparisons under their question, a line for each pair of models."""
-    questions = []
-    for topic, question in QUESTIONS.items():
-        asked = [comparison for comparison in comparisons if comparison.topic == topic]
-        pairs = groupby(asked, key=lambda comparison: (comparison.first, comparison.second))
-        lines = [(first, second, list(measures)) for (first, second), measures in pairs]
-        if lines:
-            questions.append((question, lines))
-    return questions
+def _at(models: Sequence[ModelTold], threshold: Threshold) -> list[ModelTold]:
+    return [model for model in models if model.threshold == threshold]
 
 
 def _read(path: Path, expected: str) -> bytes:

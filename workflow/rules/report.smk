@@ -137,12 +137,14 @@ rule render_data_report:
 rule compute_claims:
     input:
         metrics=files.of_every_seed(CONFIG, name="metrics.json"),
+        # Beside the metrics: named in the command too, they would make it twice as long.
+        scores=files.of_every_seed(CONFIG, name="scores.h5"),
     output:
         claims=report(
             "<results>/claims.json",
             caption="../report/claims.rst",
             category="Summary",
-            labels={"file": "statements, counted (json)"},
+            labels={"file": "claims, judged (json)"},
         ),
     log:
         "<results>/logs/compute_claims.log",
@@ -152,10 +154,11 @@ rule compute_claims:
     conda:
         "../../envs/report.yaml"
     params:
+        settings=settings_of("claims_settings"),
         metrics=of_config(files.with_seed_open, name="metrics.json"),
         seeds=CONFIG.seeds,
     shell:
-        "mstkd --log {log:q} compute-claims"
+        "mstkd --log {log:q} compute-claims --settings {params.settings:q}"
         " --metrics {params.metrics:q} --seeds {params.seeds} --output {output.claims:q}"
 
 
