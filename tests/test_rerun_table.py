@@ -70,6 +70,9 @@ def test_an_effect_is_told_apart_by_its_cause():
     found = effect(before, jobs_of(edited(config, {"report.title": "Another"})))
     assert dict(found.direct) == {"render_page": 1, **always}
     assert dict(found.below) == {"render_provenance": 1}
+    found = effect(before, jobs_of(edited(config, {"report.draws": 500})))
+    assert dict(found.direct) == {"compute_claims": 1, **always}
+    assert dict(found.below) == {"render_page": 1, "render_provenance": 1}
     found = effect(before, jobs_of(edited(config, {"adaptors.architectures.DLDP.dropout": 0.5})))
     assert dict(found.direct) == {"train_adaptor": 2, **always}
     assert found.below["train_student"] == 2 * 2

@@ -1,11 +1,13 @@
 """What an edit reruns, exactly, and what it leaves alone: `snakemake -n` on a finished run."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+from edits import rewrite
 from runs import ROOT, SNAKEFILES, TINY, edited, planned, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -115,6 +117,7 @@ EDITS = {
     ),
     "decimals of the tables": ({"report.decimals": 1}, {**TABLES, **PAGE}),
     "title of the report": ({"report.title": "Another"}, PAGE),
+    "draws of noise": ({"report.draws": 500}, SUMMARY),
     "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **SUMMARY}),
     "another student loss": (
         {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
@@ -217,6 +220,18 @@ def test_another_version_of_the_package_reruns_nothing(finished, tmp_path, monke
     )
     assert told.stdout.strip() == "9.8.7"
     assert planned(finished, TINY) == {}
+
+
+def test_claims_of_a_run_before_there_were_scores_in_them_are_judged_anew(finished, tmp_path):
+    """Those were made of the metrics alone and had no settings; nothing is trained for others."""
+    copied = tmp_path / "copy"
+    shutil.copytree(finished, copied)
+    claims = copied / "results/claims.json"
+    made = json.loads(claims.read_text())["provenance"]
+    made["sources"] = [one for one in made["sources"] if not one["path"].endswith("scores.h5")]
+    old = {"format": "mstkd-claims", "statements": [], "provenance": made | {"settings": {}}}
+    rewrite(claims, json.dumps(old))
+    assert planned(copied, TINY) == SUMMARY
 
 
 @pytest.fixture(scope="module")

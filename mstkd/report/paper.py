@@ -295,5 +295,5 @@ def published_effects() -> dict[str, float]:
     named &= rows["teacher_backbone"] == "iresnet34"
     values = rows[named].set_index("teacher_set")[["global_acc", "std", "ser"]].to_dict("index")
     ours, theirs = values["specialized"], values["baseline"]
-    names = {"global_acc": "global_accuracy"}
-    return {names.get(column, column): float(ours[column] - theirs[column]) for column in ours}
+    columns = {"global_accuracy": "global_acc", "std": "std", "ser": "ser"}
+    return {name: float(ours[column] - theirs[column]) for name, column in columns.items()}
