@@ -264,7 +264,7 @@ def _published(draws: int) -> PublishedTold:
 
 def _models(scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int) -> list[ModelTold]:
     """Every model at every threshold."""
-    several = len({subject.backbone for subject in scored.subjects}) > 1
+    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
     told = []
     for threshold, found in rates.items():
         std, ser = (Spread(found, one, draws=draws).intervals() for one in (STD, SER))
@@ -273,7 +273,7 @@ def _models(scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int) -
             told.append(
                 ModelTold(
                     subject=subject,
-                    label=called(subject, with_backbone=several),
+                    label=called(subject, with_backbone=len(of_teachers) > 1),
                     threshold=threshold,
                     groups=dict(zip(scored.groups, of_groups[place], strict=True)),
                     global_accuracy=of_all[place][0],

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,11 +103,7 @@ def render_page(
         shown=_by_claim(record.claims),
         published=_by_claim(record.published.claims),
         models={name: _at(record.models, name) for name in THRESHOLDS},
-        powers=[
-            one
-            for one in record.claims
-            if one.power.published is not None and one.threshold == "own"
-        ],
+        powers=_by_claim(one for one in record.claims if _has_power(one)),
         thresholds=THRESHOLDS,
         in_short=IN_SHORT,
         measured=measured,
@@ -120,7 +116,12 @@ def render_page(
     write_text(output, embedded(page, made, ".html"))
 
 
-def _by_claim(judged: Sequence[JudgedClaim]) -> list[Shown]:
+def _has_power(judged: JudgedClaim) -> bool:
+    """Whether the paper states an effect to set beside it, at its own thresholds."""
+    return judged.power.published is not None and judged.threshold == "own"
+
+
+def _by_claim(judged: Iterable[JudgedClaim]) -> list[Shown]:
     claims: dict[str, list[JudgedClaim]] = {}
     for one in judged:
         claims.setdefault(one.claim, []).append(one)
