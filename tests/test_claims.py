@@ -182,6 +182,25 @@ def test_models_that_decide_alike_are_not_told_apart_by_rounding(tmp_path: Path)
     assert {cell.verdict for claim in claims.claims for cell in claim.cells} == {"undecided"}
 
 
+def test_backbones_are_told_apart(tmp_path: Path) -> None:
+    """Those of the teachers; a student without any has its own."""
+
+    def labels(backbones: tuple[str, ...]) -> list[str]:
+        folder = tmp_path / "-".join(backbones)
+        wrong = errors(PAIRS, accuracies(90, 91, 92, 93), seed=0)
+        metrics = [write_scored(folder, PAIRS, wrong, backbone=one) for one in backbones]
+        control = {"set": "none", "name": "none", "loss": "none", "backbone": "student"}
+        claims = claims_of([*metrics, write_scored(folder, PAIRS, wrong, **control)])
+        return [model.label for model in claims.models if model.threshold == "own"]
+
+    assert labels(("small",)) == ["specialized SL, a-KD", "no distillation"]
+    assert labels(("small", "large")) == [
+        "specialized SL, a-KD, small",
+        "specialized SL, a-KD, large",
+        "no distillation",
+    ]
+
+
 # ---------------------------------------------------------------- numbers
 
 
