@@ -127,11 +127,6 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
-def measured(measure: Measure, group: str | None) -> str:
-    """What a measure is called."""
-    return WORDS[measure].format(group=group)
-
-
 def sentence(
     claim: str,
     judged: Judgement,
@@ -151,7 +146,7 @@ def sentence(
         of = f", {signed(judged.corrected)} without noise{of}"
     scope = ONE_SEED if seeds == 1 else f"over {seeds} seeds"
     return (
-        f"{claim}: {measured(measure, group)} {signed(judged.value)}{UNITS[measure]}{of} "
+        f"{claim}: {WORDS[measure].format(group=group)} {signed(judged.value)}{UNITS[measure]}{of} "
         f"(95 % interval {signed(judged.low)} to {signed(judged.high)}, "
         f"{p_text(judged.p_adjusted)} after Holm, {THRESHOLDS[threshold]}): "
         f"{judged.verdict} {scope}."
