@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 
 class InputError(Exception):
@@ -16,10 +17,24 @@ class InputError(Exception):
 
     def __init__(self, where: object, *, found: object, expected: object) -> None:
         self.where, self.found, self.expected = str(where), str(found), str(expected)
+        self.faults: tuple[InputError, ...] = (self,)
         super().__init__(f"{self.where}: found {self.found}; expected {self.expected}")
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (self.where, self.found, self.expected)
+
+
+class ManyFaultsError(InputError):
+    """Several of them, a line each; `where`, `found` and `expected` are the first's."""
+
+    def __init__(self, faults: Sequence[InputError]) -> None:
+        first = faults[0]
+        super().__init__(first.where, found=first.found, expected=first.expected)
+        self.faults = tuple(faults)
+        self.args = ("\n".join(map(str, faults)),)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return ManyFaultsError, (self.faults,)
 
 
 def anew(expected: str, path: object) -> str:

@@ -1,6 +1,8 @@
 """The config: what it accepts, what it says of the rest, and that it survives the way to a job."""
 
 import itertools
+import json
+import pickle
 import re
 from pathlib import Path
 from typing import get_args
@@ -18,6 +20,7 @@ from mstkd.config import (
     read_settings,
     teachers_of,
     validate,
+    workflow_config,
 )
 from mstkd.errors import InputError
 
@@ -291,6 +294,203 @@ def test_a_settings_file_that_is_missing_or_broken_is_named(tmp_path):
         read_config(broken)
     with pytest.raises(InputError, match="--settings: found"):
         read_settings(Config, "{")
+
+
+def lines_of(config, **edits):
+    with pytest.raises(InputError) as error:
+        validate(Config, edited(**edits) if edits else config, "config")
+    return str(error.value).split("\n")
+
+
+def test_all_faults_are_told_at_once_a_line_each():
+    edits = {
+        "seed": 3,
+        "groups": ["A", "B!", "c?"],
+        "data": {"image_size": 30, "verification": 3, "synthetic": {"identities": 0}},
+        "teachers__optimiser": {"epochs": [0, 3, -1], "lr": "fast", "momentum": []},
+        "students": {"head": {"scale": -1}},
+    }
+    faults = [
+        "seed: found unknown key 'seed'; expected did you mean 'seeds'?",
+        "groups.1: found 'B!'; expected String should match",
+        "groups.2: found 'c?'; expected String should match",
+        "data.image_size: found 30; expected Input should be a multiple of 16",
+        "data.synthetic.identities: found 0; expected Input should be greater than or equal to 1",
+        "data.verification: found 3; expected Input is not a valid path",
+        "teachers.optimiser.momentum: found []; expected a value or more",
+        "teachers.optimiser.lr: found 'fast'; expected Input should be a valid number",
+        "teachers.optimiser.epochs: found 0; expected Input should be greater than or equal to 1",
+        "teachers.optimiser.epochs: found -1; expected Input should be greater than or equal to 1",
+        "students.backbone: found nothing; expected a value",
+        "students.head.scale: found -1; expected Input should be greater than 0",
+    ]
+    lines = lines_of(None, **edits)
+    assert len(lines) == len(faults)
+    for fault in faults:
+        assert sum(line.startswith(f"config: {fault}") for line in lines) == 1, fault
+    assert "unknown key" in lines[0], "what is missing elsewhere is often what it misspells"
+
+
+def test_sections_that_do_not_fit_are_told_at_once_too():
+    config = edited(
+        data__synthetic={"difficulty": {"Z": 1, "Y": 2}},
+        teachers__backbones=["big"],
+        teachers__selection={"rule": "heldout"},
+    )
+    lines = lines_of(config)
+    told = [re.fullmatch(r"config: found groups, .+; expected (.+)", line)[1] for line in lines]
+    assert told == [
+        "teachers.backbones: 'big' is not one of small",
+        "data.synthetic.difficulty: no group 'Y'",
+        "data.synthetic.difficulty: no group 'Z'",
+        "data.heldout where held-out pairs are asked for: {} will do",
+    ]
+    config = edited(data={"verification": "x", "expected": "bupt-rfw", "train_groups": "x"})
+    assert len(lines_of(config)) == 2
+    with pytest.raises(InputError) as error:
+        validate(Config, config, "config")
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("edits", "told"),
+    [
+        ({"teachers__optimiser": {"epochs": True}}, "teachers.optimiser.epochs: found True; e"),
+        ({"seeds": [0, True]}, "seeds: found [0, True]; expected a number"),
+        ({"students__losses": {"a-KD": {"kd_weight": False}}}, "students.losses.a-KD.kd_weight: "),
+        ({"students__losses": {"a-KD": {"kd_weight": [1, True]}}}, "students.losses.a-KD.kd_wei"),
+        ({"data__synthetic": {"difficulty": {"A": True}}}, "data.synthetic.difficulty: found {'A'"),
+        ({"backbones": {"small": {"blocks": [1, 1, 1, True]}}}, "backbones.small.blocks: found ["),
+        ({"controls": 1}, "controls: found 1; expected true or false"),
+        ({"teachers__head": {"plus": 0.0}}, "teachers.head.plus: found 0.0; expected true or "),
+    ],
+)  # fmt: skip
+def test_a_truth_is_no_number_and_a_number_no_truth(edits, told):
+    (line,) = lines_of(None, **edits)
+    assert line.startswith(f"config: {told}")
+
+
+def every_field(model, seen):
+    if model not in seen:
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            yield model, name, field
+            waiting = [field.annotation]
+            while waiting:
+                kind = waiting.pop()
+                waiting += get_args(kind)
+                if is_model(kind):
+                    yield from every_field(kind, seen)
+
+
+def test_true_is_refused_wherever_a_number_is_asked():
+    """Of every model: the numbers are found by what they take."""
+    asked = {}
+    for model, name, _ in every_field(Config, set()):
+        schema = model.model_json_schema()["properties"][name]
+        kinds = {one.get("type") for one in (schema, *schema.get("anyOf", []))}
+        if kinds & {"integer", "number"}:
+            with pytest.raises(ValueError, match=f"(?s){name}.*which true and false are not"):
+                model.model_validate({name: True})
+            asked[name] = asked.get(name, 0) + 1
+    assert {"epochs", "lr", "kd_weight", "decimals", "image_size", "share"} <= asked.keys()
+    assert sum(asked.values()) > 40
+
+
+def test_text_is_taken_for_what_it_reads_as():
+    """YAML holds 5e-4 for text, and Snakemake what stands below a key of its --config."""
+    edits = {"teachers__optimiser": {"epochs": "5"}, "controls": "false"}
+    config = validate(Config, edited(**edits), "config")
+    assert config.teachers.optimiser.epochs == 5
+    assert config.controls is False
+    off = validate(Config, edited(engine=yaml.safe_load("compile: off")), "config")
+    assert off.engine.compile == "off", "which YAML reads as false"
+    off = validate(Config, edited(engine={"compile": "off"}), "config")
+    assert off.engine.compile == "off"
+
+
+TWICE = """\
+groups: [A, B]
+data: {image_size: 32, synthetic: {}}
+data: {image_size: 32, synthetic: {seed: 1, seed: 2}}
+common: &common
+  epochs: 3
+teachers:
+  optimiser:
+    <<: *common
+    epochs: 4
+    lr: 0.1
+    "lr": 0.2
+"""
+
+
+def test_keys_that_occur_twice_are_named_with_both_lines(tmp_path):
+    """With all other faults; what a merged mapping gives may be given again."""
+    path = tmp_path / "twice.yaml"
+    path.write_text(TWICE)
+    with pytest.raises(InputError) as error:
+        read_config(path)
+    assert str(error.value).split("\n")[:3] == [
+        f"{path}: data: found the key twice, in lines 2 and 3; expected each key once",
+        f"{path}: data.synthetic.seed: found the key twice, in lines 3 and 3; "
+        "expected each key once",
+        f"{path}: teachers.optimiser.lr: found the key twice, in lines 10 and 11; "
+        "expected each key once",
+    ]
+    assert f"{path}: common: found unknown key 'common'" in str(error.value)
+    path.write_text(yaml.safe_dump(MINIMAL) + "seeds: [1]\nseeds: [2]\n")
+    with pytest.raises(
+        InputError, match=r"seeds: found the key twice, in lines \d+ and \d+; [^\n]*$"
+    ):
+        read_config(path)
+    path.write_text(json.dumps(MINIMAL, indent="\t"))
+    assert read_config(path) == validate(Config, MINIMAL, "config")
+    path.write_text('{\t"seeds": [1],\n\t"seeds": [2]}')
+    with pytest.raises(InputError, match="seeds: found the key twice, in lines 1 and 2"):
+        read_config(path)
+
+
+def test_a_fault_is_told_of_what_holds_it(tmp_path):
+    """Of the file, of several the last, or of the command line."""
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text(yaml.safe_dump(edited(seeds=["x"], teachers__optimiser={"epochs": 0, "lr": 0})))
+    two.write_text(
+        "teachers: {optimiser: {epochs: -1}}\nreport: {decimals: 99}\nseeds: [0]\nseeds: [a]"
+    )
+    given = {"report": {"decimals": 77, "titel": "x"}, "student": 3}
+    merged = edited(
+        seeds=["a"], teachers__optimiser={"epochs": -1, "lr": 0}, report=given["report"], student=3
+    )
+    with pytest.raises(InputError) as error:
+        workflow_config(merged, [one, two], given)
+    told = [line.split(": found")[0] for line in str(error.value).split("\n")]
+    assert told == [
+        f"{two}: seeds",
+        "--config: report.titel",
+        "--config: student",
+        f"{two}: seeds.0",
+        f"{two}: teachers.optimiser.epochs",
+        f"{one}: teachers.optimiser.lr",
+        "--config: report.decimals",
+    ]
+    with pytest.raises(InputError) as error:
+        workflow_config({**MINIMAL, "teachers": {"backbones": ["big"]}}, [one], given)
+    assert str(error.value).startswith(f"{one} + --config: found groups, ")
+    section = {"groups": ["A"]}
+    one.write_text(yaml.safe_dump({"section": section}))
+    with pytest.raises(InputError) as error:
+        workflow_config(section, [one], {}, used_as="faces")
+    assert f"config of module faces ({one}): groups: found ['A']; expected" in str(error.value)
+
+
+def test_a_kilobyte_that_would_be_gigabytes_is_told_in_a_line(tmp_path):
+    path = tmp_path / "bomb.yaml"
+    lists = [f"- &a{i} [{', '.join([f'*a{i - 1}' if i else 'x'] * 9)}]" for i in range(10)]
+    path.write_text("experiment:\n" + "\n".join(lists) + "\nseeds: *a9\n")
+    with pytest.raises(InputError) as error:
+        read_config(path)
+    assert f"{path}: experiment: found [['x', 'x'" in str(error.value)
+    assert len(str(error.value)) < 10_000
 
 
 def keys_of(model, prefix=""):

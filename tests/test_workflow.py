@@ -316,6 +316,27 @@ def test_a_wrong_key_stops_with_one_line(tmp_path):
     assert "Traceback" not in text
 
 
+def test_faults_are_told_of_the_file_or_of_the_command_line(tmp_path):
+    """All at once, a line each, and a key that occurs twice, of which Snakemake says nothing."""
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text(yaml.safe_dump(TINY, sort_keys=False) + "controls: false\ncontrols: 1\n")
+    two.write_text("teachers: {optimiser: {epochs: true}}\n")
+    given = ("--config", "student=3", "report={decimals: x}")
+    told = snakemake(tmp_path, one, "--configfile", one, two, *given, "-n", check=False)
+    assert told.returncode != 0
+    lines = (told.stdout + told.stderr).splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("WorkflowError"))
+    last = len(one.read_text().splitlines())
+    assert [line.partition("; expected")[0] for line in lines[begin + 1 : begin + 6]] == [
+        f"{one}: controls: found the key twice, in lines {last - 1} and {last}",
+        "--config: student: found unknown key 'student'",
+        f"{two}: teachers.optimiser.epochs: found True",
+        f"{one}: controls: found 1",
+        "--config: report.decimals: found 'x'",
+    ]
+    assert "Traceback" not in told.stdout + told.stderr
+
+
 def test_a_missing_folder_says_which_layout_is_expected(tmp_path):
     data = {"image_size": 16, "train": "nowhere/train", "verification": "nowhere/rfw"}
     config = edited(TINY, {"data": data})

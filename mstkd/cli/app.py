@@ -44,7 +44,8 @@ class Commands(TyperGroup):
                 message = str(error)
                 if error.filename is None and error.errno is None:
                     raise  # not the system's word but a library's: it keeps its traceback
-            tell(f"mstkd: error: {message}")
+            for line in message.splitlines():
+                tell(f"mstkd: error: {line}")
             raise SystemExit(2)
 
 

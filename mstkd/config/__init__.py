@@ -20,7 +20,7 @@ from mstkd.config.data import (
     SynthesizeSettings,
 )
 from mstkd.config.models import SETS, teachers_of
-from mstkd.config.reading import read_config, read_settings, validate
+from mstkd.config.reading import read_config, read_settings, validate, workflow_config
 from mstkd.config.results import (
     ClaimsSettings,
     EvaluationSettings,
@@ -99,4 +99,5 @@ __all__ = [
     "read_settings",
     "teachers_of",
     "validate",
+    "workflow_config",
 ]

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # Of a run: a name of the config, and its values of lists (mstkd.config.grids).
@@ -58,10 +68,60 @@ Groups = Annotated[
 ]
 
 
+def _kinds(annotation: Any) -> set[Any]:
+    """The types that a type is made of, up to models, which check their own fields."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    parts = get_args(annotation)
+    return set().union(*map(_kinds, parts)) if parts else {annotation}
+
+
+def _entries(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def fault(
+    expected: str, found: Any, key: tuple[int | str, ...] = (), kind: str = "value_error"
+) -> InitErrorDetails:
+    """One of the faults that a validator finds, at a key of what it validates."""
+    told = PydanticCustomError(kind, "{expected}", {"expected": expected})
+    return InitErrorDetails(type=told, loc=key, input=found)
+
+
+def refuse(model: type[BaseModel], faults: list[InitErrorDetails]) -> None:
+    """Raise what validators may, where there are faults."""
+    if faults:
+        raise ValidationError.from_exception_data(model.__name__, faults)
+
+
 class Settings(BaseModel):
     """A frozen model that knows all its keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truths_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would take: true for 1, and 1 for true.
+
+        Text is taken for what it reads as: YAML holds 5e-4 for text, and Snakemake hands on all
+        that stands below a key of its `--config` as such.
+        """
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if bool in kinds:
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                raise PydanticCustomError("truth", "true or false")
+        elif kinds & {int, float} and any(isinstance(one, bool) for one in _entries(value)):
+            raise PydanticCustomError("number", "a number, which true and false are not")
+        return value
+
+    def _refused_for(self, faults: Iterable[str]) -> Self:
+        """For validators of a whole section: pydantic lets each of them name one fault only."""
+        given = {key: ... for key in type(self).model_fields if key in self.model_fields_set}
+        refuse(type(self), [fault(one, given) for one in faults])
+        return self
 
     def dump(self) -> str:
         """One line of JSON, keys in the order of the fields: the text Snakemake compares."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -84,17 +85,27 @@ class DataSettings(Settings):
     overlap: Literal["error", "warn"] = "error"  # images or identities trained on and tested on
 
     @model_validator(mode="after")
-    def _one_source(self) -> DataSettings:
+    def _keys_fit(self) -> Self:
+        return self._refused_for(self._misfits())
+
+    def _misfits(self) -> Iterator[str]:
         if self.synthetic is None and self.train is None:
-            raise ValueError("train, with verification where its pairs are looked at, or synthetic")
+            yield "train, with verification where its pairs are looked at, or synthetic"
         if self.synthetic is not None and (self.train or self.verification):
-            raise ValueError("either synthetic or folders of your own, not both")
+            yield "either synthetic or folders of your own, not both"
         if self.expected is not None and not self.has_verification:
-            raise ValueError("expected with verification, whose counts it names too")
+            yield "expected with verification, whose counts it names too"
         paired, aligned = self.verification_folder(), self.verification_alignment
         if paired and file_kind(paired) == "csv" and aligned and aligned.landmarks == "rfw":
-            raise ValueError("verification_alignment with a CSV of landmarks for a CSV of pairs")
-        return self
+            yield "verification_alignment with a CSV of landmarks for a CSV of pairs"
+        is_record = self.train is not None and file_kind(self.train) == "rec"
+        if is_record != (self.train_groups is not None):
+            yield "train_groups with a .rec in train, and with nothing else"
+        aligned = self.train_alignment
+        if aligned is not None and (is_record or aligned.landmarks == "rfw"):
+            yield "train_alignment with a CSV of landmarks, and not for a .rec"
+        if self.exclude_verification_identities and paired is None:
+            yield "exclude_verification_identities with a folder in verification"
 
     @property
     def has_verification(self) -> bool:
@@ -105,18 +116,6 @@ class DataSettings(Settings):
     def tested_part(self) -> Literal["verification", "heldout"]:
         """The pairs that are checked and shown beside the training images."""
         return "verification" if self.has_verification else "heldout"
-
-    @model_validator(mode="after")
-    def _records_have_groups(self) -> DataSettings:
-        is_record = self.train is not None and file_kind(self.train) == "rec"
-        if is_record != (self.train_groups is not None):
-            raise ValueError("train_groups with a .rec in train, and with nothing else")
-        aligned = self.train_alignment
-        if aligned is not None and (is_record or aligned.landmarks == "rfw"):
-            raise ValueError("train_alignment with a CSV of landmarks, and not for a .rec")
-        if self.exclude_verification_identities and self.verification_folder() is None:
-            raise ValueError("exclude_verification_identities with a folder in verification")
-        return self
 
     def verification_folder(self) -> Path | None:
         """The verification data, where they are one folder."""

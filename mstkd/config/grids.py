@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn, Self, TypeVar, get_args, get_origin
+from typing import Any, NamedTuple, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -23,7 +24,9 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
+
+from mstkd.config.base import fault, refuse
 
 Key = tuple[str, ...]  # of a value in its section: ("head", "margin")
 Value = int | float | str
@@ -76,16 +79,35 @@ class GridSection(BaseModel):
         lists = dict(_lists(cls, section))
         first = section
         for key, values in lists.items():
-            if not values:
-                _refuse(cls, key, values, "a value or more")
-            first = _replaced(first, key, values[0])
-        made = handler(first)
+            first = _replaced(first, key, values[0] if values else None)
+        empty = [key for key, values in lists.items() if not values]
+        faults: dict[tuple[Any, str], InitErrorDetails] = {
+            (key, ""): fault("a value or more", [], key) for key in empty
+        }
+
+        def validated(section: Any) -> Self | None:
+            try:
+                return handler(section)
+            except ValidationError as error:
+                for one in error.errors():
+                    key, found = one["loc"], one["input"]
+                    if key not in empty:
+                        told = fault(one["msg"], found, key, one["type"])
+                        faults.setdefault((key, reprlib.repr(found)), told)
+                return None
+
+        made = validated(first)
+        grid = {}
         for key, values in lists.items():
             # Each value makes a section of its own, so that it is held to the type and range.
-            numbers = [_at(handler(_replaced(first, key, value)), key) for value in values]
+            sections = [validated(_replaced(first, key, value)) for value in values]
+            numbers = [_at(one, key) for one in sections if one is not None]
             if len(set(numbers)) < len(numbers):
-                _refuse(cls, key, values, "each value once")
-            made._grid[key] = tuple(numbers)
+                faults[key, ""] = fault("each value once", list(values), key)
+            grid[key] = tuple(numbers)
+        refuse(cls, list(faults.values()))
+        assert made is not None, "else there is a fault"
+        made._grid.update(grid)
         return made
 
     @model_serializer(mode="wrap")
@@ -151,12 +173,6 @@ def _replaced(place: Place, key: Sequence[str], value: Any) -> Place:
         return place.model_copy(update=new)
     assert isinstance(place, Mapping)
     return {**place, **new}  # type: ignore[return-value]
-
-
-def _refuse(model: type[BaseModel], key: Key, found: Any, expected: str) -> NoReturn:
-    error = PydanticCustomError("grid", "{expected}", {"expected": expected})
-    details = InitErrorDetails(type=error, loc=key, input=list(found))
-    raise ValidationError.from_exception_data(model.__name__, [details])
 
 
 def allow_lists(schema: dict[str, Any], sections: Sequence[str]) -> dict[str, Any]:

@@ -1,11 +1,14 @@
-"""Plain data, JSON or YAML to settings, and what is wrong with them in one line."""
+"""Plain data, JSON or YAML to settings, and what is wrong with them, a line a fault."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
+import re
+import reprlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -14,9 +17,16 @@ from pydantic import BaseModel, ValidationError
 
 from mstkd.config.base import Settings
 from mstkd.config.whole import Config
-from mstkd.errors import InputError
+from mstkd.errors import InputError, ManyFaultsError
 
 Model = TypeVar("Model", bound=Settings)
+COMMAND_LINE = "--config"  # of Snakemake
+
+# What pydantic puts into a key's path where a value may be of several kinds.
+KIND = re.compile(r"path|.*[\[(].*")
+# Of what stands in a file: a kilobyte of YAML can be gigabytes when it is written out.
+_short = reprlib.Repr()
+_short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 200
 
 
 def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] | None:
@@ -35,52 +45,200 @@ def _model_at(model: type[BaseModel], path: tuple[Any, ...]) -> type[BaseModel] 
     return current if is_model else None
 
 
-def validate(model: type[Model], value: Any, where: str) -> Model:
+def validate(
+    model: type[Model], value: Any, where: str, parts: Mapping[str, Any] | None = None
+) -> Model:
     """Make `model` of plain data.
 
+    What hangs on several keys is looked at once each of them is right by itself.
+
+    Args:
+        model: what to make.
+        value: plain data.
+        where: it comes from, for messages.
+        parts: by their names, what `value` was merged from, the later over the earlier: a fault
+            is told of the last part that holds its key.
+
     Raises:
-        InputError: names `where`, the first key at fault, what was found and what is expected.
+        InputError: a line for each fault names where it is, the key, what was found and what is
+            expected. An unknown key comes first: the value missing elsewhere is often the one it
+            misspells.
     """
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        # An unknown key first: the value missing elsewhere is often the one it misspells.
-        first, *others = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    path = tuple(key for key in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    found = repr(first["input"])
-    if first["type"] == "extra_forbidden":
+        told = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    faults: dict[Any, InputError] = {}
+    # A tuple of which an entry is at fault is too short besides, in pydantic's eyes.
+    within = {one["loc"][:end] for one in told for end in range(len(one["loc"]))}
+    for number, one in enumerate(told):
+        if one["type"] == "too_short" and one["loc"] in within:
+            continue
+        path = _path(value, one["loc"])
+        found, expected = _fault(model, path, one)
+        # A value that may be of several kinds has a fault for each: they become one.
+        name = number if path == one["loc"] else path
+        if name in faults:
+            expected = f"{faults[name].expected}, or {expected}"
+        place = where
+        if path:  # else it is of the whole
+            place = f"{_last_with(path, parts or {}) or where}: {'.'.join(map(str, path))}"
+        faults[name] = InputError(place, found=found, expected=expected)
+    raise _all(list(faults.values()))
+
+
+def _all(faults: Sequence[InputError]) -> InputError:
+    return faults[0] if len(faults) == 1 else ManyFaultsError(faults)
+
+
+def _path(value: Any, loc: Sequence[Any]) -> tuple[Any, ...]:
+    """The keys of a fault, without the kinds of value that were tried there."""
+    path, place = [], value
+    for key in loc:
+        place = place.get(key) if isinstance(place, Mapping) else None
+        if place is not None or not KIND.fullmatch(str(key)):
+            path.append(key)
+    return tuple(path)
+
+
+def _fault(model: type[BaseModel], path: tuple[Any, ...], told: Any) -> tuple[str, str]:
+    """What was found and what is expected."""
+    message = told["msg"].removeprefix("Value error, ")
+    found = _short.repr(told["input"])
+    if told["type"] == "extra_forbidden":
         holder = _model_at(model, path)
         known = list(holder.model_fields) if holder else []
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         message = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)}"
         found = f"unknown key {path[-1]!r}"
-    elif first["type"] == "missing":
+    elif told["type"] == "missing":
         message, found = "a value", "nothing"
-    elif first["type"] == "value_error" and isinstance(first["input"], Mapping):
-        found = ", ".join(map(str, first["input"])) or "nothing"
-    key = ".".join(str(part) for part in path)
-    more = f" (and {len(others)} more)" if others else ""
-    raise InputError(f"{where}: {key}" if key else where, found=found, expected=message + more)
+    elif told["type"] == "value_error" and isinstance(told["input"], Mapping):
+        found = ", ".join(map(str, told["input"])) or "nothing"
+    return found, message
+
+
+def _last_with(path: Sequence[Any], parts: Mapping[str, Any]) -> str | None:
+    """The name of the last part that has something at `path`."""
+    for name, part in reversed(list(parts.items())):
+        place = part
+        for key in path:
+            if not isinstance(place, Mapping):  # a list, say, of which an entry is at fault
+                return name
+            if key not in place:
+                break
+            place = place[key]
+        else:
+            return name
+    return None
 
 
 def read_settings(model: type[Model], text: str) -> Model:
-    """Settings from a line of JSON or from the path of a JSON or YAML file."""
-    where = "--settings"
+    """Settings from a line of JSON or from the path of a JSON or YAML file.
+
+    Raises:
+        InputError: as `validate`; and for keys that occur twice.
+    """
     if not text.lstrip().startswith("{"):
-        where = text
-        text = _read_text(Path(text))
+        path = Path(text)
+        value, twice = _read_yaml(path)
+        return _validate_whole(model, value, text, {text: value}, twice)
     try:
-        value = json.loads(text) if where == "--settings" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
         found = " ".join(str(error).split())
-        raise InputError(where, found=found, expected="JSON or YAML") from None
-    return validate(model, value, where)
+        raise InputError("--settings", found=found, expected="JSON or YAML") from None
+    return validate(model, value, "--settings")
 
 
 def read_config(path: Path) -> Config:
     """The config file at `path`."""
     return read_settings(Config, str(path))
+
+
+def workflow_config(
+    config: Any, files: Iterable[Path], given: Mapping[str, Any], used_as: str | None = None
+) -> Config:
+    """The config of a workflow, which Snakemake has read and merged.
+
+    The files are read again: of a key that occurs twice, Snakemake takes the second in silence.
+
+    Args:
+        config: plain data.
+        files: what it was merged from, the later over the earlier.
+        given: what Snakemake's command line gave by `--config`, over all files.
+        used_as: the name of the module as which another workflow, whose files these are, uses this.
+
+    Raises:
+        InputError: a line for each fault of the files and of what they make together.
+    """
+    parts: dict[str, Any] = {}
+    twice: list[InputError] = []
+    for path in files:
+        parts[str(path)], found = _read_yaml(path)
+        twice += found
+    if given:
+        parts[COMMAND_LINE] = given
+    where = " + ".join(parts) or "config"
+    if used_as is not None:
+        where = f"config of module {used_as} ({where})"
+    return _validate_whole(Config, config, where, parts, twice)
+
+
+def _validate_whole(
+    model: type[Model],
+    value: Any,
+    where: str,
+    parts: Mapping[str, Any],
+    faults: Sequence[InputError],
+) -> Model:
+    """As `validate`, and raise faults that are known already with what it finds."""
+    try:
+        made = validate(model, value, where, parts)
+    except InputError as error:
+        raise _all([*faults, *error.faults]) from None
+    if faults:
+        raise _all(faults)
+    return made
+
+
+def _read_yaml(path: Path) -> tuple[Any, list[InputError]]:
+    """What a file of YAML or JSON holds, and a fault for each key that occurs twice in it."""
+    text = _read_text(path)
+    with contextlib.suppress(ValueError):
+        json.loads(text)
+        text = text.replace("\t", " ")  # JSON may be indented by tabs, YAML may not
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        twice = [] if node is None else list(_twice(path, node, set()))
+        return (None if node is None else loader.construct_document(node)), twice
+    except yaml.YAMLError as error:
+        found = " ".join(str(error).split())
+        raise InputError(path, found=found, expected="JSON or YAML") from None
+
+
+def _twice(
+    path: Path, node: yaml.Node, seen: set[int], above: tuple[str, ...] = ()
+) -> Iterator[InputError]:
+    """Keys that occur twice in one mapping; what is referred to by an alias is looked at once."""
+    if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for number, entry in enumerate(node.value):
+            yield from _twice(path, entry, seen, (*above, str(number)))
+        return
+    lines: dict[tuple[str, str], int] = {}
+    for key, entry in node.value:
+        here, line = (*above, str(key.value)), key.start_mark.line + 1
+        if isinstance(key, yaml.ScalarNode):
+            name = (key.tag, key.value)
+            if name in lines:
+                found = f"the key twice, in lines {lines[name]} and {line}"
+                yield InputError(f"{path}: {'.'.join(here)}", found=found, expected="each key once")
+            lines[name] = line
+        yield from _twice(path, entry, seen, here)
 
 
 def _read_text(path: Path) -> str:

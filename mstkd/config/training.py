@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mstkd.config.base import (
     Groups,
@@ -46,7 +46,10 @@ class EngineSettings(Settings):
     precision: Precision = "auto"
     # `auto`: on a GPU the backbone by torch.compile and the whole step as one CUDA graph, on a CPU
     # neither; the others: the backbone alone, in that mode of torch.compile.
-    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"
+    compile: Annotated[
+        Literal["auto", "off", "default", "reduce-overhead", "max-autotune"],
+        BeforeValidator(lambda value: "off" if value is False else value),  # as YAML reads `off`
+    ] = "auto"
     deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
@@ -106,42 +106,44 @@ class Config(Settings):
         return value
 
     @model_validator(mode="after")
-    def _names_exist(self) -> Config:
+    def _sections_fit(self) -> Self:
+        return self._refused_for(self._misfits())
+
+    def _misfits(self) -> Iterator[str]:
         for key, used in (
             ("teachers.backbones", self.teachers.backbones),
             ("students.backbone", self.students.values("backbone")),
         ):
             for name in used:
                 if name not in self.backbones:
-                    raise ValueError(f"{key}: {name!r} is not one of {', '.join(self.backbones)}")
+                    yield f"{key}: {name!r} is not one of {', '.join(self.backbones)}"
         if self.data.synthetic is not None:
             unknown = set(self.data.synthetic.difficulty) - set(self.groups)
-            if unknown:
-                raise ValueError(f"data.synthetic.difficulty: no group {sorted(unknown)[0]!r}")
+            yield from (f"data.synthetic.difficulty: no group {name!r}" for name in sorted(unknown))
         if isinstance(self.data.verification, dict):
             missing = set(self.groups) - set(self.data.verification)
-            if missing:
-                raise ValueError(f"data.verification: no file for group {sorted(missing)[0]!r}")
+            yield from (
+                f"data.verification: no file for group {name!r}" for name in sorted(missing)
+            )
         rules = (self.teachers.selection.rule, self.students.selection.rule, self.evaluation.pairs)
         if not self.data.has_verification and {"test", "verification"} & set(rules):
-            raise ValueError(
+            yield (
                 "data.verification, or heldout in evaluation.pairs and in selection.rule of "
                 "teachers and students"
             )
         if self.data.heldout is None and "heldout" in rules:
-            raise ValueError("data.heldout where held-out pairs are asked for: {} will do")
+            yield "data.heldout where held-out pairs are asked for: {} will do"
         for name, section in (("teachers", self.teachers), ("students", self.students)):
             chosen, heldout = section.selection, self.data.heldout
             if chosen.rule == "heldout" and heldout and chosen.folds > heldout.pairs:
-                raise ValueError(f"{name}.selection.folds of at most data.heldout.pairs")
+                yield f"{name}.selection.folds of at most data.heldout.pairs"
         if self.students.together and any(key[0] == "optimiser" for key in self.students.grid()):
-            raise ValueError("students.together with one value of each key of students.optimiser")
+            yield "students.together with one value of each key of students.optimiser"
         unlabelled = [
             name for name, loss in self.students.losses.items() if loss.images == "unlabelled"
         ]
         if unlabelled and self.data.unlabelled is None:
-            raise ValueError(f"data.unlabelled, a folder of images for the loss {unlabelled[0]}")
-        return self
+            yield f"data.unlabelled, a folder of images for the loss {unlabelled[0]}"
 
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Config:

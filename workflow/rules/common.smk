@@ -7,7 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from mstkd.config import SETS, Config, files, models, validate
+from mstkd.config import SETS, Config, files, models, workflow_config
 from mstkd.errors import InputError
 from mstkd.workflow.reruns import answer_from_records
 
@@ -31,8 +31,11 @@ os.environ.setdefault(
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 try:
-    CONFIG = validate(
-        Config, config, " + ".join(map(str, workflow.configfiles)) or "config"
+    CONFIG = workflow_config(
+        config,
+        map(Path, workflow.configfiles),
+        given=workflow.config_settings.config,
+        used_as=workflow.modifier.namespace,
     )
 except InputError as error:
     raise WorkflowError(str(error)) from None
