@@ -3,4 +3,5 @@
 include: "workflow/Snakefile"
 
 
-workflow.default_target = "all"  # Snakemake takes none from an included file
+if workflow.modifier.is_main_snakefile():
+    workflow.default_target = "all"  # Snakemake takes none from an included file

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from mstkd.config.base import ExperimentName, Groups, Name, Positive, Settings, unique
 from mstkd.config.data import (
@@ -69,6 +69,8 @@ class Config(Settings):
     engine: EngineSettings = EngineSettings()
     evaluation: Evaluation = Evaluation()
     report: ReportSettings = ReportSettings()
+
+    _place: Callable[[str], str] = PrivateAttr(default=str)
 
     @model_validator(mode="before")
     @classmethod
@@ -171,13 +173,22 @@ class Config(Settings):
 
     # Where things lie ---------------------------------------------------------
 
+    def placed(self, place: Callable[[str], str]) -> Self:
+        """The same, with results where `place` puts files of theirs, as a workflow's module does."""
+        copy = self.model_copy()
+        copy._place = place
+        return copy
+
+    def _placed(self, folder: Path) -> Path:
+        return Path(self._place(f"{folder}/x")).parent
+
     def results(self) -> Path:
         """The folder of all results."""
-        return Path("results", self.experiment or "")
+        return self._placed(Path("results", self.experiment or ""))
 
     def inputs(self) -> Path:
         """The folder of packs and drawn faces."""
-        return self.data.shared or self.results()
+        return self.results() if self.data.shared is None else self._placed(self.data.shared)
 
     def synthetic_folder(self) -> Path:
         """Where the drawn faces are written."""

@@ -33,12 +33,18 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 try:
     CONFIG = workflow_config(
         config,
-        map(Path, workflow.configfiles),
+        # After `workdir:` in another workflow, a file of its own may be out of sight.
+        [path for path in map(Path, workflow.configfiles) if path.exists()],
         given=workflow.config_settings.config,
         used_as=workflow.modifier.namespace,
     )
 except InputError as error:
     raise WorkflowError(str(error)) from None
+
+
+# In another workflow's module with a `prefix:`, Snakemake puts that before inputs, outputs and logs;
+# what params say of files is ours.
+PLACED = CONFIG.placed(workflow.modifier.path_modifier.replace_prefix)
 
 
 pathvars:
@@ -135,12 +141,12 @@ def ranks(wildcards, resources):
     return resources.get("gpu") or (int(count) if count.isdecimal() else 1)
 
 
-def of_config(function, *names, **constants):
+def of_config(function, *names, of=CONFIG, **constants):
     """An input or a param: what a function of the config says, for wildcards of these names.
 
-    It is called once for all jobs that are alike.
+    It is called once for all jobs that are alike. Of params in which paths stand, `of` is PLACED.
     """
-    once = cache(partial(function, CONFIG, **constants))
+    once = cache(partial(function, of, **constants))
 
     def value(wildcards):
         return once(*(wildcards[name] for name in names))
@@ -154,7 +160,7 @@ def settings_of(method, *names, **constants):
     def text(config, *values):
         return getattr(config, method)(*values, **constants).dump()
 
-    return of_config(text, *names)
+    return of_config(text, *names, of=PLACED)
 
 
 def table_subcategory(wildcards):

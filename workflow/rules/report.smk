@@ -22,7 +22,7 @@ rule render_table:
         "../../envs/report.yaml"
     params:
         settings=settings_of("table_settings", "table"),
-        metrics=of_config(files.with_seed_open, "table", name="metrics.json"),
+        metrics=of_config(files.with_seed_open, "table", name="metrics.json", of=PLACED),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-table --settings {params.settings:q}"
@@ -49,7 +49,7 @@ rule render_accuracies:
         "../../envs/report.yaml"
     params:
         settings=settings_of("table_settings", "table"),
-        metrics=of_config(files.with_seed_open, "table", name="metrics.json"),
+        metrics=of_config(files.with_seed_open, "table", name="metrics.json", of=PLACED),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-accuracies --settings {params.settings:q}"
@@ -80,7 +80,7 @@ rule render_curves:
     conda:
         "../../envs/report.yaml"
     params:
-        models=of_config(files.with_seed_open, name="model.json"),
+        models=of_config(files.with_seed_open, name="model.json", of=PLACED),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-curves"
@@ -155,7 +155,7 @@ rule compute_claims:
         "../../envs/report.yaml"
     params:
         settings=settings_of("claims_settings"),
-        metrics=of_config(files.with_seed_open, name="metrics.json"),
+        metrics=of_config(files.with_seed_open, name="metrics.json", of=PLACED),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} compute-claims --settings {params.settings:q}"
