@@ -9,6 +9,7 @@ each of which holds what made it (`artifacts.standing`). Times of files are stil
 from __future__ import annotations
 
 import atexit
+import inspect
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snakemake.common import __version__ as snakemake_version
 from snakemake.persistence import ParamsChange, PersistenceBase
 
 from mstkd.artifacts.records import Record, read_record
@@ -37,6 +39,16 @@ SUBJECT = {
     "seed": "seed",
 }
 STANDINGS = "MSTKD_STANDINGS"
+# Methods of Snakemake's inner interface that are replaced, as 9.17 to 9.27 have them: of other
+# versions nobody has promised that they are there, or asked.
+REPLACED = (
+    "has_metadata",
+    "has_outdated_metadata",
+    "params_changed",
+    "code_changed",
+    "input_changed",
+    "incomplete",
+)
 
 
 class Difference(ParamsChange):  # type: ignore[misc]  # snakemake is not typed
@@ -157,21 +169,15 @@ def answer_from_records(workflow: Any) -> None:
     """Make this process's Snakemake ask the results, for jobs of `mstkd`.
 
     Where the environment names a file in `STANDINGS`, it is written at the end (see `check`).
+
+    Raises:
+        InputError: this Snakemake does not ask as those versions do for which this is written.
     """
+    _check_interface(PersistenceBase)
     reruns = Reruns()
     if STANDINGS in os.environ:
         atexit.register(_write, workflow, reruns, Path(os.environ[STANDINGS]))
-    own = {
-        name: getattr(PersistenceBase, name)
-        for name in (
-            "has_metadata",
-            "has_outdated_metadata",
-            "params_changed",
-            "code_changed",
-            "input_changed",
-            "incomplete",
-        )
-    }
+    own = {name: getattr(PersistenceBase, name) for name in REPLACED}
 
     def params_changed(self: Any, job: Any, file: Any = None) -> Any:
         found = reruns.of(job)
@@ -199,6 +205,22 @@ def answer_from_records(workflow: Any) -> None:
     PersistenceBase.has_outdated_metadata = with_answer("has_outdated_metadata", False)
     PersistenceBase.code_changed = with_answer("code_changed", ())
     PersistenceBase.input_changed = with_answer("input_changed", ())
+
+
+def _check_interface(persistence: type) -> None:
+    """Refuse a Snakemake whose answers would be replaced in vain: then stale results would stay."""
+    for name in REPLACED:
+        method = getattr(persistence, name, None)
+        given = list(inspect.signature(method).parameters)[:2] if callable(method) else []
+        below: list[type] = persistence.__subclasses__()
+        others = [kind.__name__ for kind in below if name in vars(kind)]
+        if given != ["self", "job"] or others:
+            found = f"a method of ({', '.join(given)})" if given else "no such method"
+            raise InputError(
+                f"snakemake {snakemake_version}: {persistence.__name__}.{name}",
+                found=f"another in {others[0]}" if others else found,
+                expected="one that is asked with (self, job), as snakemake 9.17 to 9.27 has it",
+            )
 
 
 def _write(workflow: Any, reruns: Reruns, path: Path) -> None:

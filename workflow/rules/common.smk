@@ -204,4 +204,7 @@ if workflow.output_settings.dryrun and Path("results/bench.json").exists():
 
 # Jobs of a cluster do what they are told.
 if workflow.is_main_process:
-    answer_from_records(workflow)
+    try:
+        answer_from_records(workflow)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
