@@ -9,7 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from mstkd.artifacts.records import Fairness, GroupScore, Metrics, ModelRecord, Subject
+from mstkd.artifacts.records import (
+    Fairness,
+    GroupScore,
+    Metrics,
+    ModelRecord,
+    Provenance,
+    Subject,
+)
 from mstkd.artifacts.sealed import piece_checksum
 from mstkd.data.pack import Content, Found, Stored, create_pack, seal_pack
 from mstkd.data.partial import pixel_digest
@@ -58,6 +65,7 @@ def write_metrics(
     seed: int = 0,
     spread: float = 0.0,
     folds: Mapping[str, np.ndarray] | None = None,
+    provenance: Provenance | None = None,
     **subject: Any,
 ) -> Path:
     """A metrics.json of a student, or of what `kind` says; accuracies in percent."""
@@ -66,7 +74,11 @@ def write_metrics(
     scores = fairness(folds or spread_folds(accuracies, spread=spread, seed=seed))
     path = folder / f"{_named(identity)}.json"
     Metrics(
-        subject=identity, weights_sha256="0" * 64, own_threshold=scores, shared_threshold=scores
+        subject=identity,
+        weights_sha256="0" * 64,
+        own_threshold=scores,
+        shared_threshold=scores,
+        provenance=provenance,
     ).write(path)
     return path
 

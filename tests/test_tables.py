@@ -15,8 +15,11 @@ import pytest
 from reporting import write_metrics
 from rich.console import Console
 
+from mstkd.artifacts.records import Provenance, Source
 from mstkd.config import TableSettings, validate
 from mstkd.errors import InputError
+from mstkd.report.claims import compute_claims
+from mstkd.report.figures import render_accuracies
 from mstkd.report.formats import rounded, shown_table
 from mstkd.report.tables import (
     published_table,
@@ -389,3 +392,52 @@ def test_report_runs_without_torch() -> None:
     code += "; assert not [m for m in sys.modules if m.split('.')[0] in ('torch', 'torchvision')]"
     code += "; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- of one config
+
+
+def evaluated(folder: Path, name: str, *, folds: int = 10, pack: str = "p", **who: str) -> Path:
+    """A file of metrics that says how it came about: `pack` is the content of group A's."""
+    made = Provenance(
+        step="evaluate",
+        settings={"recipe": 2, "folds": folds},
+        sources=[
+            Source(path="model.safetensors", sha256="0" * 64),  # of the weights, each model's own
+            Source(path="../packs/A.h5", sha256=64 * pack),
+            Source(path="../packs/B.h5", sha256="b" * 64),
+        ],
+    )
+    return write_metrics(folder, accuracies(1, 2, 3, 4), name=name, provenance=made)
+
+
+@pytest.mark.parametrize(
+    ("other", "found", "expected"),
+    [
+        ({"folds": 4}, "evaluated by folds: 4", "10"),
+        ({"pack": "q"}, f"evaluated on A.h5: content {'q' * 12}", f"content {'p' * 12}"),
+    ],
+)
+@pytest.mark.parametrize("step", ["table", "figure", "claims"])
+def test_metrics_of_two_configs_make_no_table_figure_or_claim(
+    tmp_path: Path, step: str, other: dict[str, int | str], found: str, expected: str
+) -> None:
+    alike = [evaluated(tmp_path, "SL"), evaluated(tmp_path, "DuL")]
+    first, last = alike[0], evaluated(tmp_path, "DLDP", **other)
+
+    def make(metrics: list[Path]) -> None:
+        if step == "table":
+            render_table(settings(), metrics=metrics, outputs=[tmp_path / "t.csv"])
+        elif step == "figure":
+            render_accuracies(settings(), metrics=metrics, output=tmp_path / "t.png")
+        else:
+            compute_claims(metrics, tmp_path / "c.json", draws=10)
+
+    make(alike)
+    older = write_metrics(tmp_path, accuracies(1, 2, 3, 4), name="older")  # says nothing of itself
+    with pytest.raises(InputError) as error:
+        make([older, *alike, last])
+    assert str(error.value) == (
+        f"{last}: found {found}; expected {expected}, as in {first}: "
+        "rows of one config (mstkd check tells them apart)"
+    )

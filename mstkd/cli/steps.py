@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parent.parent
 PANEL = "Steps of the workflow"
-TEACHER_SETS = ("specialized", "baseline", "single")
 
 # The module of each step's function, which bears the command's name.
 STEPS = {
@@ -73,6 +72,7 @@ OPTIONS = {
     "tables": typer.Option(help="Tables in HTML, in order."),
     "figures": typer.Option(help="PNG files, in order."),
     "claims": typer.Option(help="claims.json."),
+    "config": typer.Option(help="The whole config, in YAML."),
     "result": typer.Option(help="Of what, report.html say."),
     "output": typer.Option(help="What to write."),
     "outputs": typer.Option(help="What to write, one or more."),
@@ -87,7 +87,7 @@ OPTIONS = {
     "ranks": typer.Option(min=0, help="Processes that train together, a GPU each."),
 }
 # What else has a default is the program's own.
-OPTIONAL = ("selection", "cache", "adaptor", "threads", "workers", "device")
+OPTIONAL = ("selection", "cache", "adaptor", "config", "threads", "workers", "device")
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
 SEEDED = ("metrics", "models")  # lists of these may hold {seed}
 TYPES: dict[str, Any] = {
@@ -219,8 +219,9 @@ def _one(option: str, paths: Sequence[Path]) -> Path:
 
 def _subject(kind: str, *, set_: str, **others: Any) -> Subject:
     from mstkd.artifacts.records import Subject
+    from mstkd.config.models import StudentSet, TeacherSet
 
-    sets = (*TEACHER_SETS, "none") if kind == "student" else TEACHER_SETS
+    sets = get_args(StudentSet if kind == "student" else TeacherSet)
     if set_ not in sets:
         raise InputError("--set", found=repr(set_), expected=" or ".join(sets))
     return Subject.model_validate({"kind": kind, "set": set_, **others})

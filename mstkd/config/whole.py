@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self, get_args
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from mstkd.config.base import ExperimentName, Groups, Name, Positive, Settings, unique
+from mstkd.config.base import ExperimentName, Groups, Name, Positive, Settings, Step, unique
 from mstkd.config.data import (
     CheckSettings,
     DataSettings,
@@ -174,7 +174,7 @@ class Config(Settings):
     # Where things lie ---------------------------------------------------------
 
     def placed(self, place: Callable[[str], str]) -> Self:
-        """The same, with results where `place` puts files of theirs, as a workflow's module does."""
+        """The same, with results where `place` puts files, as a workflow's module does."""
         copy = self.model_copy()
         copy._place = place
         return copy
@@ -247,6 +247,35 @@ class Config(Settings):
         return self._students_of(set_, loss)[1].backbone
 
     # What each step gets ------------------------------------------------------
+
+    def settings_of(self, step: str, **who: Any) -> Step | None:
+        """The settings of the step that makes models, caches, splits, packs or their scores.
+
+        Args:
+            step: the sub-command.
+            who: of models what their record's subject says; of packs `group`, of splits `set`.
+
+        Returns:
+            None where the config asks for nothing of that kind and name.
+        """
+        asked: dict[str, Callable[[], Step]] = {
+            "pack-train": lambda: self.train_pack_settings(who["group"]),
+            "pack-heldout": lambda: self.heldout_pack_settings(who["group"]),
+            "pack-verification": lambda: self.verification_pack_settings(who["group"]),
+            "pack-unlabelled": self.unlabelled_pack_settings,
+            "split": lambda: self.split_settings(who["set"]),
+            "train-teacher": lambda: self.teacher_settings(who["backbone"]),
+            "cache-embeddings": self.cache_settings,
+            "train-adaptor": lambda: self.adaptor_settings(who["name"]),
+            "train-student": lambda: self.student_settings(who["set"], who["loss"]),
+            "evaluate": self.evaluation_settings,
+        }
+        if who.get("group") not in (None, *self.groups):
+            return None
+        try:
+            return asked[step]()
+        except KeyError:
+            return None
 
     def synthesize_settings(self) -> SynthesizeSettings:
         assert self.data.synthetic is not None, "asked for only where the config has it"

@@ -30,6 +30,7 @@ from mstkd.report.judgements import (
     signed,
 )
 from mstkd.report.templates import page_html
+from mstkd.report.verdict import verdict
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 PROCEDURAL = (
@@ -77,6 +78,7 @@ def render_page(
     figures: Sequence[Path],
     claims: Path,
     output: Path,
+    config: Path | None = None,
 ) -> None:
     """Write the report: one HTML page that needs no other file.
 
@@ -86,6 +88,7 @@ def render_page(
         figures: .png or .svg files, in order; captioned by the title that the file holds.
         claims: claims.json.
         output: the page, an .html file.
+        config: the whole config, of which the page then says whether it made what is shown.
 
     Raises:
         InputError: a file is missing or is not what it must be.
@@ -95,6 +98,7 @@ def render_page(
         "page.html",
         title=settings.title,
         data_note=PROCEDURAL if settings.procedural else "",
+        verdict=_verdict(config, claims, record),
         grids=settings.grids or (),
         tables=[_table(path) for path in tables],
         figures=[_figure(path) for path in figures],
@@ -109,7 +113,7 @@ def render_page(
         p_text=p_text,
         signed=signed,
     )
-    read = hashed([*tables, *figures, claims])
+    read = hashed([*tables, *figures, claims, *([config] if config else [])])
     made = provenance_of("render-page", settings, read, output)
     write_text(output, embedded(page, made, ".html"))
 
@@ -117,6 +121,13 @@ def render_page(
 def _has_power(judged: JudgedClaim) -> bool:
     """Whether the paper states an effect to set beside it, at its own thresholds."""
     return judged.power.published is not None and judged.threshold == "own"
+
+
+def _verdict(config: Path | None, claims: Path, record: Claims) -> str:
+    if config is None or record.provenance is None:
+        return ""
+    shown = [source.path for source in record.provenance.sources]
+    return verdict(config, claims.parent, shown)
 
 
 def _by_claim(judged: Iterable[JudgedClaim]) -> list[Shown]:

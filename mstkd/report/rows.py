@@ -105,17 +105,22 @@ def read_rows(metrics: Sequence[Path], groups: Sequence[str] | None = None) -> l
 
     Raises:
         InputError: no file, a file is not a record of metrics, has other groups, or repeats a
-            model and seed of an earlier file.
+            model and seed of an earlier file; files are of different evaluations.
     """
     if not metrics:
         raise InputError("metrics", found="no file", expected="one metrics.json or more")
     runs: dict[tuple[str | None, ...], dict[int, tuple[Metrics, Path]]] = {}
+    first: tuple[Path, Metrics] | None = None
     for path in metrics:
         run = read_record(Metrics, path)
         found = tuple(run.own_threshold.groups)
         groups = found if groups is None else groups
         if set(found) != set(groups):
             raise InputError(path, found=f"groups {_list(found)}", expected=_list(groups))
+        if first is not None:
+            _check_evaluated_alike(path, run, *first)
+        elif run.provenance is not None:
+            first = path, run
         subject = run.subject
         key = (subject.kind, subject.backbone, subject.set, subject.name, subject.loss)
         seeds = runs.setdefault(key, {})
@@ -136,6 +141,38 @@ def read_rows(metrics: Sequence[Path], groups: Sequence[str] | None = None) -> l
         )
         for seeds in runs.values()
     ]
+
+
+def _check_evaluated_alike(path: Path, run: Metrics, other: Path, first: Metrics) -> None:
+    """Refuse numbers of two configs: evaluated by other settings, or on other pairs.
+
+    Records of older versions do not say.
+    """
+    expected, found = _evaluation(first), _evaluation(run)
+    if not expected or not found:
+        return
+    for key in dict.fromkeys((*expected, *found)):
+        was, now = (one.get(key, "nothing") for one in (expected, found))
+        if was != now:
+            raise InputError(
+                path,
+                found=f"{key}: {now}",
+                expected=f"{was}, as in {other}: rows of one config (mstkd check tells them apart)",
+            )
+
+
+def _evaluation(run: Metrics) -> dict[str, str]:
+    """What numbers of two models must share to be compared; empty where it is not known."""
+    made = run.provenance
+    if made is None:
+        return {}
+    settings = {f"evaluated by {key}": str(value) for key, value in made.settings.items()}
+    packs = {
+        f"evaluated on {Path(source.path).name}": f"content {source.sha256[:12]}"
+        for source in made.sources
+        if source.sha256 != run.weights_sha256
+    }
+    return settings | packs
 
 
 def check_comparable(rows: Sequence[Row]) -> None:

@@ -17,7 +17,7 @@ from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.provenance import SIDECAR
 from mstkd.artifacts.records import Record, read_record
 from mstkd.artifacts.standing import State
-from mstkd.errors import InputError, anew
+from mstkd.errors import InputError, ManyFaultsError, anew
 from mstkd.progress import progress
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
 
@@ -50,9 +50,11 @@ def check(results: Path, *, configfile: Path | None = None, deep: bool = False) 
             weights, images and embeddings are believed to be what their records say.
 
     Raises:
-        InputError: Snakemake refuses the config.
+        InputError: Snakemake refuses the config; or there are results, and not in that folder.
     """
     jobs = ask_snakemake([] if configfile is None else ["--configfile", str(configfile)])
+    if not results.is_dir() and any(job.state != "missing" for job in jobs):
+        raise InputError(results, found="no such folder", expected="a folder of results")
     if deep:
         with progress("read", len(jobs), "jobs' results") as told:
             for number, job in enumerate(jobs):
@@ -79,8 +81,14 @@ def ask_snakemake(arguments: Sequence[str]) -> list[JobStanding]:
         )
         if done.returncode != 0 or not told.exists():
             lines = (done.stderr or done.stdout).strip().splitlines()
-            found = lines[-1] if lines else "nothing"
-            raise InputError("snakemake --dry-run", found=found, expected="a plan")
+            # A fault of the config: a line each, below one that says where Snakemake met them.
+            faults = [line for line in lines[1:] if not line.startswith("  File ")] or lines
+            raise ManyFaultsError(
+                [
+                    InputError("snakemake --dry-run", found=line, expected="a plan")
+                    for line in faults or ["nothing"]
+                ]
+            )
         jobs = read_record(JobStandings, told).jobs
     if not jobs:
         expected = "the Snakefile of mstkd, in the folder where it is run"

@@ -171,6 +171,7 @@ rule render_page:
             "<results>/figures/training.png",
         ],
         claims="<results>/claims.json",
+        config="<results>/config.yaml",
     output:
         page=report(
             "<results>/report.html",
@@ -190,7 +191,7 @@ rule render_page:
     shell:
         "mstkd --log {log:q} render-page --settings {params.settings:q}"
         " --tables {input.tables:q} --figures {input.figures:q}"
-        " --claims {input.claims:q} --output {output.page:q}"
+        " --claims {input.claims:q} --config {input.config:q} --output {output.page:q}"
 
 
 rule render_provenance:
