@@ -144,6 +144,10 @@ EDITS = {
         {"controls": False},
         {**TABLES, **SUMMARY, "render_curves": 1},
     ),
+    "what the precision came to, written out": (
+        {"engine.precision": "float32", "cache.precision": "float32"},
+        PAGE,
+    ),
     # Snakemake compares params as a set without names: one JSON text a rule sees the swap.
     "two values swapped": (
         {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},

@@ -88,3 +88,35 @@ def test_compile_off_and_auto_are_one_setting(made):
     for compile_, state in (("auto", "current"), ("default", "stale")):
         wanted = Asked("split", {**off, "engine": {"compile": compile_}}, [read], {}, compared)
         assert standing(output, wanted, Contents()).state == state
+
+
+@pytest.mark.parametrize(
+    ("recorded", "came_to", "wanted", "state"),
+    [
+        ("auto", "float32", "auto", "current"),
+        ("auto", "float32", "float32", "current"),
+        ("auto", "float32", "bfloat16", "stale"),
+        ("auto", "bfloat16", "bfloat16", "current"),
+        ("auto", "bfloat16", "float32", "stale"),
+        ("auto", "bfloat16", "auto", "current"),
+        ("auto", None, "float32", "stale"),  # of an older version, which did not say
+        # Where the job will run, and what `auto` will come to there, nobody knows here.
+        ("float32", "float32", "auto", "stale"),
+        ("bfloat16", "bfloat16", "auto", "stale"),
+    ],
+)
+def test_what_auto_came_to_counts_as_asked_for(made, recorded, came_to, wanted, state):
+    output, read = made
+
+    def settings(precision):
+        return {"recipe": 1, "engine": {"precision": precision}, "name": "auto"}
+
+    record = provenance_of("split", None, hashes(read), output)
+    record = record.model_copy(update={"settings": settings(recorded), "precision": came_to})
+    sidecar(output).write_text(beside(output.read_text(), record))
+    now = Asked("split", settings(wanted), [read], {}, compared)
+    found = standing(output, now, Contents())
+    assert found.state == state
+    assert found.state == "current" or found.why == (
+        f'engine.precision "{recorded}", now "{wanted}"'
+    )

@@ -191,6 +191,7 @@ def told_of_model(record: ModelRecord) -> Told:
         step=f"train-{record.subject.kind}",
         settings=record.settings,
         sources=record.sources,
+        precision=record.precision,
         package_version=record.package_version,
     )
     return Told(made, None, record.subject)

@@ -59,6 +59,10 @@ class Source(Record):
     sha256: str  # of the bytes; of packs and caches the hash of content that they carry
 
 
+# In which networks computed.
+Computed = Literal["float32", "bfloat16"]
+
+
 class Provenance(Record):
     """What made a result: the step, its settings, the package and the files it read."""
 
@@ -66,6 +70,7 @@ class Provenance(Record):
     settings: dict[str, Any]  # as they were given; empty where the step takes none
     sources: list[Source]
     sha256: str | None = None  # of a text without this record; None where nothing was hashed
+    precision: Computed | None = None  # of caches: what `auto` in the settings came to
     package_version: str = __version__
 
 
@@ -92,6 +97,7 @@ class ModelRecord(SealedRecord):
     history_sha256: str | None = None  # of history.csv; None in records of older versions
     chosen_epoch: int  # counted from 1
     chosen_by: str  # a sentence a person reads
+    precision: Computed | None = None  # what `auto` in the settings came to; older versions: None
     sources: list[Source] = []
     package_version: str = __version__
 

@@ -32,7 +32,8 @@ class Asked:
     settings: Mapping[str, Any]  # as they are dumped; empty where the step takes none
     read: Sequence[Sequence[Path]]  # the files it reads, those of one kind in order
     subject: Mapping[str, str | int | None]  # of models, what their path says of them
-    compared: Callable[[Any], Any]  # settings to what of them is compared
+    # Settings, and the precision that `auto` came to, if it matters, to what of them is compared.
+    compared: Callable[[Any, str | None], Any]
 
 
 @dataclass(frozen=True)
@@ -109,9 +110,11 @@ def differences(told: Told, folder: Path, asked: Asked, contents: Contents) -> I
         for name, value in asked.subject.items():
             if str(own[name]) != str(value):
                 yield f"it is of {name} {own[name]}, asked for {value}"
-    then, now = _flat(asked.compared(made.settings)), _flat(asked.compared(asked.settings))
+    then, now = (_flat(asked.compared(one, None)) for one in (made.settings, asked.settings))
+    # What was left to the machine is also what the machine made of it.
+    came_to = _flat(asked.compared(made.settings, made.precision))
     for key in dict.fromkeys((*then, *now)):
-        if then.get(key, "unset") != now.get(key, "unset"):
+        if now.get(key, "unset") not in (then.get(key, "unset"), came_to.get(key, "unset")):
             yield f"{key} {_text(then, key)}, now {_text(now, key)}"
     recorded = {_normal(folder / source.path): source.sha256 for source in made.sources}
     kinds = [[_normal(path) for path in kind] for kind in asked.read]

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import nn
@@ -35,9 +35,16 @@ def place(network: Network, device: torch.device) -> Network:
     return network.to(memory_format=torch.channels_last).to(device)
 
 
+def precision_on(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
+    """What a precision comes to on a device: `auto` is bfloat16 on a GPU, float32 on a CPU."""
+    if precision == "auto":
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return precision
+
+
 def autocast(precision: Precision, device: torch.device) -> torch.autocast:
     """The context in which a network computes at that precision on that device."""
-    half = precision == "bfloat16" or (precision == "auto" and device.type == "cuda")
+    half = precision_on(precision, device) == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
 
 

@@ -53,19 +53,28 @@ class EngineSettings(Settings):
     deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
 
 
-def compared(settings: Any) -> Any:
+def compared(settings: Any, precision: str | None = None) -> Any:
     """Dumped settings as those of two runs are compared, at any depth.
 
     `engine.compile: auto` leaves it to the machine, so results that were made with `off`, the
     default before, are not made again.
+
+    Args:
+        settings: what a config asks for, or what a record says.
+        precision: what `auto` came to where the record's result was made, for what it came to.
     """
     if isinstance(settings, Mapping):
+        came_to = {("compile", "off"): "auto"}
+        if precision is not None:
+            came_to["precision", "auto"] = precision
         return {
-            key: "auto" if (key, value) == ("compile", "off") else compared(value)
+            key: came_to.get((key, value), value)
+            if isinstance(value, str)
+            else compared(value, precision)
             for key, value in settings.items()
         }
     if isinstance(settings, list | tuple):
-        return [compared(value) for value in settings]
+        return [compared(value, precision) for value in settings]
     return settings
 
 

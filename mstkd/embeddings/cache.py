@@ -35,7 +35,7 @@ from mstkd.artifacts.sealed import (
     seal,
 )
 from mstkd.artifacts.writers import only_writer
-from mstkd.compute.devices import prepare
+from mstkd.compute.devices import precision_on, prepare
 from mstkd.config import CacheSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
@@ -104,6 +104,7 @@ def cache_embeddings(
     weights = [record.weights_sha256 for record in records]
     read = dict(zip(teachers, weights, strict=True)) | {pack.path: pack.sha256 for pack in opened}
     made = provenance_of("cache-embeddings", settings, read, output)
+    made = made.model_copy(update={"precision": precision_on(settings.precision, where)})
     output.parent.mkdir(parents=True, exist_ok=True)
     with only_writer(output, made.model_dump_json()):
         if _is_made(output, made):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import source_list
-from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_record
+from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256, read_record
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import build_adaptor
@@ -63,10 +63,12 @@ def save_model(
     chosen_epoch: int,
     chosen_by: str,
     sources: Mapping[Path, str] | None = None,
+    precision: Computed | None = None,
 ) -> None:
     """Write weights, record and history; the weights appear last.
 
-    `inputs` are the hashes that later steps compare, `sources` the files that were read.
+    `inputs` are the hashes that later steps compare, `sources` the files that were read;
+    `precision` is the one in which the network computed.
     """
     with replacing(history_path(output), record_path(output), output) as (rows, record, weights):
         with rows.open("w", newline="", encoding="utf-8") as file:
@@ -86,6 +88,7 @@ def save_model(
             chosen_epoch=chosen_epoch,
             chosen_by=chosen_by,
             sources=source_list(sources or {}, output),
+            precision=precision,
         )
         record.write_text(made.text(), encoding="utf-8")
 

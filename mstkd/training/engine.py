@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mstkd.compute.devices import autocast, prepare
+from mstkd.compute.devices import autocast, precision_on, prepare
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
 from mstkd.models.iresnet import IResNet
@@ -50,7 +50,8 @@ class Embedder:
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
-        self._plain, self._precision, self._device = network, settings.precision, device
+        self._plain, self._device = network, device
+        self.precision = precision_on(settings.precision, device)
         self.captured = settings.compile == "auto" and device.type == "cuda" and ranks.size == 1
         mode = None if settings.compile == "off" else settings.compile
         if settings.compile == "auto":
@@ -62,7 +63,7 @@ class Embedder:
         )
 
     def __call__(self, seen: Tensor) -> Tensor:
-        with autocast(self._precision, self._device):
+        with autocast(self.precision, self._device):
             embeddings: Tensor = self._network(seen)
         return embeddings.float()
 

@@ -208,6 +208,7 @@ def _train(
             history=found.history,
             chosen_epoch=found.epoch,
             chosen_by=model.choice.told(found.score),
+            precision=model.network.embed.precision,
             **model.told(),
         )
         keep(model.output)
