@@ -126,7 +126,8 @@ def _has_power(judged: JudgedClaim) -> bool:
 def _verdict(config: Path | None, claims: Path, record: Claims) -> str:
     if config is None or record.provenance is None:
         return ""
-    shown = [source.path for source in record.provenance.sources]
+    paths = [source.path for source in record.provenance.sources]
+    shown = [path for path in paths if Path(path).name == "metrics.json"]  # beside their scores
     return verdict(config, claims.parent, shown)
 
 
