@@ -19,7 +19,7 @@ from processes import read_line, started
 
 from mstkd.compute import devices
 from mstkd.compute.devices import candidates, own, prepare
-from mstkd.compute.leases import Gpu, assigned_by_scheduler, jobs_per_gpu, lock_directory, take
+from mstkd.compute.leases import Gpu, has_gpu_of_its_own, jobs_per_gpu, lock_directory, take
 from mstkd.errors import InputError
 
 GPUS = [Gpu(0, "aaaa"), Gpu(1, "bbbb")]
@@ -294,21 +294,66 @@ def test_jobs_a_gpu() -> None:
     assert jobs_per_gpu({"MSTKD_JOBS_PER_GPU": "12"}) == 12
 
 
-@pytest.mark.parametrize("name", ["SLURM_JOB_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS"])
-def test_under_slurm_the_first_assigned_gpu_is_taken_without_locks(
-    tmp_path: Path, name: str
+# What SLURM sets, by srun(1), salloc(1) and sbatch(1).
+ALLOCATED = {"SLURM_JOB_ID": "12", "CUDA_VISIBLE_DEVICES": "0,1"}
+SHELLS = {
+    "salloc": ALLOCATED,
+    "interactive": {**ALLOCATED, "SLURM_JOB_GPUS": "0,1", "SLURM_STEP_ID": "4294967290"},
+    "sbatch": {**ALLOCATED, "SLURM_JOB_GPUS": "0,1"},
+    "srun of both": {**ALLOCATED, "SLURM_STEP_ID": "0", "SLURM_STEP_GPUS": "0,1"},
+    "sbatch from a step of one": {**ALLOCATED, "SLURM_JOB_GPUS": "0,1", "SLURM_STEP_GPUS": "3"},
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_jobs_side_by_side_in_an_allocation_get_gpus_of_their_own(
+    tmp_path: Path, shell: str
 ) -> None:
-    leases: list = []
+    of_each_job: list[list] = [[], []]
+    got = [
+        own(GPUS, leases, directory=tmp_path / "locks", environment=SHELLS[shell])
+        for leases in of_each_job
+    ]
+    assert got == GPUS
+    for (lease,) in of_each_job:
+        assert lease.descriptors
+        lease.release()
+
+
+def test_the_one_gpu_of_a_step_is_taken_without_locks(tmp_path: Path) -> None:
+    """As Snakemake's jobs have it, which the plugin starts by `srun`; another may share the card."""
+    environment = {"SLURM_JOB_ID": "12", "SLURM_STEP_GPUS": "3", "MSTKD_JOBS_PER_GPU": "x"}
     for _ in range(2):
-        environment = {name: "3", "CUDA_VISIBLE_DEVICES": "1,2", "MSTKD_JOBS_PER_GPU": "x"}
-        gpu = own(GPUS, leases, directory=tmp_path / "locks", environment=environment)
-        assert gpu == GPUS[0]
-    assert not leases
+        leases: list = []
+        for _ in range(2):
+            gpu = own(GPUS[:1], leases, directory=tmp_path / "locks", environment=environment)
+            assert gpu == GPUS[0]
+        assert [lease.descriptors for lease in leases] == [()]
     assert not list(tmp_path.iterdir())
 
 
-def test_visible_devices_alone_are_no_scheduler() -> None:
-    assert not assigned_by_scheduler({"CUDA_VISIBLE_DEVICES": "0"})
+def test_the_one_gpu_of_an_allocation_is_waited_for(tmp_path: Path) -> None:
+    first: list = []
+    own(GPUS[:1], first, directory=tmp_path, environment=SHELLS["salloc"])
+    with pytest.raises(AssertionError, match="waits for itself"):
+        own(GPUS[:1], [], directory=tmp_path, environment=SHELLS["salloc"])
+    first[0].release()
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        ({"CUDA_VISIBLE_DEVICES": "0"}, False),
+        ({"SLURM_JOB_ID": "12", "SLURM_JOB_GPUS": "0"}, False),
+        ({"SLURM_STEP_GPUS": ""}, False),
+        ({"SLURM_STEP_GPUS": "0-3"}, False),
+        ({"SLURM_STEP_GPUS": "2,3"}, False),
+        ({"SLURM_STEP_GPUS": "2"}, True),
+    ],
+)
+def test_whose_gpu_slurm_has_chosen(environment: dict[str, str], expected: bool) -> None:
+    assert has_gpu_of_its_own(environment) == expected
 
 
 @pytest.mark.parametrize(
@@ -391,13 +436,14 @@ def test_a_gpu_named_by_number_is_waited_for(
     assert prepare("cuda:1", 1) == torch.device("cuda", 1)
 
 
-def test_prepare_under_slurm_locks_nothing(
+def test_prepare_in_a_step_of_one_gpu_locks_nothing(
     workstation: list[int], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_STEP_GPUS", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert prepare("auto", 1) == torch.device("cuda", 0)
-    assert prepare("cuda:1", 1) == torch.device("cuda", 1)
-    assert workstation == [0, 1]
+    assert prepare("cuda:0", 1) == torch.device("cuda", 0)
+    assert workstation == [0, 0]
     assert not list(tmp_path.iterdir())
 
 

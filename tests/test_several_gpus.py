@@ -73,7 +73,19 @@ def test_two_that_want_several_do_not_wait_for_each_other(tmp_path):
         assert [job.wait(STUCK_SECONDS) for job in jobs] == [0, 0]
 
 
-def test_a_scheduler_s_gpus_are_taken_as_they_are(tmp_path):
-    leases = own_together(GPUS, 2, directory=tmp_path / "locks", environment={"SLURM_JOB_ID": "1"})
-    assert [(lease.gpu, lease.descriptors) for lease in leases] == [(GPUS[0], ()), (GPUS[1], ())]
+@pytest.mark.usefixtures("_no_wait")
+def test_two_jobs_in_one_allocation_share_its_gpus_out(tmp_path):
+    environment = {"SLURM_JOB_ID": "1", "SLURM_STEP_GPUS": "0,1,2"}
+    options = {"directory": tmp_path / "locks", "environment": environment}
+    leases = own_together(GPUS, 2, **options)
+    assert [lease.gpu for lease in leases] == GPUS[:2]
+    with pytest.raises(WaitedError):
+        own_together(GPUS, 2, **options)
+    release([*leases, *own_together(GPUS, 1, **options)])
+
+
+def test_the_one_gpu_of_a_step_is_taken_as_it_is(tmp_path):
+    options = {"directory": tmp_path / "locks", "environment": {"SLURM_STEP_GPUS": "7"}}
+    (lease,) = own_together(GPUS[:1], 1, **options)
+    assert (lease.gpu, lease.descriptors) == (GPUS[0], ())
     assert not (tmp_path / "locks").exists()

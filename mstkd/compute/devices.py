@@ -14,10 +14,9 @@ from torch import nn
 from mstkd.compute.leases import (
     Gpu,
     Lease,
-    assigned_by_scheduler,
+    has_gpu_of_its_own,
     jobs_per_gpu,
     lock_directory,
-    take,
     take_together,
 )
 from mstkd.config import Precision
@@ -52,7 +51,7 @@ def prepare(device: str, threads: int) -> torch.device:
     """Set torch's thread count and give the device.
 
     A GPU is this process's own until it ends: the call waits for one that no other job holds.
-    Under SLURM the first of the assigned GPUs is taken as it is.
+    In a step of SLURM that has one GPU, it is taken as it is.
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda" (any GPU) or "cuda:1" (that
@@ -112,7 +111,7 @@ def own(
     directory: Path,
     environment: Mapping[str, str],
 ) -> Gpu:
-    """One of the GPUs that are wanted, leased unless a scheduler has assigned them.
+    """One of the GPUs that are wanted: this process's own already, or leased.
 
     Args:
         wanted: at least one.
@@ -120,12 +119,10 @@ def own(
         directory: where the locks lie.
         environment: the variables of the process.
     """
-    if assigned_by_scheduler(environment):
-        return wanted[0]
     for lease in leases:
         if lease.gpu in wanted:
             return lease.gpu
-    leases.append(take(wanted, directory=directory, jobs=jobs_per_gpu(environment)))
+    leases += own_together(wanted, 1, directory=directory, environment=environment)
     return leases[-1].gpu
 
 
@@ -136,7 +133,9 @@ def own_together(
     directory: Path,
     environment: Mapping[str, str],
 ) -> list[Lease]:
-    """A lease of a GPU for each of so many processes; one with no lock if a scheduler chose them.
+    """A lease of a GPU for each of so many processes; one with no lock if SLURM chose the GPU.
+
+    Where SLURM lets several jobs share a card, by MPS, shards or MIG, a lock would keep them apart.
 
     Args:
         wanted: the candidates.
@@ -149,8 +148,8 @@ def own_together(
     """
     if len(wanted) < count:
         raise InputError("--ranks", found=f"{count}", expected=f"at most the {len(wanted)} GPUs")
-    if assigned_by_scheduler(environment):
-        return [Lease(gpu, ()) for gpu in wanted[:count]]
+    if len(wanted) == 1 and has_gpu_of_its_own(environment):
+        return [Lease(wanted[0], ())]
     return take_together(wanted, count, directory=directory, jobs=jobs_per_gpu(environment))
 
 

@@ -1,4 +1,4 @@
-"""Which job computes on which GPU of a workstation: file locks between one user's processes.
+"""Which job computes on which GPU of a machine: file locks between one user's processes.
 
 A GPU's lock is a file of its own, named by the GPU's UUID, under flock(2). The kernel drops the
 lock when its holder ends, however it ends, so the files are never removed and a file that is
@@ -23,7 +23,7 @@ from mstkd.errors import InputError
 from mstkd.progress import say
 
 JOBS_PER_GPU = "MSTKD_JOBS_PER_GPU"
-SCHEDULED = ("SLURM_JOB_ID", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
+STEP_GPUS = "SLURM_STEP_GPUS"
 TRIES_BETWEEN_LINES = 30
 TOGETHER = "together"  # the lock of whoever looks for several GPUs at once
 # Never through a link, never stuck on a pipe. Python adds O_CLOEXEC to all it opens.
@@ -57,9 +57,14 @@ class Lease:
             os.close(descriptor)
 
 
-def assigned_by_scheduler(environment: Mapping[str, str]) -> bool:
-    """Whether a scheduler has chosen the GPUs that this process sees: SLURM has."""
-    return any(name in environment for name in SCHEDULED)
+def has_gpu_of_its_own(environment: Mapping[str, str]) -> bool:
+    """Whether SLURM chose one GPU for this process: the only one of its job step.
+
+    SLURM sets SLURM_STEP_GPUS in steps that `srun` starts, of the GPUs of that step (srun(1)). In
+    a batch script or the shell of `salloc` it is not set: there, as in a step with several, jobs
+    may run side by side, and nobody has dealt the GPUs out among them.
+    """
+    return environment.get(STEP_GPUS, "").isdigit()
 
 
 def jobs_per_gpu(environment: Mapping[str, str]) -> int:
