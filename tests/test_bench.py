@@ -251,7 +251,7 @@ def test_the_papers_teachers_see_what_section_4_6_says(tmp_path):
 def test_each_part_is_measured_and_its_share_follows_from_the_count(measured):
     result, _ = measured
     assert [rate.measure for rate in result.rates] == [
-        *("input", "step", "training", "embedding"),
+        *("input", "step", "training", "embedding", "embedding"),
         *("adaptor", "adaptor", "adaptor", "verification"),
     ]
     network = hand_flops((1, 1, 1, 1), (4, 4, 8, 8), 16, 32)
@@ -283,14 +283,44 @@ def test_the_estimate_is_the_sum_of_images_over_rates(measured):
     rate = {
         (one.measure, one.of.get("adaptor", {}).get("architecture")): one for one in result.rates
     }
+    embedding = {
+        one.of["precision"]: one.per_second for one in result.rates if one.measure == "embedding"
+    }
     seconds = 2 * (36 * 4 + 72) / rate["training", None].per_second
     seconds += 2 * 15 * 72 / rate["training", None].per_second
     for name in ("SL", "DuL", "DLDP"):
         seconds += 2 * 2 * 72 / rate["adaptor", name].per_second
-    embedded = 72 * 5 + 2 * 2 * (4 * 36 + 72) + 15 * 2 * 2 * 72 + (5 + 15) * 2 * 72
-    seconds += embedded / rate["embedding", None].per_second
+    # Caches and the looks at epochs by their own settings, evaluation in float32.
+    seconds += (72 * 5 + 2 * 2 * (4 * 36 + 72) + 15 * 2 * 2 * 72) / embedding["auto"]
+    seconds += (5 + 15) * 2 * 72 / embedding["float32"]
     assert result.estimate.hours == pytest.approx(seconds / 3600)
     assert read_result(folder / "bench.json") == result
+
+
+def test_what_is_embedded_for_is_measured_at_its_own_precision(tmp_path, monkeypatch):
+    """Evaluation computes in float32 and compiles nothing, whatever training does."""
+    config = config_of(
+        engine={"precision": "bfloat16", "compile": "off"}, cache={"precision": "auto"}
+    )
+    timed = []
+
+    def time_embedding(*args, precision, compiled, **options):
+        timed.append((precision, compiled))
+        return Span(steps=1, seconds=1.0)
+
+    monkeypatch.setattr("mstkd.bench.bench.time_embedding", time_embedding)
+    result = bench(config, name="x", output=tmp_path / "b.json", packs=tmp_path, seconds=0.01)
+    assert timed == [("auto", True), ("bfloat16", False), ("float32", False)]
+    loads = {load.part: load for load in experiment(config, count_images(config, tmp_path))}
+    for work, way in {
+        "teachers' evaluation": ("float32", False),
+        "students' evaluation": ("float32", False),
+        "teachers' epochs": ("bfloat16", False),
+        "students' epochs": ("bfloat16", False),
+        "caches": ("auto", True),
+    }.items():
+        of = result.rate_of(loads[f"tiny {work}"].subject).of
+        assert (of["precision"], of["compiled"]) == way, work
 
 
 def test_every_value_of_a_list_is_measured(tmp_path):

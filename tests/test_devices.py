@@ -321,7 +321,7 @@ def test_jobs_side_by_side_in_an_allocation_get_gpus_of_their_own(
 
 
 def test_the_one_gpu_of_a_step_is_taken_without_locks(tmp_path: Path) -> None:
-    """As Snakemake's jobs have it, which the plugin starts by `srun`; another may share the card."""
+    """As Snakemake's jobs have it, which the plugin starts by `srun`."""
     environment = {"SLURM_JOB_ID": "12", "SLURM_STEP_GPUS": "3", "MSTKD_JOBS_PER_GPU": "x"}
     for _ in range(2):
         leases: list = []

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from rich.console import Console
@@ -40,6 +40,7 @@ from mstkd.bench.result import BenchResult, Estimate, Matmul, Rate
 from mstkd.bench.work import (
     Counts,
     Measure,
+    Use,
     adaptor_of,
     count_images,
     embedding_of,
@@ -204,24 +205,29 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
     training: dict[str, Any] = {"input_key": "images", "settings": optimiser, **common}
     training["engine"] = config.engine
 
-    label = f"{name}, batch {batch}"
+    label, on_gpu = f"{name}, batch {batch}", device.type == "cuda"
     kept = next(batches.epoch(0))
     span = time_training(backbone, head, itertools.repeat(kept), **training)
     rates = [_rate(shared, f"step alone, {label}", "step", of, span, batch, step)]
     span = time_training(backbone, head, endless(batches), **training)
     rates.append(_rate(shared, f"input and step, {label}", "training", of, span, batch, step))
-    span = time_embedding(
-        backbone,
-        shared.packs,
-        shared.folder / "cache.h5",
-        embedding_dim=config.embedding_dim,
-        dtype=config.cache.dtype,
-        precision=config.cache.precision,
-        **common,
-    )
     images = embedding_batch(shared.packs)
-    of = embedding_of(config, name)
-    return [*rates, _rate(shared, f"embedding, {name}", "embedding", of, span, images, forward)]
+    ways = {str(of): of for of in (embedding_of(config, name, use) for use in get_args(Use))}
+    for of in ways.values():
+        span = time_embedding(
+            backbone,
+            shared.packs,
+            shared.folder / "cache.h5",
+            embedding_dim=config.embedding_dim,
+            dtype=config.cache.dtype,
+            precision=of["precision"],
+            compiled=of["compiled"],
+            **common,
+        )
+        how = f"{of['precision']}, compiled" if of["compiled"] and on_gpu else of["precision"]
+        part = f"embedding, {name}, {how}"
+        rates.append(_rate(shared, part, "embedding", of, span, images, forward))
+    return rates
 
 
 def _head_flops(settings: HeadSettings, shared: _Bench) -> int:

@@ -158,7 +158,7 @@ def time_embedding(
     precision: Precision,
     device: torch.device,
     seconds: float,
-    compiled: bool = True,
+    compiled: bool,
 ) -> Span:
     """Batches of a pack to unit embeddings in a file, as `cache-embeddings` has them."""
     extractor = Extractor(backbone, device, precision, compiled=compiled)

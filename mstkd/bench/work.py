@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import h5py
 
@@ -24,6 +24,7 @@ from mstkd.errors import InputError
 
 MIRRORED = 2  # each image of a verification pair is embedded with its mirror image (D9)
 
+Use = Literal["cache", "epoch", "evaluation"]  # what images are embedded for
 Measure = Literal["input", "step", "training", "embedding", "adaptor", "verification"]
 
 
@@ -141,9 +142,14 @@ def training_of(config: Config, backbone: str, batch_size: int) -> dict[str, Any
     return {**_network_of(config, backbone), "batch_size": batch_size, **_engine_of(config)}
 
 
-def embedding_of(config: Config, backbone: str) -> dict[str, Any]:
-    """What decides the speed of embedding images."""
-    return {**_network_of(config, backbone), "precision": config.cache.precision}
+def embedding_of(config: Config, backbone: str, use: Use) -> dict[str, Any]:
+    """What decides the speed of embedding images: evaluation is float32, whatever training is."""
+    precision, compiled = {
+        "cache": (config.cache.precision, True),
+        "epoch": (config.engine.precision, config.engine.compile == "auto"),
+        "evaluation": ("float32", False),
+    }[use]
+    return {**_network_of(config, backbone), "precision": precision, "compiled": compiled}
 
 
 def _engine_of(config: Config) -> dict[str, Any]:
@@ -201,19 +207,21 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
             for teacher in teachers
         )
         training = Subject("training", training_of(config, backbone, optimiser.batch_size))
-        embedding = Subject("embedding", embedding_of(config, backbone))
+        cache, epoch, evaluation = (
+            Subject("embedding", embedding_of(config, backbone, use)) for use in get_args(Use)
+        )
         jobs = seeds * len(teachers)
         passes = seeds * seen * optimiser.epochs
         yield Load(f"{variant} teachers", jobs, passes, training)
-        yield Load(f"{variant} teachers' epochs", jobs, seeds * looked_at, embedding)
+        yield Load(f"{variant} teachers' epochs", jobs, seeds * looked_at, epoch)
         yield Load(
             f"{variant} caches",
             seeds * len(sets) * (2 if unlabelled else 1),
             seeds * (total * caches + unlabelled),
-            embedding,
+            cache,
         )
         yield Load(
-            f"{variant} teachers' evaluation", jobs, jobs * _tested(config, counts), embedding
+            f"{variant} teachers' evaluation", jobs, jobs * _tested(config, counts), evaluation
         )
 
 
@@ -259,11 +267,12 @@ def _students(config: Config, counts: Counts) -> Iterator[Load]:
                 settings.selection, settings.optimiser, config.groups, counts
             )
         training = Subject("training", training_of(config, backbone, batch_size))
-        embedding = Subject("embedding", embedding_of(config, backbone))
+        epoch = Subject("embedding", embedding_of(config, backbone, "epoch"))
+        evaluation = Subject("embedding", embedding_of(config, backbone, "evaluation"))
         yield Load(f"{backbone} students", jobs, seen, training)
-        yield Load(f"{backbone} students' epochs", jobs, looked_at, embedding)
+        yield Load(f"{backbone} students' epochs", jobs, looked_at, epoch)
         yield Load(
-            f"{backbone} students' evaluation", jobs, jobs * _tested(config, counts), embedding
+            f"{backbone} students' evaluation", jobs, jobs * _tested(config, counts), evaluation
         )
 
 
