@@ -6,6 +6,7 @@ import torch
 
 from mstkd.data.loader import FaceBatches, fits, normalise, prefetched
 from mstkd.data.pack import open_pack
+from mstkd.data.pixels import PixelImages
 from mstkd.errors import InputError
 
 CPU = torch.device("cpu")
@@ -112,6 +113,26 @@ def test_images_in_the_devices_memory_give_the_same_batches(packs):
         ):
             for name, tensor in expected.items():
                 assert torch.equal(batch[name], tensor)
+
+
+def test_images_are_loaded_by_slices_where_they_lie_in_a_row(packs, monkeypatch):
+    indexed = []
+    whole = PixelImages.__getitem__
+
+    def getitem(images, rows):
+        indexed.append(rows)
+        return whole(images, rows)
+
+    monkeypatch.setattr(PixelImages, "__getitem__", getitem)
+    batches_of(packs, resident=True)
+    assert indexed == [slice(0, 20), slice(0, 12)]
+    indexed.clear()
+    batches_of(packs, split={"A": ["A3", "A1"], "B": ["B2"]}, batch_size=4, resident=True)
+    assert [np.arange(20)[rows].tolist() for rows in indexed] == [
+        [4, 5, 6, 7, 12, 13, 14, 15],
+        [8, 9, 10, 11],
+    ]
+    assert isinstance(indexed[1], slice)
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ from mstkd.bench.work import (
     training_of,
 )
 from mstkd.compute.devices import place
+from mstkd.compute.numerics import configure
 from mstkd.config import Config, HeadSettings, OptimiserSettings
 from mstkd.config.models import every_model
 from mstkd.data.loader import FaceBatches
@@ -57,7 +58,6 @@ from mstkd.errors import InputError
 from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import build_backbone
-from mstkd.training.engine import configure
 
 PAIRS = 6000  # of an RFW group
 MADE_UP_BATCHES = 8
@@ -102,7 +102,7 @@ def bench(
     Raises:
         InputError: a device that is not there, or packs that do not fit the config.
     """
-    where = configure(config.engine, device, threads)
+    where = configure(device, threads, deterministic=config.engine.deterministic)
     packs = packs or config.inputs() / "packs"
     counts, no_estimate = _counts(config, packs)
     classes = sum(count.identities for count in counts.train.values()) if counts else 1000

@@ -7,17 +7,24 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mstkd.config.base import Groups, Settings, Step
+from mstkd.config.training import Deterministic
 
 
-class EvaluationSettings(Step):
-    """Settings of the step `evaluate`: RFW's protocol (D9, D25)."""
+class Protocol(Step):
+    """RFW's protocol (D9, D25)."""
 
     recipe: int = 2  # scores.h5 names identities and images
 
     folds: Annotated[int, Field(ge=2)] = 10
 
 
-class Evaluation(EvaluationSettings):
+class EvaluationSettings(Protocol):
+    """Settings of the step `evaluate`."""
+
+    deterministic: Deterministic = None
+
+
+class Evaluation(Protocol):
     """Section `evaluation` of the config."""
 
     # `heldout` for choices between settings: no table is made of the test pairs then.

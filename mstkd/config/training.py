@@ -53,6 +53,11 @@ class EngineSettings(Settings):
     deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
 
 
+# `engine.deterministic` in the settings of steps that take no other key of it: written where it
+# is on, so that what was made before these steps heard of it is still what is asked for.
+Deterministic = Literal[True] | None
+
+
 def compared(settings: Any, precision: str | None = None) -> Any:
     """Dumped settings as those of two runs are compared, at any depth.
 
@@ -200,6 +205,7 @@ class CacheSettings(CacheType, Step):
 
     # The order of teachers and packs, which Snakemake does not see: it compares inputs as a set.
     groups: Groups | None = None
+    deterministic: Deterministic = None
 
 
 PaperAdaptor = Literal["SL", "DuL", "DLDP"]

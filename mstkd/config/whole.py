@@ -358,7 +358,11 @@ class Config(Settings):
         )
 
     def cache_settings(self) -> CacheSettings:
-        return CacheSettings(**self.cache.model_dump(), groups=self.groups)
+        return CacheSettings(
+            **self.cache.model_dump(),
+            groups=self.groups,
+            deterministic=self.engine.deterministic or None,
+        )
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
         return AdaptorSettings(
@@ -393,7 +397,10 @@ class Config(Settings):
         )
 
     def evaluation_settings(self) -> EvaluationSettings:
-        return EvaluationSettings(**self.evaluation.model_dump(exclude={"pairs"}))
+        return EvaluationSettings(
+            **self.evaluation.model_dump(exclude={"pairs"}),
+            deterministic=self.engine.deterministic or None,
+        )
 
     def table_settings(self, table: str) -> TableSettings:
         _, backbone, loss, threshold = tables(self)[table]

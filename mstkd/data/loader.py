@@ -168,13 +168,15 @@ class FaceBatches:
         for number in np.unique(pack_of):
             here = np.flatnonzero(pack_of == number)
             source = self._packs[number].images
-            if isinstance(source, EncodedImages):
-                part = source.decode_batch(rows[here], device)
-            else:
+            if decoded_there and isinstance(source, EncodedImages):
+                images[torch.from_numpy(here).to(device)] = source.decode_batch(rows[here], device)
+            elif decoded_there:
                 part = torch.from_numpy(source[rows[here]])
-            if len(here) == len(chosen) and not cuda:
-                return part
-            images[torch.from_numpy(here).to(images.device)] = part.to(images.device)
+                images[torch.from_numpy(here).to(device)] = part.to(device)
+            elif len(here) == len(chosen) and not cuda:
+                return torch.from_numpy(source[rows[here]])
+            else:  # tensors indexed by tensors would take ten times as long
+                images.numpy()[_as_slice(here)] = source[_as_slice(rows[here])]
         return images
 
     def _fit_on_device(self) -> bool:
@@ -198,6 +200,13 @@ class FaceBatches:
                 images[int(part[0]) : int(part[-1]) + 1] = self._gather(part)
                 told(len(part))
         return images
+
+
+def _as_slice(numbers: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """The same numbers (K,), K > 0, as a slice where each follows the one before."""
+    first, last = int(numbers[0]), int(numbers[-1])
+    in_a_row = last - first + 1 == len(numbers) and bool((np.diff(numbers) == 1).all())
+    return slice(first, last + 1) if in_a_row else numbers
 
 
 def fits(needed: int, free: int) -> bool:

@@ -35,7 +35,8 @@ from mstkd.artifacts.sealed import (
     seal,
 )
 from mstkd.artifacts.writers import only_writer
-from mstkd.compute.devices import precision_on, prepare
+from mstkd.compute.devices import precision_on
+from mstkd.compute.numerics import configure
 from mstkd.config import CacheSettings
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
@@ -92,7 +93,7 @@ def cache_embeddings(
         InputError: teachers of different sets, backbones, seeds or dimensions, a teacher twice,
             or one that was trained on other packs than these.
     """
-    where = prepare(device, threads)
+    where = configure(device, threads, deterministic=settings.deterministic or False)
     opened = [open_pack(path, "train", "unlabelled") for path in packs]
     one_image_size(opened)
     hashes = pack_hashes(opened)

@@ -13,7 +13,7 @@ from torch import nn
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import Fairness, GroupScore, Metrics
-from mstkd.compute.devices import prepare
+from mstkd.compute.numerics import configure
 from mstkd.config import EvaluationSettings, Threshold
 from mstkd.data.formats.bins import are_made_up
 from mstkd.data.loader import one_image_size, pack_hashes
@@ -95,7 +95,7 @@ def evaluate(
     Raises:
         InputError: a pack of another size than the model takes, or too few pairs for the folds.
     """
-    where = prepare(device, threads)
+    where = configure(device, threads, deterministic=settings.deterministic or False)
     network, record = load_backbone(model)
     extractor = Extractor(network, where)
     opened = [open_pack(path, "verification") for path in packs]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mstkd.artifacts.records import Subject
+from mstkd.compute.numerics import configure
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import AdaptorSettings
 from mstkd.data.loader import Batch, epoch_order
@@ -18,7 +19,6 @@ from mstkd.models.kept import put_back
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.choice import LOWEST_LOSS
-from mstkd.training.engine import configure
 from mstkd.training.step import Model, UnderHead, train
 
 
@@ -48,7 +48,7 @@ def train_adaptor(
     """
     if put_back(output, settings, subject, [[cache]], write=ranks.is_first):
         return
-    where = configure(settings.engine, device, threads)
+    where = configure(device, threads, deterministic=settings.engine.deterministic)
     cached = open_cache(cache)
     expected = {"backbone": subject.backbone, "set": subject.set, "seed": subject.seed}
     if cached.subject != expected:

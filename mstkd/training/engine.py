@@ -1,35 +1,15 @@
-"""How a step is computed, not what: precision, compilation, determinism."""
+"""What a network embeds with in training: its precision and its compilation."""
 
 from __future__ import annotations
-
-import importlib
-import os
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mstkd.compute.devices import autocast, precision_on, prepare
+from mstkd.compute.devices import autocast, precision_on
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
 from mstkd.models.iresnet import IResNet
 from mstkd.progress import say
-
-
-def configure(settings: EngineSettings, device: str, threads: int) -> torch.device:
-    """Set up the process, before anything is computed on a GPU, and give the device: `prepare`."""
-    torch.backends.cudnn.benchmark = not settings.deterministic
-    if settings.deterministic:
-        # cuBLAS is deterministic with a workspace of fixed size only.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        # Compiled kernels are not chosen by how fast they just were, where PyTorch knows how.
-        inductor: Any = importlib.import_module("torch._inductor.config")
-        if hasattr(inductor, "deterministic"):
-            inductor.deterministic = True
-        torch.use_deterministic_algorithms(True)
-        # Nothing reads memory that was not written; filling it would take time.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    return prepare(device, threads)
 
 
 class Embedder:

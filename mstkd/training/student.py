@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mstkd.artifacts.records import Subject
+from mstkd.compute.numerics import configure
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import StudentSettings
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
@@ -25,7 +26,6 @@ from mstkd.models.weights import load_adaptor, record_path
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.choice import best_accuracy
-from mstkd.training.engine import configure
 from mstkd.training.learner import Objective
 from mstkd.training.step import Model, UnderHead, backbone_under_head, train
 
@@ -107,7 +107,7 @@ def train_students(
     if not students:
         return
     first = students[0]
-    where = configure(first.settings.engine, device, threads)
+    where = configure(device, threads, deterministic=first.settings.engine.deterministic)
     kind: Kind = "train" if first.settings.loss.images == "labelled" else "unlabelled"
     opened = [open_pack(path, kind) for path in packs]
     # Students of one seed start alike and see the same batches: what differs is the teaching.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mstkd.artifacts.records import Subject, file_sha256
+from mstkd.compute.numerics import configure
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import TeacherSettings
 from mstkd.data.loader import FaceBatches, pack_hashes
@@ -14,7 +15,6 @@ from mstkd.data.splits import read_split
 from mstkd.models.kept import put_back
 from mstkd.seeds import seed_from
 from mstkd.training.choice import best_accuracy
-from mstkd.training.engine import configure
 from mstkd.training.step import Model, backbone_under_head, train
 
 
@@ -49,7 +49,7 @@ def train_teacher(
     """
     if put_back(output, settings, subject, [packs, selection, [split]], write=ranks.is_first):
         return
-    where = configure(settings.engine, device, threads)
+    where = configure(device, threads, deterministic=settings.engine.deterministic)
     opened = [open_pack(path, "train") for path in packs]
     # Teachers of one seed differ in their initial weights, as independent runs do.
     seed = seed_from("teacher", subject.set, subject.name, subject.seed)
