@@ -407,3 +407,52 @@ def test_the_same_inputs_give_the_same_bytes(finished, tmp_path):
     assert len(one) > 250
     assert one.keys() == other.keys()
     assert [path for path in one if one[path] != other[path]] == []
+
+
+SHOWS = f"""
+include: {str(ROOT / "Snakefile")!r}
+rule show:
+    output: "shown"
+    resources: gpu=1
+    shell: "echo \\"${{{{MSTKD_JOBS_PER_GPU:-unset}}}}\\" > {{output}}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "environment", "expected"),
+    [
+        ("workstation", [], {}, "1"),
+        ("workstation", ["--resources", "gpu=4", "jobs_per_gpu=2"], {}, "2"),
+        (
+            "workstation",
+            ["--resources", "gpu=4", "jobs_per_gpu=2"],
+            {"MSTKD_JOBS_PER_GPU": "3"},
+            "3",
+        ),
+        (None, [], {}, "unset"),
+    ],
+)
+def test_jobs_hear_how_many_share_a_gpu(
+    tmp_path, monkeypatch, profile, options, environment, expected
+):
+    monkeypatch.delenv("MSTKD_JOBS_PER_GPU", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "Snakefile").write_text(SHOWS)
+    command = [SNAKEMAKE, "--directory", tmp_path, "--snakefile", tmp_path / "Snakefile", "shown"]
+    command += ["--configfile", ROOT / "tests/configs/tiny.yaml", "--cores", "1"]
+    if profile is not None:
+        command += ["--workflow-profile", ROOT / "workflow/profiles" / profile]
+    # Options that take several values stand last, behind a target they would swallow it.
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "shown").read_text() == f"{expected}\n"
+
+
+def test_a_number_of_jobs_per_gpu_that_is_none_is_refused(tmp_path):
+    asked = ["--dry-run", "--resources", "gpu=1", "jobs_per_gpu=0"]
+    refused = snakemake(tmp_path, TINY, *asked, check=False)
+    assert refused.returncode != 0
+    assert "MSTKD_JOBS_PER_GPU: found '0'; expected a whole number from 1 to 99" in (
+        refused.stdout + refused.stderr
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from mstkd.compute.leases import JOBS_PER_GPU, jobs_per_gpu
 from mstkd.config import SETS, Config, files, models, workflow_config
 from mstkd.errors import InputError
 from mstkd.workflow.reruns import answer_from_records
@@ -30,7 +31,13 @@ os.environ.setdefault(
 # it is ignored by the shells below as well; the training listens to it all the same.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
+# How many jobs share a GPU: in a profile's resources, of which no rule asks for this one.
+if "jobs_per_gpu" in workflow.global_resources.keys():
+    shared = workflow.global_resources["jobs_per_gpu"]
+    os.environ.setdefault(JOBS_PER_GPU, str(getattr(shared, "value", shared)))
+
 try:
+    jobs_per_gpu(os.environ)
     CONFIG = workflow_config(
         config,
         # After `workdir:` in another workflow, a file of its own may be out of sight.
