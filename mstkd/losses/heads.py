@@ -236,8 +236,9 @@ def margin_logits(
         scale: factor of all logits.
     """
     unit = F.normalize(embeddings, eps=SMALLEST_NORM)  # (B, D)
-    logits, cosine = _ScaledCosines.apply(unit, weight, labels, scale)  # (B, C), (B,)
-    return _Place.apply(logits, scale * with_margin(cosine), labels)
+    target = labels.clamp(min=0)[:, None], labels >= 0  # columns (B, 1), and whether they are meant
+    logits, cosine = _ScaledCosines.apply(unit, weight, *target, scale)  # (B, C), (B,)
+    return _Place.apply(logits, scale * with_margin(cosine), *target)
 
 
 class _ScaledCosines(torch.autograd.Function):
@@ -250,25 +251,25 @@ class _ScaledCosines(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, unit: Tensor, weight: Tensor, labels: Tensor, scale: float
+        ctx: Any, unit: Tensor, weight: Tensor, columns: Tensor, here: Tensor, scale: float
     ) -> tuple[Tensor, Tensor]:
         inverse = torch.linalg.vector_norm(weight, dim=1).clamp_(min=SMALLEST_NORM).reciprocal_()
         logits = F.linear(unit, weight)  # (B, C)
         logits.mul_(inverse * scale).clamp_(-scale, scale)
-        cosine = _at(logits, labels).div_(scale)
-        ctx.save_for_backward(unit, weight, labels, inverse)
+        cosine = _at(logits, columns).div_(scale)
+        ctx.save_for_backward(unit, weight, columns, here, inverse)
         ctx.scale = scale
         return logits, cosine
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, grad_cosine: Tensor) -> tuple[Tensor | None, ...]:
-        unit, weight, labels, inverse = ctx.saved_tensors
+        unit, weight, columns, here, inverse = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             grad = grad * (inverse * ctx.scale)  # (B, C), now of dot products with the raw weight
-            target = grad_cosine * inverse[labels.clamp(min=0)]
-            target = torch.where(labels >= 0, target, _at(grad, labels))
-            grad.scatter_(1, labels.clamp(min=0)[:, None], target[:, None])
+            target = grad_cosine * inverse[columns[:, 0]]
+            target = torch.where(here, target, _at(grad, columns))
+            grad.scatter_(1, columns, target[:, None])
             of_unit = grad @ weight if ctx.needs_input_grad[0] else None  # (B, D)
             of_weight = None
             if ctx.needs_input_grad[1]:
@@ -280,27 +281,27 @@ class _ScaledCosines(torch.autograd.Function):
                 ):
                     along = torch.linalg.vecdot(w, g) * i.square()
                     g.addcmul_(w, along[:, None], value=-1)
-        return of_unit, of_weight, None, None
+        return of_unit, of_weight, None, None, None
 
 
 class _Place(torch.autograd.Function):
     """Writes values (B,) over the target's logits, in place."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, values: Tensor, labels: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, values: Tensor, columns: Tensor, here: Tensor) -> Tensor:
         ctx.mark_dirty(logits)
-        ctx.save_for_backward(labels)
-        values = torch.where(labels >= 0, values, _at(logits, labels))
-        return logits.scatter_(1, labels.clamp(min=0)[:, None], values[:, None])
+        ctx.save_for_backward(columns, here)
+        values = torch.where(here, values, _at(logits, columns))
+        return logits.scatter_(1, columns, values[:, None])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        (labels,) = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        columns, here = ctx.saved_tensors
         # `_ScaledCosines` puts the target's gradient where this one still has its own.
-        return grad, _at(grad, labels) * (labels >= 0), None
+        return grad, _at(grad, columns) * here, None, None
 
 
-def _at(matrix: Tensor, labels: Tensor) -> Tensor:
-    """The targets' entries (B,) of a matrix (B, C); of column 0 where a label is -1."""
-    return matrix.gather(1, labels.clamp(min=0)[:, None])[:, 0]
+def _at(matrix: Tensor, columns: Tensor) -> Tensor:
+    """The targets' entries (B,) of a matrix (B, C), of their columns (B, 1)."""
+    return matrix.gather(1, columns)[:, 0]
