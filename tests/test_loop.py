@@ -72,12 +72,14 @@ def batches(epoch, first):
     yield from whole[first:]
 
 
-def run_all(tmp_path, learners, *, settings=SETTINGS, name="a", minutes=10, batches=batches):
+def run_all(
+    tmp_path, learners, *, settings=SETTINGS, name="a", minutes=10, batches=batches, steps=STEPS
+):
     output = tmp_path / name / "model.safetensors"
     fitted = fit(
         learners,
         batches=batches,
-        steps=STEPS,
+        steps=steps,
         settings=settings,
         checkpoint=Checkpoint(output, fingerprint(settings.dump()), minutes=minutes),
         label="train toy",
@@ -289,6 +291,27 @@ def test_the_diagnosis_names_the_parameter_and_the_images(tmp_path):
     assert report["parts"]["loss"] in ("nan", "inf")
     assert "kept.0.weight" in report["parameters"]
     assert report["images"] == [f"image {i}" for i in range(BATCH)]
+
+
+@pytest.mark.parametrize("bad", range(8))
+def test_a_look_is_at_what_the_one_before_asked_for(tmp_path, monkeypatch, bad):
+    """So no step waits for it; what went wrong is found all the same, from the state before."""
+    monkeypatch.setattr("mstkd.training.loop.STEPS_BETWEEN_CHECKS", 2)
+
+    def eight(epoch, first):
+        whole = [batch for part in range(3) for batch in batches(3 * epoch + part, 0)][:8]
+        if epoch == 1:
+            whole[bad]["x"][2, 1] = float("nan")
+        yield from whole[first:]
+
+    learner, taken = toy(0)
+    with pytest.raises(InputError) as error:
+        run_all(tmp_path, [learner], batches=eight, steps=8)
+    told = f"in step {8 + bad} (epoch 2; first gradients that are not finite: kept.0."
+    assert told in str(error.value)
+    asked = bad - bad % 2 + 2  # steps of the epoch when it was asked for first
+    again = bad % 2 + 1  # from the look before
+    assert len(taken) == 8 + min(asked + 2, 8) + again  # the end of an epoch is looked at at once
 
 
 def hot(limit):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -111,7 +111,9 @@ class Run:
         self._bad_step = torch.full((), NEVER, device=device)  # the epoch's first, or NEVER
         self._parts: list[str] = []  # names of the objective's parts
         self._sums: Tensor | None = None  # of the epoch's parts so far, in that order
-        self._copy: list[Tensor] = []  # what `copied` copies to
+        self._told = torch.full((), NEVER, pin_memory=on_gpu)  # what `ask` has asked for
+        self._arrived: torch.cuda.Event | None = None
+        self._copies: tuple[list[Tensor], list[Tensor]] = ([], [])  # what `copied` copies to
         self._compiles = learner.embed is not None and learner.embed.compiled
         self._captured: CapturedStep | None = None
         if learner.embed is not None and learner.embed.captured:
@@ -193,8 +195,20 @@ class Run:
 
     def first_bad_step(self) -> int | None:
         """The epoch's first step with a loss that is not finite; waits for the device."""
-        number = int(self._bad_step)
-        return None if number == NEVER else number
+        return _step_or_none(self._bad_step)
+
+    def ask(self) -> None:
+        """Have the host told the first bad step so far, which does not wait for it."""
+        self._told.copy_(self._bad_step, non_blocking=True)
+        if self._bad_step.is_cuda:
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record()
+
+    def first_bad_step_when_asked(self) -> int | None:
+        """What `ask` asked for; waits for the device no longer than that takes."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return _step_or_none(self._told)
 
     def end_epoch(self, epoch: int, steps: int, rate: float) -> None:
         """Write the epoch's row, from 0, and keep the weights if they score best so far."""
@@ -246,18 +260,18 @@ class Run:
         self.halvings = state["halvings"]
         self._bad_step.fill_(NEVER)
 
-    def copied(self) -> dict[str, Any]:
-        """A copy of what the steps to come depend on, on the same device, until the next one."""
-        exact = self._exact()
+    def copied(self, slot: Literal[0, 1] = 0) -> dict[str, Any]:
+        """A copy of what the steps to come depend on, on the same device, till the slot's next."""
+        exact, kept = self._exact(), self._copies[slot]
         trained, momenta = exact["trained"], exact["optimiser"]["state"]
         live = [value.detach() for value in trained.values()]
         live += [value for entry in momenta.values() for value in entry.values()]
-        if [value.shape for value in live] != [value.shape for value in self._copy]:
-            self._copy = [torch.empty_like(value) for value in live]
+        if [value.shape for value in live] != [value.shape for value in kept]:
+            kept[:] = [torch.empty_like(value) for value in live]
         for dtype in {value.dtype for value in live}:  # of one type, they are one operation
             of_type = [number for number, value in enumerate(live) if value.dtype == dtype]
-            torch._foreach_copy_([self._copy[i] for i in of_type], [live[i] for i in of_type])
-        copies = iter(self._copy)
+            torch._foreach_copy_([kept[i] for i in of_type], [live[i] for i in of_type])
+        copies = iter(kept)
         return {
             **exact,
             "trained": {name: next(copies) for name in trained},
@@ -295,6 +309,10 @@ class Run:
         yield
         if self._random is not None:
             self._random = random_state()
+
+
+def _step_or_none(number: Tensor) -> int | None:
+    return None if int(number) == NEVER else int(number)
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from mstkd.compute.interruption import Interrupted, asked_to_end
 from mstkd.compute.ranks import ALONE, Ranks
@@ -27,8 +27,8 @@ from mstkd.training.events import Events, Row
 from mstkd.training.learner import Fit, Learner, Run
 from mstkd.training.schedule import learning_rate
 
-# How many steps run between two looks at whether the losses are still finite: each look waits
-# for the device.
+# How many steps run between two looks at whether the losses are still finite. A look is at what the
+# one before has asked for: the device goes on meanwhile.
 STEPS_BETWEEN_CHECKS = 50
 LOWER_LR_RETRIES = 3
 DUE = 1  # stands where a signal's number would, when it is time to save; no signal we listen to
@@ -94,6 +94,14 @@ def fit(
     return [run.fitted() for run in runs]
 
 
+class _Snapshot(NamedTuple):
+    """Copies of all runs' states at a place."""
+
+    place: int
+    slot: Literal[0, 1]  # where they lie
+    states: list[dict[str, Any]]
+
+
 class _Stream:
     """How far all learners are in the batches that they share."""
 
@@ -113,7 +121,7 @@ class _Stream:
         self.epoch = 0  # epochs finished
         self.taken, self.seconds = 0, 0.0  # of the epoch under way
         self.durations: list[float] = []  # of finished epochs, in seconds
-        self.snapshot: tuple[int, list[dict[str, Any]]] = (0, [])  # place, and copies of states
+        self.snapshots: list[_Snapshot] = []  # of the last two looks of the epoch under way
 
     def place(self) -> int:
         """Steps taken in all."""
@@ -162,6 +170,7 @@ class _Stream:
         first = self.place()
         for run in self.runs:
             run.begin_epoch()
+        self.snapshots = []
         self._remember()
         for step, batch in enumerate(self.batches(self.epoch, self.taken), start=first):
             rate = learning_rate(self.settings, step, self.steps)
@@ -173,7 +182,7 @@ class _Stream:
             asked = 0 if last else self._asked(signalled)
             save_now = asked != 0
             if save_now or last or (step + 1) % STEPS_BETWEEN_CHECKS == 0:
-                cause = self._cause()
+                cause = self._cause(at_once=save_now or last)
                 if cause is not None:
                     return cause
                 if not last:
@@ -240,15 +249,24 @@ class _Stream:
         return self.ranks.largest(signalled() or (DUE if due else 0))
 
     def _remember(self) -> None:
-        self.snapshot = (self.place(), [run.copied() for run in self.runs])
+        """Copy all states, and ask whether they are good ones: the next look hears of it."""
+        last = self.snapshots[-1:]  # not known to be good; the one before is, or never needed again
+        slot: Literal[0, 1] = 1 if last and last[0].slot == 0 else 0
+        states = [run.copied(slot) for run in self.runs]
+        self.snapshots = [*last, _Snapshot(self.place(), slot, states)]
+        for run in self.runs:
+            run.ask()
 
-    def _cause(self) -> Cause | None:
-        """Why a loss is not finite, by taking the last steps again; None where all are."""
+    def _cause(self, *, at_once: bool) -> Cause | None:
+        """Why a loss is not finite, by taking the last steps again; None where all are.
+
+        All so far where it must be known at once, else all up to the look before.
+        """
         for number, run in enumerate(self.runs):
-            bad = run.first_bad_step()
+            bad = run.first_bad_step() if at_once else run.first_bad_step_when_asked()
             if bad is None:
                 continue
-            begin, states = self.snapshot
+            begin, _, states = [one for one in self.snapshots if one.place <= bad][-1]
             run.restore_exact(states[number])
             again = self.batches(self.epoch, begin - self.epoch * self.steps)
             rates = (
