@@ -21,6 +21,7 @@ from rich.table import Table
 from torch import nn
 
 from mstkd import __version__
+from mstkd.bench.bound import bound, roofline, told
 from mstkd.bench.estimate import duration, estimate, significant
 from mstkd.bench.images import bench_packs
 from mstkd.bench.machine import describe
@@ -36,7 +37,7 @@ from mstkd.bench.measure import (
     time_verification,
 )
 from mstkd.bench.pace import Span
-from mstkd.bench.result import BenchResult, Estimate, Matmul, Rate
+from mstkd.bench.result import BenchResult, Bound, Estimate, Matmul, Rate, Roofline
 from mstkd.bench.work import (
     Counts,
     Measure,
@@ -48,7 +49,7 @@ from mstkd.bench.work import (
     teacher_variants,
     training_of,
 )
-from mstkd.compute.devices import place
+from mstkd.compute.devices import place, precision_on
 from mstkd.compute.numerics import configure
 from mstkd.config import Config, HeadSettings, OptimiserSettings
 from mstkd.config.models import every_model
@@ -75,6 +76,7 @@ class _Bench:
     seconds: float
     folder: Path
     matmul: Matmul
+    roofline: Roofline
 
 
 def bench(
@@ -113,10 +115,15 @@ def bench(
             opened = bench_packs(config, packs, folder, images=MADE_UP_BATCHES * batch)
         made_up = opened[0].path.is_relative_to(folder)
         matmul = matmul_peak(where, seconds)
-        shared = _Bench(config, opened, classes, where, seconds, folder, matmul)
+        ridge = roofline(where, seconds, matmul.flops_a_second)
+        shared = _Bench(config, opened, classes, where, seconds, folder, matmul, ridge)
         sizes = dict.fromkeys(optimiser.batch_size for _, optimiser in _networks(config))
         rates = [_input_rate(shared, size) for size in sizes]
-        rates += [rate for key in _networks(config) for rate in _network_rates(shared, key)]
+        bounds = []
+        for network in _networks(config):
+            of_network, its_bound = _network_rates(shared, network)
+            rates += of_network
+            bounds.append(its_bound)
         rates += [_adaptor_rate(shared, name) for name in config.adaptors.architectures]
         rates.append(_verification_rate(shared))
     result = BenchResult(
@@ -129,6 +136,8 @@ def bench(
         matmul=matmul,
         rates=rates,
         binds=_what_binds(rates),
+        roofline=ridge,
+        bounds=tuple(bounds),
         estimate=None,
         no_estimate_because=no_estimate,
         machine={"mstkd": __version__, **describe("torch", "numpy", "h5py")},
@@ -186,8 +195,10 @@ def _input_rate(shared: _Bench, batch: int) -> Rate:
     return _rate(shared, f"input alone, batch {batch}", "input", of, span, batch)
 
 
-def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> list[Rate]:
-    """Step alone, input and step, and embedding, of one backbone and batch size."""
+def _network_rates(
+    shared: _Bench, network: tuple[str, OptimiserSettings]
+) -> tuple[list[Rate], Bound]:
+    """Step alone, input and step, and embedding, of one backbone and batch size; and its bound."""
     (name, optimiser), config, device = network, shared.config, shared.device
     size, batch = config.data.image_size, optimiser.batch_size
     backbone = build_backbone(
@@ -209,6 +220,18 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
     kept = next(batches.epoch(0))
     span = time_training(backbone, head, itertools.repeat(kept), **training)
     rates = [_rate(shared, f"step alone, {label}", "step", of, span, batch, step)]
+    compile_ = config.engine.compile
+    its_bound = bound(
+        label,
+        backbone,
+        batch,
+        size,
+        classes=_looked_at(config.teachers.head, shared.classes),
+        half=precision_on(config.engine.precision, device) == "bfloat16",
+        compiled=on_gpu if compile_ == "auto" else compile_ != "off",
+        measured=span.seconds / span.steps,
+        on=shared.roofline,
+    )
     span = time_training(backbone, head, endless(batches), **training)
     rates.append(_rate(shared, f"input and step, {label}", "training", of, span, batch, step))
     images = embedding_batch(shared.packs)
@@ -227,14 +250,18 @@ def _network_rates(shared: _Bench, network: tuple[str, OptimiserSettings]) -> li
         how = f"{of['precision']}, compiled" if of["compiled"] and on_gpu else of["precision"]
         part = f"embedding, {name}, {how}"
         rates.append(_rate(shared, part, "embedding", of, span, images, forward))
-    return rates
+    return rates, its_bound
 
 
 def _head_flops(settings: HeadSettings, shared: _Bench) -> int:
     """Of one embedding's products with the class weights that a step looks at."""
-    share = settings.sampled_share(shared.classes)
-    looked_at = shared.classes if share is None else round(share * shared.classes)
-    return 2 * shared.config.embedding_dim * looked_at
+    return 2 * shared.config.embedding_dim * _looked_at(settings, shared.classes)
+
+
+def _looked_at(settings: HeadSettings, classes: int) -> int:
+    """Of so many classes, those that a step looks at."""
+    share = settings.sampled_share(classes)
+    return classes if share is None else round(share * classes)
 
 
 def _adaptor_rate(shared: _Bench, name: str) -> Rate:
@@ -343,12 +370,30 @@ def show(result: BenchResult, console: Console) -> None:
             cells.append(f"{rate.peak_gpu_bytes / 2**30:.2f} GiB")
         table.add_row(rate.part, *cells)
     console.print(table)
+    for one in result.bounds:
+        _show_bound(one, console)
     for sentence in (*result.binds, f"images: {result.images}", result.gpu):
         console.print(sentence, highlight=False)
     if result.estimate is None:
         console.print(f"no estimate: {result.no_estimate_because}", highlight=False)
     else:
         _show_estimate(result.estimate, result.jobs_at_once, console)
+
+
+def _show_bound(found: Bound, console: Console) -> None:
+    table = _table(f"{found.part}: a step takes at least {1000 * found.seconds:.2f} ms")
+    for column in ("GFLOP", "GB read and written", "ms at least"):
+        table.add_column(column, justify="right")
+    for kind in dict.fromkeys(share.kind for share in found.layers):
+        shares = [share for share in found.layers if share.kind == kind]
+        cells = (
+            sum(share.flops for share in shares) / 1e9,
+            sum(share.bytes for share in shares) / 1e9,
+            1000 * sum(share.seconds for share in shares),
+        )
+        table.add_row(kind, *map(significant, cells))
+    console.print(table)
+    console.print(told(found), highlight=False)
 
 
 def _show_estimate(found: Estimate, at_once: int, console: Console) -> None:

@@ -68,15 +68,16 @@ def flops(module: nn.Module, *inputs: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def matmul_peak(device: torch.device, seconds: float) -> Matmul:
+def matmul_peak(device: torch.device, seconds: float, dtype: torch.dtype | None = None) -> Matmul:
     """What a plain product of two square matrices reaches: float32, bfloat16 on a GPU."""
     is_gpu = device.type == "cuda"
+    dtype = dtype or (torch.bfloat16 if is_gpu else torch.float32)
     size = MATMUL_SIZE_GPU if is_gpu else MATMUL_SIZE_CPU
-    left = torch.randn(size, size, device=device).to(torch.bfloat16 if is_gpu else torch.float32)
+    left = torch.randn(size, size, device=device).to(dtype)
     right, out = torch.randn_like(left), torch.empty_like(left)
     span = repeat(lambda: torch.mm(left, right, out=out), device=device, seconds=seconds)
     return Matmul(
-        dtype="bfloat16" if is_gpu else "float32",
+        dtype="bfloat16" if dtype == torch.bfloat16 else "float32",
         size=size,
         flops_a_second=2 * size**3 * span.steps / span.seconds,
     )

@@ -32,6 +32,35 @@ class Matmul(Record):
     flops_a_second: float
 
 
+class Roofline(Record):
+    """What a device can do at most, by large products and a large copy."""
+
+    bytes_a_second: float  # read and written
+    flops_a_second: float  # as `Matmul` has it
+    float32_flops_a_second: float
+
+
+class Share(Record):
+    """What the layers of a kind in a stage of a network have in a step's bound."""
+
+    layer: str
+    kind: str
+    flops: int
+    bytes: int
+    seconds: float  # at least
+
+
+class Bound(Record):
+    """What a step takes at least on this device (`mstkd.bench.bound`)."""
+
+    part: str
+    compiled: bool  # whether what lies between the products is taken as fused
+    seconds: float
+    reached: float  # the bound over what was measured; above 1 where caches hold what is counted
+    would_take_off: dict[str, float]  # of the bound, by compile, overlap and fusion
+    layers: list[Share]
+
+
 class PartHours(Record):
     """What all jobs of a kind take, one after another."""
 
@@ -63,6 +92,8 @@ class BenchResult(Record):
     matmul: Matmul
     rates: list[Rate]
     binds: list[str]  # a sentence for each network that is trained
+    roofline: Roofline | None = None  # None in results from before it was measured
+    bounds: tuple[Bound, ...] = ()  # of each network that is trained
     estimate: Estimate | None
     no_estimate_because: str | None = None
     machine: dict[str, Any]
