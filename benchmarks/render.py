@@ -22,6 +22,8 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "not measured"
 
+BETWEEN = ("normalisation", "activation", "additions")
+
 Result = dict[str, Any]
 Row = Sequence[object]
 
@@ -209,6 +211,8 @@ def gpu_step(found: Result) -> str:
             rows.append((label, *_rate(one)[:2], busy, never, one.get("reserved_gib", "")))
     header = ("a step", "images a second", "share of matmul peak", "busy", "never waits", "GiB")
     texts.append(table(header, rows))
+    if "sizes" in found:
+        texts.append(_by_the_roofline(found))
     if "embedding" in found:
         rows = [
             (name, one if isinstance(one, str | int) else one["images_a_second"])
@@ -220,6 +224,47 @@ def gpu_step(found: Result) -> str:
         header = ("the pipeline's loop", "images a second", "share of matmul peak", "GiB")
         texts.append(table(header, rows))
     return "\n".join([*texts, *_same_bytes(found)])
+
+
+def _by_the_roofline(found: Result) -> str:
+    """What the device spent on a teacher's step, beside the bound by its copies and products."""
+    from mstkd.bench.bound import seconds_at_least, step_work
+    from mstkd.bench.result import Roofline
+    from mstkd.config import BackboneSettings
+    from mstkd.models.weights import build_backbone
+
+    ceilings = json.loads((RESULTS / "gpu.json").read_text(encoding="utf-8"))["ceilings"]
+    device = Roofline(
+        bytes_a_second=ceilings["device_copy_gb_a_second"] * 1e9,
+        flops_a_second=found["matmul_tflops"] * 1e12,
+        float32_flops_a_second=ceilings["float32_tflops"] * 1e12,
+    )
+    sizes, rows = found["sizes"], []
+    for step, ways in found.get("steps", {}).items():
+        name, _, kind = step.partition(" ")
+        if kind != "teacher" or not isinstance(ways.get("auto"), dict):
+            continue
+        settings = BackboneSettings.model_validate({"architecture": name})
+        network = build_backbone(settings, embedding_dim=sizes["dim"], image_size=sizes["side"])
+        spent = ways["auto"]["profile"]["ms_by_family"]
+        shape = (network, sizes["batch"], sizes["side"])
+        works = [
+            step_work(*shape, classes=sizes["identities"], half=True, design=design)
+            for design in ("compiled", "fused")
+        ]
+        for what, measured, kinds in (
+            ("convolutions", spent["convolutions"], ("products",)),
+            ("between them", spent["fused by the compiler"], BETWEEN),
+            ("the whole", ways["auto"]["profile"]["ms"], None),
+        ):
+            cells = [measured]
+            for work in works:
+                # The profile counts the last layer's products with those of the head.
+                own = [w for w in work if kinds is None or (w.kind in kinds and w.layer != "fc")]
+                cells.append(1e3 * seconds_at_least(own, device))
+            rows.append((f"{name} teacher: {what}", *(f"{cell:.2f}" for cell in cells)))
+    header = ("a step by `auto`, ms", "measured", "at least", "at least, statistics fused")
+    return table(header, rows)
 
 
 def _same_bytes(found: Result) -> list[str]:
