@@ -1,21 +1,26 @@
 """Do intervals cover what they say? Simulated verification sets whose truth is known.
 
-python benchmarks/calibration.py [--sets 1000] [--processes 2]
+OMP_NUM_THREADS=1 python benchmarks/calibration.py [--sets 1000] [--processes 2] [--minutes 8]
 
 Of each set every interval is asked whether it holds the truth: of accuracies with chosen
 thresholds, STD and SER, of one model and of differences, and of rates at a fixed threshold. Then
 two methods that are equal in expectation are trained with a few seeds each, and every verdict but
-"undecided" is wrong.
+"undecided" is wrong. Every set leaves a line in a log, from which the same command goes on where
+it was stopped; lines of other code count for nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _machine import describe
@@ -31,12 +36,15 @@ from _verification_sets import (
     rates_of,
 )
 
+import mstkd.evaluation
 from mstkd.artifacts.atomic import write_json
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
 from mstkd.evaluation.spread import SER, STD, Spread, SpreadMeasure
 from mstkd.evaluation.uncertainty import GroupRates, group_rates, wilson
 
 RESULT = Path(__file__).parent / "results" / "calibration.json"
+LOG = Path(tempfile.gettempdir()) / "mstkd-calibration.jsonl"
+EVALUATION = Path(mstkd.evaluation.__file__).parent
 DRAWS = 1000
 DESIGNS = {"rfw": RFW, "demo": DEMO}
 FMRS = {"rfw": 0.01, "demo": 0.05}  # of all groups together; ten false matches a group and more
@@ -64,6 +72,7 @@ CONTRASTS = {
     },
 }  # fmt: skip
 Tally = dict[str, list[tuple[bool, bool]]]  # whether the truth lies below, and above
+Counts = dict[str, list[int]]  # how many intervals, and how many have the truth below, and above
 
 
 def one_set(design: str, seed: int) -> Tally:
@@ -172,45 +181,105 @@ def _spreads() -> Iterator[tuple[str, SpreadMeasure]]:
     yield from (("STD", STD), ("SER", SER))
 
 
-def coverage(design: str, sets: int, map_: object) -> dict[str, dict[str, float]]:
-    """Coverage of each interval, and how often the truth lay below and above."""
-    tallies = list(map_(one_set, [design] * sets, range(sets)))
+def counted(tally: Tally) -> Counts:
+    """Of a set's intervals: how many there were, and how often the truth lay below and above."""
+    return {
+        name: [len(asked), *np.array(asked).sum(axis=0).tolist()] for name, asked in tally.items()
+    }
+
+
+def one_line(task: tuple[str, str, int]) -> str:
+    """What one set or training told, as a line of the log."""
+    kind, design, seed = task
+    told = counted(one_set(design, seed)) if kind == "coverage" else one_training(design, seed)
+    return json.dumps({"code": code(), "of": [kind, design, seed], "told": told})
+
+
+@cache
+def code() -> str:
+    """A digest of all that decides what is told."""
+    digest = hashlib.sha256()
+    here = Path(__file__)
+    for path in sorted([here, here.with_name("_verification_sets.py"), *EVALUATION.glob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def told_of(log: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """What the lines of a log tell that this code wrote; half a line of a killed run is none."""
+    told = {}
+    for line in log.read_text().splitlines() if log.exists() else ():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if entry["code"] == code():
+            kind, design, seed = entry["of"]
+            told[kind, design, seed] = entry["told"]
+    return told
+
+
+def coverage(told: list[Counts]) -> dict[str, dict[str, float]]:
+    """Coverage of each interval over sets, and how often the truth lay below and above."""
     result = {}
-    for name in tallies[0]:
-        asked = np.array([pair for tally in tallies for pair in tally[name]])
-        below, above = asked.mean(axis=0)
+    for name in told[0]:
+        asked, below, above = np.array([one[name] for one in told]).sum(axis=0)
         result[name] = {
-            "coverage": round(1 - below - above, 4),
-            "truth_below": round(below, 4),
-            "truth_above": round(above, 4),
+            "coverage": round(1 - (below + above) / asked, 4),
+            "truth_below": round(below / asked, 4),
+            "truth_above": round(above / asked, 4),
         }
     return result
-
-
-def wrong_verdicts(design: str, sets: int, map_: object) -> dict[str, float]:
-    """The share of sets in which a verdict is told of methods equal in expectation."""
-    tallies = list(map_(one_training, [design] * sets, range(sets)))
-    return {name: round(np.mean([t[name] for t in tallies]), 4) for name in tallies[0]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="then stop for now")
+    parser.add_argument("--log", type=Path, default=LOG, help="a line a set; what is there stays")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     machine = describe("numpy", "scipy")
-    begin = time.perf_counter()
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        covered = {name: coverage(name, arguments.sets, pool.map) for name in DESIGNS}
-        wrong = {name: wrong_verdicts(name, arguments.sets, pool.map) for name in DESIGNS}
+    tasks = [
+        (kind, design, seed)
+        for seed in range(arguments.sets)
+        for design in DESIGNS
+        for kind in ("coverage", "wrong_verdicts")
+    ]
+    known = told_of(arguments.log)
+    left = [task for task in tasks if task not in known]
+    arguments.log.parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * arguments.minutes
+    chunk = 8 * arguments.processes
+    with (
+        ProcessPoolExecutor(arguments.processes) as pool,
+        arguments.log.open("a", encoding="utf-8") as log,
+    ):
+        while left and time.monotonic() < end:
+            for line in pool.map(one_line, left[:chunk]):
+                log.write("\n" + line)  # after half a line of a killed run too
+            log.flush()
+            left = left[chunk:]
+    if left:
+        raise SystemExit(f"{len(tasks) - len(left)} of {len(tasks)} done; the same command goes on")
+    known = told_of(arguments.log)
+
+    def of(kind: str, design: str) -> list[Any]:
+        return [known[kind, design, seed] for seed in range(arguments.sets)]
+
     result = {
         "what": "coverage of nominal 95 % intervals, and wrong verdicts at 5 %, in simulated sets",
         "sets": arguments.sets,
         "designs": {name: vars(design) for name, design in DESIGNS.items()},
-        "coverage": covered,
-        "wrong_verdicts": wrong,
-        "seconds": round(time.perf_counter() - begin),
+        "coverage": {name: coverage(of("coverage", name)) for name in DESIGNS},
+        "wrong_verdicts": {
+            name: {
+                asked: round(float(np.mean([one[asked] for one in told])), 4) for asked in told[0]
+            }
+            for name in DESIGNS
+            for told in (of("wrong_verdicts", name),)
+        },
         **machine,
     }
     write_json(arguments.output, result)
