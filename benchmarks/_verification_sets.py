@@ -11,7 +11,7 @@ Shapes: M models, P pairs, G groups, T thresholds of the protocol.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from mstkd.evaluation.protocol import protocol_rates
+from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.uncertainty import GroupRates
 from mstkd.evaluation.verification import THRESHOLDS
 
@@ -131,6 +132,33 @@ class Models:
         best = correct.mean(axis=1).argmax(axis=-1)[:, None, None]
         return 1 - np.take_along_axis(correct, best, axis=-1)[..., 0]
 
+    def at_fmr(self, fmr: float) -> Floats:
+        """The similarity (M,) at which each model's impostor pairs of all groups have this FMR."""
+
+        def above(similarity: float, row: int) -> float:
+            return float(self.error_rates(similarity)[1][row].mean()) - fmr
+
+        return np.array([brentq(above, -1, 2, args=(row,)) for row in range(len(self.genuine))])
+
+    def areas(self) -> Floats:
+        """Areas under the ROCs (M, G)."""
+        spread = np.hypot(GENUINE, IMPOSTOR)
+        far = self.genuine - self.impostor
+        easy, hard = norm.cdf(far / spread), norm.cdf((far + HARD_SHIFT) / spread)
+        return (1 - HARD_SHARE) * easy + HARD_SHARE * hard
+
+    def equal_error_rates(self) -> Floats:
+        """Equal error rates (M, G)."""
+
+        def missing(similarity: float, place: tuple[int, ...]) -> float:
+            fnmr, fmr = self.error_rates(similarity)
+            return float(fnmr[place] - fmr[place])
+
+        rates = np.empty_like(self.genuine)
+        for place in np.ndindex(rates.shape):
+            rates[place] = self.error_rates(brentq(missing, -1, 2, args=(place,)))[1][place]
+        return rates
+
     def moved(self, accuracies: Floats) -> Models:
         """Models whose own accuracies (M, G) differ by so many percentage points, nearly."""
         step = 1e-3
@@ -186,6 +214,25 @@ def draw_similarities(models: Models, pairs: Pairs, random: np.random.Generator)
         + IMPOSTOR_PAIR * own[:, two]
     )
     return similarity
+
+
+def tables_of(similarity: Floats, pairs: Pairs) -> list[ScoreTable]:
+    """A table of scores of each model (M, P)."""
+    group = pairs.group.astype(np.int16)
+    first = ScoreTable(
+        similarity=similarity[0],
+        same=pairs.same,
+        fold=pairs.fold.astype(np.int16),
+        group1=group,
+        group2=group,
+        groups=tuple(map(str, range(int(group.max()) + 1))),
+        identity1=pairs.identity1.astype(np.int32),
+        identity2=pairs.identity2.astype(np.int32),
+        identities=tuple(
+            map(str, range(int(max(pairs.identity1.max(), pairs.identity2.max())) + 1))
+        ),
+    )
+    return [replace(first, similarity=row) for row in similarity]
 
 
 def rates_of(similarity: Floats, pairs: Pairs, threshold: Literal["own", "shared"]) -> GroupRates:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -28,19 +28,29 @@ from _verification_sets import (
     APART,
     DEMO,
     RFW,
-    Floats,
     Models,
     draw_pairs,
     draw_similarities,
     models_of,
     rates_of,
+    tables_of,
 )
+from numpy.typing import ArrayLike
 
 import mstkd.evaluation
 from mstkd.artifacts.atomic import write_json
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
+from mstkd.evaluation.fairness import measures_of_rates
+from mstkd.evaluation.intervals import (
+    area_interval,
+    areas_above,
+    equal_error_rates,
+    fairness_intervals,
+    rate_interval,
+    rates_at,
+)
+from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.spread import SER, STD, Spread, SpreadMeasure
-from mstkd.evaluation.uncertainty import GroupRates, group_rates, wilson
 
 RESULT = Path(__file__).parent / "results" / "calibration.json"
 LOG = Path(tempfile.gettempdir()) / "mstkd-calibration.jsonl"
@@ -83,18 +93,19 @@ def one_set(design: str, seed: int) -> Tally:
     similarity = draw_similarities(models, pairs, random)
     tally: Tally = {}
 
-    def ask(name: str, truth: float, low: float, high: float) -> None:
-        tally.setdefault(name, []).append((bool(truth < low - 1e-9), bool(truth > high + 1e-9)))
-
-    def ask_rates(name: str, truth: Floats, found: GroupRates) -> None:
-        low, high = wilson(found.rates, found.effective_sizes())
-        for one in zip(truth.ravel(), low.ravel(), high.ravel(), strict=True):
-            ask(name, *one)
+    def ask(name: str, truth: ArrayLike, low: ArrayLike, high: ArrayLike) -> None:
+        low, high = np.asarray(low), np.asarray(high)
+        below, above = (
+            np.ravel(np.less(truth, low - 1e-9)),
+            np.ravel(np.greater(truth, high + 1e-9)),
+        )
+        tally.setdefault(name, []).extend(zip(below, above, strict=True))
 
     for threshold in ("own", "shared"):
         found, truth = rates_of(similarity, pairs, threshold), models.true_rates(threshold)
-        ask_rates(f"accuracy of a group, {threshold}", truth, found)
-        ask_rates(f"global accuracy, {threshold}", truth.mean(axis=1), found.together())
+        ask(f"accuracy of a group, {threshold}", truth, *rate_interval(found)[1:])
+        of_all = truth.mean(axis=1, keepdims=True)
+        ask(f"global accuracy, {threshold}", of_all, *rate_interval(found.together())[1:])
         spreads = {"STD": STD, "SER": SER}
         for name, measure in spreads.items():
             spread = Spread(found, measure, draws=DRAWS)
@@ -118,30 +129,39 @@ def one_set(design: str, seed: int) -> Tally:
                 ask(f"accuracy of a group: {contrast}, {threshold}", true[g], got.low, got.high)
             got = accuracy_contrast(found, np.tile(weights[:, None] / len(true), len(true))[None])
             ask(f"global accuracy: {contrast}, {threshold}", true.mean(), got.low, got.high)
-    at = fixed_threshold(models, FMRS[design])
-    for name, kind, truth in zip(
-        ("FNMR", "FMR"), (pairs.same, ~pairs.same), models.error_rates(at), strict=True
-    ):
-        wrong = (similarity >= at) != pairs.same
-        found = group_rates(
-            wrong[:, kind], pairs.group[kind], pairs.identity1[kind], pairs.identity2[kind]
-        )
-        ask_rates(f"{name} at a fixed threshold", truth, found)
-        one = Spread(found, SER, draws=DRAWS).intervals()
-        for row in range(len(MODELS)):
-            true = float(SER.of(truth[row]))
-            ask(f"ratio of highest and lowest {name}", true, one.low[row], one.high[row])
+    ask_intervals(ask, models, tables_of(similarity, pairs), FMRS[design])
     return tally
 
 
-def fixed_threshold(models: Models, fmr: float) -> float:
-    """The similarity at which impostor pairs of all groups and models have this FMR."""
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        above = models.error_rates(middle)[1].mean() > fmr
-        low, high = (middle, high) if above else (low, middle)
-    return low
+Ask = Callable[[str, ArrayLike, ArrayLike, ArrayLike], None]
+
+
+def ask_intervals(ask: Ask, models: Models, tables: list[ScoreTable], fmr: float) -> None:
+    """Rates at a fixed threshold and at one of a global FMR, what follows of them, AUC and EER."""
+    at_fmr, fixed = models.at_fmr(fmr), float(np.mean(models.at_fmr(fmr)))
+    there = [models.error_rates(one) for one in at_fmr]
+    for where, found, truth in (
+        ("at a fixed threshold", rates_at(tables, threshold=fixed), models.error_rates(fixed)),
+        (
+            "at a global FMR",
+            rates_at(tables, fmr=fmr),
+            [np.stack([both[kind][row] for row, both in enumerate(there)]) for kind in (0, 1)],
+        ),
+    ):
+        true_fnmr, true_fmr = truth
+        ask(f"FMR {where}", true_fmr, *rate_interval(found.fmr)[1:])
+        ask(f"FNMR {where}", true_fnmr, *rate_interval(found.fnmr)[1:])
+        of_all = np.stack([true_fmr.mean(axis=1), true_fnmr.mean(axis=1)], axis=1)
+        _, low, high = rate_interval(found.together)
+        # The FMR of all is what the threshold was set by.
+        kept = slice(1 if where == "at a global FMR" else 0, 2)
+        ask(f"rates of all groups {where}", *(one[:, kept] for one in (of_all, low, high)))
+        for name, one in fairness_intervals(found, draws=DRAWS).items():
+            true = measures_of_rates(true_fmr, true_fnmr)[name]
+            for row, model in enumerate(MODELS):
+                ask(f"{name} of {model} {where}", true[row], one.low[row], one.high[row])
+    ask("EER of a group", models.equal_error_rates(), *rate_interval(equal_error_rates(tables))[1:])
+    ask("AUC of a group", models.areas(), *area_interval(areas_above(tables))[1:])
 
 
 def one_training(design: str, seed: int) -> dict[str, int]:

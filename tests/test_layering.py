@@ -34,6 +34,7 @@ TORCHLESS = [
     "evaluation.verification",
     "evaluation.fairness",
     "evaluation.uncertainty",
+    "evaluation.intervals",
     "evaluation.scores",
     "evaluation.scorefiles",
     "evaluation.foreign",

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +37,9 @@ class SpreadMeasure(NamedTuple):
 
     of: Callable[[Floats], Floats]  # rates (..., G) to (...)
     ends: bool  # whether it looks at the highest and the lowest group alone
+    # Of how many kinds the rates are, those of one after those of the other: even groups have the
+    # same rate of each kind.
+    kinds: int = 1
 
 
 def standard_deviation(rates: Floats) -> Floats:
@@ -73,9 +76,9 @@ class Spread:
     def __init__(
         self, rates: GroupRates, measure: SpreadMeasure, *, draws: int = DRAWS, seed: int = 0
     ) -> None:
-        if rates.rates.shape[1] < 2:
+        if rates.rates.shape[1] < 2 * measure.kinds:
             raise ValueError("one group only, at least two are needed")
-        self._measure, self._joint = measure, rates
+        self._measure, self._joint, self._kinds = measure, rates, measure.kinds
         self._least = 0.5 / rates.pairs  # where no error was seen
         self._rates = np.maximum(rates.rates, self._least)
         self._sizes = rates.effective_sizes()
@@ -88,10 +91,11 @@ class Spread:
         self._noise = _noise(rates, draws, seed)  # (M, B, G)
         logs = np.log(self._rates)
         errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
-        reach = np.ptp(logs, axis=1) + REACH * errors.max(axis=1)
+        reach = self._span(logs)[:, 0] + REACH * errors.max(axis=1)
         self.places = np.linspace(0, 1, PLACES) ** 1.3 * reach[:, None]  # (M, L)
         self._logs, self._errors = logs, errors
-        self._pattern = _normed(logs - logs.mean(axis=1, keepdims=True))
+        of_kinds = self._by_kind(logs)
+        self._pattern = self._normed(of_kinds - of_kinds.mean(axis=-1, keepdims=True))
         means = np.stack([draws.mean(axis=-1) for _, draws in self._along(self._pattern)])
         # Rising, so that it can be inverted.
         self._means = np.maximum.accumulate(means, axis=1) + 1e-9 * np.arange(PLACES)
@@ -155,19 +159,38 @@ class Spread:
 
         With `tie` 0 all between the ends are in the middle.
         """
-        models = np.arange(len(self._logs))
-        top, bottom = self._logs.argmax(axis=1), self._logs.argmin(axis=1)
-        high, low = self._logs[models, top][:, None], self._logs[models, bottom][:, None]
+        logs, variances = self._by_kind(self._logs), self._by_kind(self._errors) ** 2
+
+        def at(values: Floats, group: NDArray[np.int64]) -> Floats:
+            return np.take_along_axis(values, group[..., None], axis=-1)
+
+        top, bottom = logs.argmax(axis=-1), logs.argmin(axis=-1)
+        high, low = at(logs, top), at(logs, bottom)
         middle = (high + low) / 2
-        ends = np.repeat(middle, self._logs.shape[1], axis=1)
+        ends = np.repeat(middle, logs.shape[-1], axis=-1)
         if tie:
-            variances = self._errors**2
-            to_high = (high - self._logs) / np.sqrt(variances + variances[models, top][:, None])
-            to_low = (self._logs - low) / np.sqrt(variances + variances[models, bottom][:, None])
-            ends = np.where(to_low < tie, low, self._logs)
+            to_high = (high - logs) / np.sqrt(variances + at(variances, top))
+            to_low = (logs - low) / np.sqrt(variances + at(variances, bottom))
+            ends = np.where(to_low < tie, low, logs)
             ends = np.where((to_high < tie) & (to_high <= to_low), high, ends)
-        ends[models, top], ends[models, bottom] = high[:, 0], low[:, 0]
-        return _normed(ends - middle)
+        np.put_along_axis(ends, top[..., None], high, axis=-1)
+        np.put_along_axis(ends, bottom[..., None], low, axis=-1)
+        return self._normed(ends - middle)
+
+    def _by_kind(self, values: Floats) -> Floats:
+        """Values (..., G) with the rates of each kind in an axis of their own."""
+        return values.reshape(*values.shape[:-1], self._kinds, -1)
+
+    def _span(self, logs: Floats) -> Floats:
+        """How far apart groups (M, G) lie, at most of the kinds (M, 1)."""
+        return np.ptp(self._by_kind(logs), axis=-1).max(axis=-1, keepdims=True)
+
+    def _normed(self, of_kinds: Floats) -> Floats:
+        """Patterns (M, G) that go from end to end by 1; one of its own where all are even."""
+        pattern = of_kinds.reshape(len(of_kinds), -1)
+        spans = self._span(pattern)
+        own = np.tile(np.linspace(-0.5, 0.5, of_kinds.shape[-1]), self._kinds)
+        return np.where(spans > 1e-12, pattern / np.where(spans > 1e-12, spans, 1), own)
 
     def _limits(self, pattern: Floats, confidence: float) -> tuple[Floats, Floats]:
         """Lower and upper limits (M,) along lines of these patterns."""
@@ -190,34 +213,20 @@ class Spread:
         return found
 
     def _at(self, pattern: Floats, places: Floats, of: NDArray[Any]) -> tuple[Floats, Floats]:
-        rates = np.exp(places[..., None] * pattern[:, None])  # (m, n, G)
-        level = self._rates[of].mean(axis=-1)[:, None, None]
-        rates = np.minimum(rates * level / rates.mean(axis=-1, keepdims=True), HIGHEST)
+        shape = self._by_kind(np.exp(places[..., None] * pattern[:, None]))  # (m, n, kinds, G)
+        level = self._by_kind(self._rates[of]).mean(axis=-1, keepdims=True)[:, None]
+        rates = np.minimum(shape * level / shape.mean(axis=-1, keepdims=True), HIGHEST)
+        rates = rates.reshape(*places.shape, -1)  # (m, n, G)
         errors = np.sqrt(rates * (1 - rates) / self._sizes[of][:, None])
         drawn = rates[:, :, None] + errors[:, :, None] * self._noise[of][:, None]  # (m, n, B, G)
-        return self._measure.of(rates), self._measure.of(np.maximum(drawn, self._least))
-
-
-def _normed(pattern: Floats) -> Floats:
-    """Patterns (M, G) that go from end to end by 1; one of its own where all are even."""
-    spans = np.ptp(pattern, axis=1, keepdims=True)
-    own = np.linspace(-0.5, 0.5, pattern.shape[1])
-    return np.where(spans > 1e-12, pattern / np.where(spans > 1e-12, spans, 1), own)
+        return self._measure.of(rates), self._measure.of(np.clip(drawn, self._least, 1))
 
 
 def _noise(rates: GroupRates, draws: int, seed: int) -> Floats:
     """Standard normal draws (M, B, G), correlated as the rates are."""
     models, groups = rates.rates.shape
-    errors = np.sqrt(np.maximum(rates.variances, 0)).ravel()
     size = models * groups
-    correlations = np.eye(size)
-    both = np.outer(errors, errors)
-    covariance = rates.covariance.reshape(size, size)
-    np.divide(covariance, both, out=correlations, where=both > 0)
-    # A sum that impostor pairs were taken from need not be one of squares.
-    values, vectors = np.linalg.eigh(correlations)
-    factor = vectors * np.sqrt(np.maximum(values, 0))
-    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
+    factor = normal_factor(rates.covariance.reshape(size, size))
     normal = np.random.default_rng(seed).standard_normal((draws, size))
     return (normal @ factor.T).reshape(draws, models, groups).transpose(1, 0, 2)
 

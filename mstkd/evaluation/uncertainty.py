@@ -59,11 +59,22 @@ class GroupRates:
 
     def together(self) -> GroupRates:
         """The mean over groups, as of one group (M, 1)."""
+        groups = len(self.pairs)
+        return self.combined(np.full((1, groups), 1 / groups), self.pairs.sum(keepdims=True))
+
+    def combined(self, rows: Floats, pairs: Floats) -> GroupRates:
+        """Weighted sums (H,) of each model's rates.
+
+        Args:
+            rows: (H, G), or (M, H, G) where they differ by model.
+            pairs: (H,), as many as count.
+        """
+        each = np.broadcast_to(rows, (len(self.rates), *rows.shape[-2:]))
         covariance, independent = (
-            one.mean(axis=(1, 3), keepdims=True) for one in (self.covariance, self.independent)
+            np.einsum("mhg,mgnf,nef->mhne", each, one, each, optimize=True)
+            for one in (self.covariance, self.independent)
         )
-        rates, pairs = self.rates.mean(axis=1, keepdims=True), self.pairs.sum(keepdims=True)
-        return GroupRates(rates, covariance, independent, pairs)
+        return GroupRates(np.einsum("mhg,mg->mh", each, self.rates), covariance, independent, pairs)
 
     def with_noise(self, covariance: Floats) -> GroupRates:
         """The same with a further covariance (M, G, M, G), as of chosen thresholds."""
@@ -80,7 +91,8 @@ def group_rates(
     """The share of each group's pairs that a model decides wrongly, with the joint covariance.
 
     Args:
-        wrong: (M, P) or (P,), True where a pair is decided wrongly.
+        wrong: (M, P) or (P,), True where a pair is decided wrongly; or another number from 0 to 1
+            of which the means are taken.
         group: (P,), whole numbers 0 to G - 1.
         identity1: (P,), whole numbers; those of a genuine pair are equal.
         identity2: (P,).
@@ -90,7 +102,7 @@ def group_rates(
     Raises:
         ValueError: shapes that differ, a weight that is not above 0, or a group without pairs.
     """
-    decided = np.atleast_2d(np.asarray(wrong, np.bool_))
+    decided = np.atleast_2d(np.asarray(wrong, np.float64))
     groups, first, second = (np.asarray(one) for one in (group, identity1, identity2))
     count = np.ones(decided.shape[1]) if weights is None else np.asarray(weights, np.float64)
     for name, one in (("group", groups), ("identity1", first), ("identity2", second)):
@@ -144,6 +156,20 @@ def fold_weights(fold: ArrayLike, group: ArrayLike) -> Floats:
         np.stack([groups, folds]), axis=1, return_inverse=True, return_counts=True
     )
     return 1.0 / counts[cell.ravel()]
+
+
+def normal_factor(covariance: Floats) -> Floats:
+    """A matrix (N, N) that makes standard normal numbers correlated as a covariance (N, N) says.
+
+    What has no variance is correlated with nothing.
+    """
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0))
+    correlations, both = np.eye(len(errors)), np.outer(errors, errors)
+    np.divide(covariance, both, out=correlations, where=both > 0)
+    # A sum that impostor pairs were taken from need not be one of squares.
+    values, vectors = np.linalg.eigh(correlations)
+    factor: Floats = vectors * np.sqrt(np.maximum(values, 0))
+    return factor / np.linalg.norm(factor, axis=1, keepdims=True)
 
 
 class _Sharing:

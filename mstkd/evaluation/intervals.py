@@ -1,0 +1,316 @@
+"""Intervals of rates at a threshold, AUC, EER and the fairness measures: identities are the unit.
+
+Each of these measures is, to first order, a sum of the groups' mean over genuine and their mean
+over impostor pairs, so that all have the one joint covariance of `uncertainty.group_rates`:
+
+- At a threshold set by a global FMR, too many false matches by chance raise the threshold, and each
+  rate moves along its curve by as much. The slope is taken over the range in which the noise of the
+  global FMR puts the threshold.
+- The equal error rate is where the curves of FMR and FNMR meet, and it moves as far as the mean of
+  both, weighed by the other curve's slope.
+- One less the area under the ROC is the mean of the shares of impostor pairs that a genuine pair
+  does not exceed, and of the shares of genuine pairs that do not exceed an impostor pair: the
+  placements of DeLong, DeLong & Clarke-Pearson (Biometrics 1988), whose variance by identities is
+  Obuchowski's for clustered data (Biometrics 1997), here with pairs that have two identities each.
+
+Shapes: M systems on the same pairs, P pairs, G groups.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mstkd.evaluation.fairness import (
+    max_geometric_mean_ratio,
+    max_min_ratio,
+    measures_of_rates,
+)
+from mstkd.evaluation.measures import rates_at_fmr, separation
+from mstkd.evaluation.scores import ScoreTable
+from mstkd.evaluation.spread import DRAWS, Spread, SpreadInterval, SpreadMeasure
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, effective_size, group_rates, wilson
+
+Floats = NDArray[np.float64]
+
+# Standard errors to either side over which slopes are taken, and the least and the most of the rate
+# that this may be.
+WINDOW = 2.0
+NARROWEST, WIDEST = 0.2, 0.9
+
+
+class Interval(NamedTuple):
+    """Values with their limits, all of one shape."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorRates:
+    """FMR and FNMR of each group at one threshold for all, with the covariance of all."""
+
+    joint: GroupRates  # (M, 2 G): FMR of the groups, then FNMR of the groups
+    impostors: NDArray[np.int64]  # (G,), pairs
+    genuine: NDArray[np.int64]  # (G,)
+
+    @property
+    def fmr(self) -> GroupRates:
+        """Of each group (M, G)."""
+        return self._part(np.eye(2 * len(self.genuine))[: len(self.genuine)], self.impostors)
+
+    @property
+    def fnmr(self) -> GroupRates:
+        """Of each group (M, G); the true accept rate TAR is one less it."""
+        return self._part(np.eye(2 * len(self.genuine))[len(self.genuine) :], self.genuine)
+
+    @property
+    def together(self) -> GroupRates:
+        """FMR and FNMR (M, 2) of the pairs of all groups."""
+        none = np.zeros(len(self.genuine))
+        impostors, genuine = (one / one.sum() for one in (self.impostors, self.genuine))
+        rows = np.stack([np.append(impostors, none), np.append(none, genuine)])
+        return self._part(rows, np.array([self.impostors.sum(), self.genuine.sum()]))
+
+    def _part(self, rows: Floats, pairs: NDArray[np.int64]) -> GroupRates:
+        return self.joint.combined(rows, pairs.astype(np.float64))
+
+
+# ---------------------------------------------------------------- rates of systems
+
+
+def rates_at(
+    tables: Sequence[ScoreTable], *, threshold: float | None = None, fmr: float | None = None
+) -> ErrorRates:
+    """Error rates of systems at a similarity, or where each system's global FMR is a target.
+
+    The numbers are those of `measures.error_rates` and `measures.rates_at_fmr`.
+
+    Args:
+        tables: one a system, in the same order of pairs (`scores.on_pairs_of` sees to it); pairs
+            across groups are left out.
+        threshold: the least similarity accepted, the same of all systems.
+        fmr: the global FMR instead, which other folds set the threshold at.
+
+    Raises:
+        ValueError: both or neither are given, a group without pairs of both classes; of `fmr`, as
+            `rates_at_fmr`.
+    """
+    pairs = _Columns(tables)
+    if fmr is None and threshold is not None:
+        found = pairs.rates(pairs.similarity >= threshold)
+        return ErrorRates(found, pairs.impostors, pairs.genuine)
+    if fmr is None or threshold is not None:
+        raise ValueError("a threshold or an FMR is needed, and not both")
+    accepted = np.empty(pairs.similarity.shape, bool)
+    for row, values in enumerate(pairs.similarity):
+        at = rates_at_fmr(values, pairs.same, pairs.fold, pairs.group, fmr).thresholds[0]
+        accepted[row] = values >= at[pairs.fold]
+    found = pairs.rates(accepted)
+    share = np.append(pairs.impostors / pairs.impostors.sum(), np.zeros(pairs.groups))
+    errors = np.sqrt(found.combined(share[None], found.pairs[:1]).variances[:, 0])
+    slopes = [pairs.slopes(row, fmr, error) for row, error in enumerate(errors)]
+    changes = np.stack([np.eye(len(share)) - np.outer(slope, share) for slope in slopes])
+    moved = found.combined(changes, found.pairs)
+    joint = GroupRates(found.rates, moved.covariance, moved.independent, found.pairs)
+    return ErrorRates(joint, pairs.impostors, pairs.genuine)
+
+
+def equal_error_rates(tables: Sequence[ScoreTable]) -> GroupRates:
+    """Equal error rate of each group (M, G) with the joint covariance of all.
+
+    Of all groups together: of tables `grouped_by(())`, whose pairs across groups are left out
+    before. The numbers are those of `measures.separation`; arguments and errors of `rates_at`.
+    """
+    pairs = _Columns(tables)
+    rates = np.stack([separation(one, pairs.same, pairs.group).eer for one in pairs.similarity])
+    curves = [
+        [_Curve(*(values[of] for of in pairs.of(g))) for g in range(pairs.groups)]
+        for values in pairs.similarity
+    ]
+    at = np.array([[curve.equal_at for curve in row] for row in curves])  # (M, G)
+    found = pairs.rates(pairs.similarity >= at[:, pairs.group])
+    errors = np.sqrt(found.variances).reshape(len(rates), 2, pairs.groups).max(axis=1)
+    of_fmr = np.array(
+        [
+            [curve.part_of_fmr(*of) for curve, *of in zip(*row, strict=True)]
+            for row in zip(curves, rates, errors, strict=True)
+        ]
+    )
+    each = np.eye(pairs.groups)
+    parts = np.concatenate([of_fmr[:, :, None] * each, (1 - of_fmr)[:, :, None] * each], axis=2)
+    moved = found.combined(parts, (pairs.impostors + pairs.genuine).astype(np.float64))
+    return GroupRates(rates, moved.covariance, moved.independent, moved.pairs)
+
+
+def areas_above(tables: Sequence[ScoreTable]) -> GroupRates:
+    """One less the area under each group's ROC (M, G) with the joint covariance of all.
+
+    As `equal_error_rates`. `area_interval` makes intervals of them; contrasts of one less the area
+    are those of errors, so that `accuracy_contrast` compares areas.
+    """
+    pairs = _Columns(tables)
+    placements = np.empty(pairs.similarity.shape)
+    for row, values in enumerate(pairs.similarity):
+        for g in range(pairs.groups):
+            genuine, impostor = pairs.of(g)
+            placements[row, genuine] = 1 - _share_below(values[impostor], values[genuine])
+            placements[row, impostor] = _share_below(values[genuine], values[impostor])
+    found = pairs.rates(placements, decided=False)
+    both = np.tile(np.eye(pairs.groups), 2)
+    moved = found.combined(both, np.minimum(pairs.impostors, pairs.genuine).astype(np.float64))
+    # The mean over genuine and that over impostor pairs are the same number.
+    return GroupRates(moved.rates / 2, moved.covariance, moved.independent, moved.pairs)
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def rate_interval(rates: GroupRates, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson intervals (M, G) of FMR, FNMR or EER; of a TAR, one less them."""
+    return Interval(rates.rates, *wilson(rates.rates, rates.effective_sizes(), confidence))
+
+
+def area_interval(above: GroupRates, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson intervals (M, G) of areas under the ROC, of `areas_above`."""
+    sizes = effective_size(above.rates, above.variances, np.inf)
+    sizes = np.where(np.isinf(sizes), above.pairs, sizes)
+    low, high = wilson(above.rates, sizes, confidence)
+    return Interval(1 - above.rates, 1 - high, 1 - low)
+
+
+def fairness_intervals(
+    rates: ErrorRates, confidence: float = CONFIDENCE, *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, SpreadInterval]:
+    """Intervals (M,) of the measures of `fairness.measures_of_rates`, under the same names."""
+    found = {}
+    for name, measure in FAIRNESS.items():
+        of = {"fmr": rates.fmr, "fnmr": rates.fnmr}.get(name.split("_")[0], rates.joint)
+        found[name] = Spread(of, measure, draws=draws, seed=seed).intervals(confidence)
+    # Of FDR 1 is fair, and what is spread is one less it.
+    fdr = found["fdr"]
+    found["fdr"] = SpreadInterval(
+        value=1 - fdr.value,
+        low=1 - fdr.high,
+        high=1 - fdr.low,
+        corrected=1 - fdr.corrected,
+        floor=1 - fdr.floor,
+        floor_high=1 - fdr.floor_high,
+    )
+    return found
+
+
+# Rates (..., 2 G) of both kinds side by side, and of one kind (..., G).
+def _of_both(name: str) -> SpreadMeasure:
+    def measure(rates: Floats) -> Floats:
+        value = measures_of_rates(*np.split(rates, 2, axis=-1))[name]
+        return 1 - value if name == "fdr" else value
+
+    return SpreadMeasure(measure, ends=name != "garbe", kinds=2)
+
+
+FAIRNESS: dict[str, SpreadMeasure] = {
+    **{name: _of_both(name) for name in ("fdr", "ir", "garbe")},
+    **{
+        f"{kind}_{name}": SpreadMeasure(of, ends=True)
+        for kind in ("fmr", "fnmr")
+        for name, of in (
+            ("max_min", max_min_ratio),
+            ("max_geomean", max_geometric_mean_ratio),
+        )
+    },
+}
+
+
+# ---------------------------------------------------------------- pairs
+
+
+class _Columns:
+    """The pairs within groups, and all systems' similarities (M, P)."""
+
+    def __init__(self, tables: Sequence[ScoreTable]) -> None:
+        first = tables[0]
+        inside = first.within
+        self.similarity = np.stack([table.similarity[inside] for table in tables])
+        self.same, self.fold = first.same[inside], first.fold[inside].astype(np.int64)
+        self.group = first.group1[inside].astype(np.int64)
+        self._identities = first.identity1[inside], first.identity2[inside]
+        self.groups = int(self.group.max(initial=-1)) + 1
+        counts = np.bincount(self.group * 2 + self.same, minlength=2 * self.groups)
+        self.impostors, self.genuine = counts.reshape(-1, 2).T
+        if not counts.size or not counts.all():
+            raise ValueError("a group without pairs of both classes")
+        self._impostors = -np.sort(-self.similarity[:, ~self.same], axis=1)  # of all groups
+
+    def of(self, group: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A group's genuine and its impostor pairs."""
+        inside = self.group == group
+        return np.flatnonzero(inside & self.same), np.flatnonzero(inside & ~self.same)
+
+    def rates(self, values: NDArray[Any], *, decided: bool = True) -> GroupRates:
+        """Means (M, 2 G) over impostor and over genuine pairs: errors where pairs are accepted."""
+        wrong = values != self.same if decided else values
+        return group_rates(wrong, self.group + self.groups * self.same, *self._identities)
+
+    def slopes(self, row: int, fmr: float, error: float) -> Floats:
+        """How each rate (2 G,) of a system changes with its global FMR."""
+        strict, lenient = _window(self._impostors[row], fmr, error)
+        (low, at_strict), (high, at_lenient) = (self._rates(row, at) for at in (strict, lenient))
+        return (at_lenient - at_strict) / (high - low)
+
+    def _rates(self, row: int, threshold: float) -> tuple[float, Floats]:
+        """The global FMR and each rate (2 G,) at a threshold."""
+        accepted = self.similarity[row] >= threshold
+        code = self.group + self.groups * self.same
+        wrong = np.bincount(code, accepted != self.same, minlength=2 * self.groups)
+        share = wrong / np.append(self.impostors, self.genuine)
+        return float(wrong[: self.groups].sum() / self.impostors.sum()), share
+
+
+class _Curve:
+    """FMR and FNMR of some pairs by threshold."""
+
+    def __init__(self, genuine: Floats, impostor: Floats) -> None:
+        self._genuine, self._impostor = np.sort(genuine), -np.sort(-impostor)
+        scores = np.unique(np.concatenate([genuine, impostor]))
+        fmr, fnmr = self._rates(scores)
+        self.equal_at = float(scores[np.abs(fmr - fnmr).argmin()])
+
+    def _rates(self, threshold: ArrayLike) -> tuple[Floats, Floats]:
+        rejected = np.searchsorted(self._genuine, threshold)
+        accepted = np.searchsorted(-self._impostor, -np.asarray(threshold), side="right")
+        return accepted / len(self._impostor), rejected / len(self._genuine)
+
+    def part_of_fmr(self, rate: float, error: float) -> float:
+        """The weight of the FMR in an equal error rate: the slope of the FNMR over that of both."""
+        if rate == 0:
+            return 0.5
+        (low, above), (high, below) = map(self._rates, _window(self._impostor, rate, error))
+        return float((above - below) / (above - below + high - low))
+
+
+def _window(falling: Floats, fmr: float, error: float) -> tuple[float, float]:
+    """A strict and a lenient threshold, as far from an FMR as its standard error says.
+
+    Args:
+        falling: similarities of the impostor pairs, the highest first.
+        fmr: above 0.
+        error: its standard error.
+    """
+    part = np.clip(WINDOW * error / fmr, NARROWEST, WIDEST)
+    strict, lenient = (fmr * (1 + sign * part) * len(falling) for sign in (-1, 1))
+    few, many = int(strict), min(math.ceil(lenient), len(falling))
+    return float(falling[few - 1]) if few else math.inf, float(falling[max(many, 1) - 1])
+
+
+def _share_below(values: Floats, of: Floats) -> Floats:
+    """The share of `values` below each of the others; ties count half."""
+    rising = np.sort(values)
+    below, up_to = (np.searchsorted(rising, of, side=side) for side in ("left", "right"))
+    return (below + up_to) / 2 / len(values)
