@@ -19,7 +19,7 @@ Shapes: M systems on the same pairs, P pairs, G groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,9 +27,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mstkd.evaluation.fairness import (
+    fdr,
+    garbe,
+    inequity_ratio,
     max_geometric_mean_ratio,
     max_min_ratio,
-    measures_of_rates,
 )
 from mstkd.evaluation.measures import rates_at_fmr, separation
 from mstkd.evaluation.scores import ScoreTable
@@ -194,36 +196,26 @@ def fairness_intervals(
         of = {"fmr": rates.fmr, "fnmr": rates.fnmr}.get(name.split("_")[0], rates.joint)
         found[name] = Spread(of, measure, draws=draws, seed=seed).intervals(confidence)
     # Of FDR 1 is fair, and what is spread is one less it.
-    fdr = found["fdr"]
-    found["fdr"] = SpreadInterval(
-        value=1 - fdr.value,
-        low=1 - fdr.high,
-        high=1 - fdr.low,
-        corrected=1 - fdr.corrected,
-        floor=1 - fdr.floor,
-        floor_high=1 - fdr.floor_high,
-    )
+    less = found["fdr"]
+    turned = less._replace(low=less.high, high=less.low)
+    found["fdr"] = SpreadInterval(*(1 - one for one in turned))
     return found
 
 
-# Rates (..., 2 G) of both kinds side by side, and of one kind (..., G).
-def _of_both(name: str) -> SpreadMeasure:
-    def measure(rates: Floats) -> Floats:
-        value = measures_of_rates(*np.split(rates, 2, axis=-1))[name]
-        return 1 - value if name == "fdr" else value
-
-    return SpreadMeasure(measure, ends=name != "garbe", kinds=2)
+def _of_both(measure: Callable[[Floats, Floats], Floats], *, ends: bool) -> SpreadMeasure:
+    """A measure of rates (..., 2 G) of both kinds side by side."""
+    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), ends, kinds=2)
 
 
+# By the names of `fairness.measures_of_rates`; each is least where all groups are even.
 FAIRNESS: dict[str, SpreadMeasure] = {
-    **{name: _of_both(name) for name in ("fdr", "ir", "garbe")},
+    "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr), ends=True),
+    "ir": _of_both(inequity_ratio, ends=True),
+    "garbe": _of_both(garbe, ends=False),
     **{
         f"{kind}_{name}": SpreadMeasure(of, ends=True)
         for kind in ("fmr", "fnmr")
-        for name, of in (
-            ("max_min", max_min_ratio),
-            ("max_geomean", max_geometric_mean_ratio),
-        )
+        for name, of in (("max_min", max_min_ratio), ("max_geomean", max_geometric_mean_ratio))
     },
 }
 

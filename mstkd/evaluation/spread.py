@@ -88,7 +88,7 @@ class Spread:
                 rates.rates.any(axis=1), measure.of(rates.rates), measure.of(self._rates)
             )
         self._shown = measure.of(self._rates)  # (M,)
-        self._noise = _noise(rates, draws, seed)  # (M, B, G)
+        self._noise = _noise(rates, draws, seed)  # (M, G, B)
         logs = np.log(self._rates)
         errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
         reach = self._span(logs)[:, 0] + REACH * errors.max(axis=1)
@@ -218,17 +218,20 @@ class Spread:
         rates = np.minimum(shape * level / shape.mean(axis=-1, keepdims=True), HIGHEST)
         rates = rates.reshape(*places.shape, -1)  # (m, n, G)
         errors = np.sqrt(rates * (1 - rates) / self._sizes[of][:, None])
-        drawn = rates[:, :, None] + errors[:, :, None] * self._noise[of][:, None]  # (m, n, B, G)
-        return self._measure.of(rates), self._measure.of(np.clip(drawn, self._least, 1))
+        # The draws side by side in memory, where sums over few groups are quick.
+        drawn = errors[..., None] * self._noise[of][:, None]  # (m, n, G, B)
+        drawn += rates[..., None]
+        np.clip(drawn, self._least[:, None], 1, out=drawn)
+        return self._measure.of(rates), self._measure.of(drawn.swapaxes(-1, -2))
 
 
 def _noise(rates: GroupRates, draws: int, seed: int) -> Floats:
-    """Standard normal draws (M, B, G), correlated as the rates are."""
+    """Standard normal draws (M, G, B), correlated as the rates are."""
     models, groups = rates.rates.shape
     size = models * groups
     factor = normal_factor(rates.covariance.reshape(size, size))
     normal = np.random.default_rng(seed).standard_normal((draws, size))
-    return (normal @ factor.T).reshape(draws, models, groups).transpose(1, 0, 2)
+    return (factor @ normal.T).reshape(models, groups, draws)
 
 
 def _beyond(observed: float, draws: Floats, error: float) -> Floats:
