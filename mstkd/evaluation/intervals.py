@@ -40,10 +40,10 @@ from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, effective_size,
 
 Floats = NDArray[np.float64]
 
-# Standard errors to either side over which slopes are taken, and the least and the most of the rate
-# that this may be.
+# Standard errors of an FMR to either side over which slopes are taken, and the least and the most
+# that this may be of it: from a rate over 1 + w to the rate times 1 + w.
 WINDOW = 2.0
-NARROWEST, WIDEST = 0.2, 0.9
+NARROWEST, WIDEST = 0.3, 2.0
 
 
 class Interval(NamedTuple):
@@ -254,7 +254,8 @@ class _Columns:
         """How each rate (2 G,) of a system changes with its global FMR."""
         strict, lenient = _window(self._impostors[row], fmr, error)
         (low, at_strict), (high, at_lenient) = (self._rates(row, at) for at in (strict, lenient))
-        return (at_lenient - at_strict) / (high - low)
+        # Of scores that are all equal there is no slope.
+        return (at_lenient - at_strict) / (high - low) if high > low else np.zeros_like(at_strict)
 
     def _rates(self, row: int, threshold: float) -> tuple[float, Floats]:
         """The global FMR and each rate (2 G,) at a threshold."""
@@ -281,10 +282,9 @@ class _Curve:
 
     def part_of_fmr(self, rate: float, error: float) -> float:
         """The weight of the FMR in an equal error rate: the slope of the FNMR over that of both."""
-        if rate == 0:
-            return 0.5
         (low, above), (high, below) = map(self._rates, _window(self._impostor, rate, error))
-        return float((above - below) / (above - below + high - low))
+        both = above - below + high - low
+        return float((above - below) / both) if both > 0 else 0.5
 
 
 def _window(falling: Floats, fmr: float, error: float) -> tuple[float, float]:
@@ -292,11 +292,13 @@ def _window(falling: Floats, fmr: float, error: float) -> tuple[float, float]:
 
     Args:
         falling: similarities of the impostor pairs, the highest first.
-        fmr: above 0.
+        fmr: a rate; of 0 both are the highest similarity and what lies above it.
         error: its standard error.
     """
-    part = np.clip(WINDOW * error / fmr, NARROWEST, WIDEST)
-    strict, lenient = (fmr * (1 + sign * part) * len(falling) for sign in (-1, 1))
+    if fmr == 0:
+        return math.inf, float(falling[0])
+    times = 1 + float(np.clip(WINDOW * error / fmr, NARROWEST, WIDEST))
+    strict, lenient = fmr / times * len(falling), fmr * times * len(falling)
     few, many = int(strict), min(math.ceil(lenient), len(falling))
     return float(falling[few - 1]) if few else math.inf, float(falling[max(many, 1) - 1])
 
