@@ -1,5 +1,7 @@
 """Contrasts: closed forms, coverage and wrong verdicts in simulation, families of tests."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,11 +10,15 @@ from mstkd.evaluation.contrasts import (
     Contrast,
     Noise,
     accuracy_contrast,
+    contrast_covariance,
     holm,
     least,
     mcnemar,
     negated,
+    scope,
+    simultaneous_confidence,
     spread_contrast,
+    told,
     verdict,
 )
 from mstkd.evaluation.spread import SER, STD, Spread
@@ -200,6 +206,42 @@ def test_holm_is_the_step_down():
     assert holm([]).tolist() == []
 
 
+def correlated(count, correlation):
+    return (1 - correlation) * np.eye(count) + correlation
+
+
+@pytest.mark.parametrize(
+    ("covariance", "deviate"),
+    [
+        (9 * correlated(5, 0.0), stats.norm.isf((1 - 0.95 ** (1 / 5)) / 2)),  # Sidak
+        (correlated(4, 1.0), stats.norm.isf(0.025)),
+        # Dunnett's two-sided tables for comparisons with a control, without end of degrees.
+        (correlated(2, 0.5), 2.21),
+        (correlated(4, 0.5), 2.44),
+        (np.zeros((2, 2)), stats.norm.isf(0.025)),
+    ],
+    ids=["apart", "the same", "two with a control", "four with a control", "no noise"],
+)
+def test_simultaneous_intervals_are_as_wide_as_the_tables_say(covariance, deviate):
+    confidence = simultaneous_confidence(covariance, draws=200_000)
+    assert stats.norm.isf((1 - confidence) / 2) == pytest.approx(deviate, abs=0.015)
+
+
+def test_simultaneous_intervals_hold_together():
+    """Four models against a control, all equal, whose noise is the same in all four contrasts."""
+    random, count, truth = np.random.default_rng(12), 2000, np.full((5, 1), 0.1)
+    weights = np.concatenate([-np.ones((4, 1)), np.eye(4)], axis=1)[:, :, None]  # (C, M, G)
+    covariance = contrast_covariance(rates_of(truth, 0.004), weights)
+    np.testing.assert_allclose(covariance, 0.16 * correlated(4, 0.5) * 2)
+    confidence = simultaneous_confidence(covariance)
+    together = 0
+    for _ in range(count):
+        found = draw(truth, 0.004, 0.0, random)
+        contrasts = [accuracy_contrast(found, one[None], confidence) for one in weights]
+        together += all(one.direction == 0 for one in contrasts)
+    assert abs(together / count - 0.95) < 3.5 * np.sqrt(0.95 * 0.05 / count)
+
+
 def test_ahead_of_all_is_ahead_of_the_nearest():
     far, near = made(3.0, 2.0, 4.0, p=1e-6), made(1.0, -0.2, 2.2, p=0.1)
     got = least([far, near])
@@ -233,3 +275,16 @@ def test_mcnemar_is_the_binomial_of_the_discordant():
     assert mcnemar(first, first) == 1
     with pytest.raises(ValueError, match="not \\(P,\\) twice"):
         mcnemar(first, second[:-1])
+
+
+def test_one_seed_is_never_better():
+    above, below = made(1.0, 0.5, 1.5), made(-1.0, -1.5, -0.5)
+    where = "on these pairs, of these two trained models"
+    assert scope(1) == where
+    assert scope(1, models=24) == "on these pairs, of these trained models"
+    assert told(above, "B", "A", "STD", more=False) == f"B has a higher STD than A {where}"
+    assert told(below, "B", "A", "accuracy") == f"B has a lower accuracy than A {where}"
+    assert told(made(1.0, -1, 3), "B", "A", "STD") == f"B and A are not told apart in STD {where}"
+    several = replace(above, noise=replace(above.noise, seeds=3))
+    assert told(several, "B", "A", "accuracy") == "B is better than A in accuracy over 3 seeds"
+    assert told(several, "B", "A", "STD", more=False) == "A is better than B in STD over 3 seeds"
