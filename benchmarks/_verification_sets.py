@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from mstkd.evaluation.protocol import protocol_rates
 from mstkd.evaluation.scores import ScoreTable
@@ -120,9 +120,9 @@ class Models:
         at = np.asarray(similarity)
         shape = (*self.genuine.shape, *(1,) * at.ndim)
         genuine, impostor = self.genuine.reshape(shape), self.impostor.reshape(shape)
-        fnmr = (1 - HARD_SHARE) * norm.cdf(at, genuine, GENUINE)
-        fnmr = fnmr + HARD_SHARE * norm.cdf(at, genuine + HARD_SHIFT, GENUINE)
-        return fnmr, norm.sf(at, impostor, IMPOSTOR)
+        fnmr = (1 - HARD_SHARE) * ndtr((at - genuine) / GENUINE)
+        fnmr = fnmr + HARD_SHARE * ndtr((at - genuine - HARD_SHIFT) / GENUINE)
+        return fnmr, ndtr((impostor - at) / IMPOSTOR)
 
     def true_rates(self, threshold: str) -> Floats:
         """Error rates (M, G) at the best thresholds of the population, own or shared."""
@@ -144,7 +144,7 @@ class Models:
         """Areas under the ROCs (M, G)."""
         spread = np.hypot(GENUINE, IMPOSTOR)
         far = self.genuine - self.impostor
-        easy, hard = norm.cdf(far / spread), norm.cdf((far + HARD_SHIFT) / spread)
+        easy, hard = ndtr(far / spread), ndtr((far + HARD_SHIFT) / spread)
         return (1 - HARD_SHARE) * easy + HARD_SHARE * hard
 
     def equal_error_rates(self) -> Floats:

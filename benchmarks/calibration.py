@@ -267,9 +267,9 @@ def main() -> None:
     machine = describe("numpy", "scipy")
     tasks = [
         (kind, design, seed)
+        for kind in ("coverage", "wrong_verdicts")
         for seed in range(arguments.sets)
         for design in DESIGNS
-        for kind in ("coverage", "wrong_verdicts")
     ]
     known = told_of(arguments.log)
     left = [task for task in tasks if task not in known]

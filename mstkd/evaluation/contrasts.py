@@ -21,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from mstkd.evaluation.spread import Spread
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
@@ -78,18 +78,18 @@ class Noise:
 
     def reach(self, tail: float) -> float:
         """How far chance goes to one side but for this probability."""
-        student = stats.t.isf(tail, self.seeds - 1) if self.seeds > 1 else 0.0
-        return math.hypot(student * self.apart, stats.norm.isf(tail) * self.common)
+        student = special.stdtrit(self.seeds - 1, tail) if self.seeds > 1 else 0.0
+        return math.hypot(student * self.apart, special.ndtri(tail) * self.common)
 
     def p_value(self, value: float) -> float:
         """Two-sided probability of a value as far from 0."""
         if self.error <= ROUNDING:
             return float(abs(value) <= ROUNDING)
         deviate = abs(value) / self.error
-        low = 2 * float(stats.norm.sf(deviate))
+        low = 2 * float(special.ndtr(-deviate))
         if self.apart == 0:
             return low
-        high = 2 * float(stats.t.sf(deviate, self.seeds - 1))
+        high = 2 * float(special.stdtr(self.seeds - 1, -deviate))
         if self.common == 0 or high - low <= 1e-12 * high:
             return high
         low, high = max(low / 2, 1e-300), min(2 * high, 1.0)  # room for rounding
@@ -228,7 +228,7 @@ def simultaneous_confidence(
     factor = normal_factor(given[varies][:, varies])
     normal = np.random.default_rng(seed).standard_normal((draws, len(factor)))
     largest = np.abs(normal @ factor.T).max(axis=1)
-    found = 1 - 2 * float(stats.norm.sf(np.quantile(largest, confidence)))
+    found = 1 - 2 * float(special.ndtr(-np.quantile(largest, confidence)))
     return float(np.clip(found, confidence, 1 - (1 - confidence) / int(varies.sum())))
 
 
