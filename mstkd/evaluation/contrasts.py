@@ -23,14 +23,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from mstkd.evaluation.spread import Spread
+from mstkd.evaluation.spread import Spread, SpreadAverage
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-STEPS = 25  # places along the line of a contrast of spread measures
-FURTHEST = 6.0  # standard errors to either side that the line reaches
+NOTHING = SpreadAverage(0.0, 0.0, 0.0, np.empty((0, 0)))  # a sum over no models
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
@@ -124,12 +123,12 @@ def accuracy_contrast(
 
 
 def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
-    """A contrast of a spread measure.
+    """A contrast of a spread measure: of a sum over some models, less one over others.
 
-    What noise adds to a spread measure is more for the more even model, so the models' lines are
-    followed together: at each place they show, without noise, some contrast; the place is kept
-    where the contrast that they show with noise may be the observed one. Of all places at which the
-    contrast is the same, that is taken which agrees best with what each model shows.
+    What noise adds is more for the more even models, and intervals are skewed and end at the even
+    system. So each sum has its own interval, and the limits are as far from the contrast of the
+    corrected sums as the limits of both are from those, in quadrature and less what their noise has
+    in common (MOVER; Zou, Statistics in Medicine 2008; Zou & Donner, ibid.).
 
     Args:
         spread: the measure of all models.
@@ -137,34 +136,48 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
         confidence: of the interval.
     """
     rows = np.asarray(weights, np.float64)
-    models = np.flatnonzero(rows.any(axis=0))
-    rows = rows[:, models]  # (S, m)
-    mean, shown = rows.mean(axis=0), spread.shown[models]
-    own, drawn = spread.at(spread.place_of(shown[:, None], models), models)
-    covariance = np.atleast_2d(np.cov(drawn[:, 0]))  # (m, m)
+    mean = rows.mean(axis=0)
+    sides = [np.flatnonzero(sign * mean > 0) for sign in (1, -1)]
+    sums = [
+        spread.average(of, np.abs(mean[of]), confidence) if len(of) else NOTHING for of in sides
+    ]
+    first, second = sums
+    models = np.concatenate(sides)
+    rows, shown = rows[:, models], spread.shown[models]
+    covariance = np.atleast_2d(
+        np.cov(np.concatenate([one.drawn for one in sums if one.drawn.size]))
+    )
     values = rows @ shown
-    gradient = rows.mean(axis=0)[:, None] * spread.gradient(models)
+    gradient = mean[models][:, None] * spread.gradient(models)
     parts = [np.einsum("mg,mgnh,nh->", gradient, one, gradient) for one in spread.noise_of(models)]
     noise = _noise(values, rows @ covariance @ rows.T, _share(*parts))
-    value = float(values.mean())
 
-    towards = covariance @ mean
-    scale = float(np.sqrt(max(mean @ towards, 0.0)))
-    steps = np.linspace(-FURTHEST, FURTHEST, STEPS)
-    moved = shown[:, None] + np.outer(towards / scale if scale else towards, steps)
-    own_there, drawn_there = spread.at(spread.place_of(moved, models), models)
-    contrasts = np.maximum.accumulate(mean @ own_there)  # (L,)
-    with_noise = np.einsum("m,mlb->lb", mean, drawn_there)
-    # How far the observed contrast lies above what is shown on average, which falls along the line.
-    above = np.minimum.accumulate(value - with_noise.mean(axis=1))
-    common = with_noise.std(axis=1) * (noise.common / noise.test if noise.test else 1.0)
-    there = [replace(noise, common=float(one)) for one in common]
+    signed = np.zeros((2, len(models)))
+    signed[0, : len(sides[0])] = mean[sides[0]]
+    signed[1, len(sides[0]) :] = -mean[sides[1]]
+    between = signed @ covariance @ signed.T
+    errors = np.sqrt(np.maximum(np.diag(between), 0))
+    in_common = between[0, 1] / errors.prod() if errors.all() else 0.0
     tail = (1 - confidence) / 2
-    beyond = above / np.array([max(one.reach(tail), 1e-12) for one in there])
-    low, high = (float(np.interp(-at, -beyond, contrasts)) for at in (1.0, -1.0))
-    at_zero = replace(noise, common=float(np.interp(0.0, contrasts, common)))
-    p = at_zero.p_value(float(np.interp(0.0, contrasts, above)))
-    return Contrast(value, float(mean @ own[:, 0]), low, high, p, noise)
+    corrected = first.corrected - second.corrected
+
+    def towards(own: float, other: float) -> Noise:
+        """The noise with which the limit lies as far off as those of both sums say."""
+        own, other = max(own, 0.0), max(other, 0.0)
+        away = math.sqrt(max(own**2 + other**2 - 2 * in_common * own * other, 0.0))
+        of_seeds = noise.common / noise.test if noise.test else 1.0
+        return replace(noise, common=away / -special.ndtri(tail) * of_seeds)
+
+    below = towards(first.corrected - first.low, second.high - second.corrected)
+    above = towards(first.high - first.corrected, second.corrected - second.low)
+    return Contrast(
+        value=float(values.mean()),
+        corrected=corrected,
+        low=corrected - below.reach(tail),
+        high=corrected + above.reach(tail),
+        p=(below if corrected > 0 else above).p_value(corrected),
+        noise=noise,
+    )
 
 
 def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:

@@ -35,7 +35,7 @@ from mstkd.evaluation.fairness import (
 )
 from mstkd.evaluation.measures import rates_at_fmr, separation
 from mstkd.evaluation.scores import ScoreTable
-from mstkd.evaluation.spread import DRAWS, Spread, SpreadInterval, SpreadMeasure
+from mstkd.evaluation.spread import DRAWS, TIES, Spread, SpreadInterval, SpreadMeasure
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, effective_size, group_rates, wilson
 
 Floats = NDArray[np.float64]
@@ -202,20 +202,25 @@ def fairness_intervals(
     return found
 
 
-def _of_both(measure: Callable[[Floats, Floats], Floats], *, ends: bool) -> SpreadMeasure:
+def _of_both(
+    measure: Callable[[Floats, Floats], Floats], ties: tuple[float, ...] = ()
+) -> SpreadMeasure:
     """A measure of rates (..., 2 G) of both kinds side by side."""
-    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), ends, kinds=2)
+    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), ties, kinds=2)
 
 
 # By the names of `fairness.measures_of_rates`; each is least where all groups are even.
 FAIRNESS: dict[str, SpreadMeasure] = {
-    "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr), ends=True),
-    "ir": _of_both(inequity_ratio, ends=True),
-    "garbe": _of_both(garbe, ends=False),
+    "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr), TIES),
+    "ir": _of_both(inequity_ratio, TIES),
+    "garbe": _of_both(garbe),
     **{
-        f"{kind}_{name}": SpreadMeasure(of, ends=True)
+        f"{kind}_{name}": SpreadMeasure(of, ties)
         for kind in ("fmr", "fnmr")
-        for name, of in (("max_min", max_min_ratio), ("max_geomean", max_geometric_mean_ratio))
+        for name, of, ties in (
+            ("max_min", max_min_ratio, TIES),
+            ("max_geomean", max_geometric_mean_ratio, (2.0, 0.0)),
+        )
     },
 }
 

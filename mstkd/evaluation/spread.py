@@ -27,8 +27,7 @@ Floats = NDArray[np.float64]
 DRAWS = 2000
 PLACES = 24  # along the line, between which is interpolated
 REACH = 5.0  # standard errors that the line goes on beyond the observed pattern
-TIE = 1.0  # standard errors within which a group may as well be the highest, or lowest, itself
-BLOCK = 1 << 22  # numbers in a block of draws
+TIES = (1.0, 0.0)  # all that are close may be as high, or the one alone
 HIGHEST = 0.99  # a rate that the line does not pass
 
 
@@ -36,7 +35,9 @@ class SpreadMeasure(NamedTuple):
     """A measure over groups that is least where all are even."""
 
     of: Callable[[Floats], Floats]  # rates (..., G) to (...)
-    ends: bool  # whether it looks at the highest and the lowest group alone
+    # Of one that looks at the highest and the lowest group alone: within how many standard errors
+    # another may as well be that, of each of several possibilities.
+    ties: tuple[float, ...] = ()
     # Of how many kinds the rates are, those of one after those of the other: even groups have the
     # same rate of each kind.
     kinds: int = 1
@@ -52,8 +53,8 @@ def highest_over_lowest(rates: Floats) -> Floats:
     return rates.max(axis=-1) / rates.min(axis=-1)
 
 
-STD = SpreadMeasure(standard_deviation, ends=False)
-SER = SpreadMeasure(highest_over_lowest, ends=True)
+STD = SpreadMeasure(standard_deviation)
+SER = SpreadMeasure(highest_over_lowest, TIES)
 
 
 class SpreadInterval(NamedTuple):
@@ -65,6 +66,15 @@ class SpreadInterval(NamedTuple):
     corrected: Floats  # the measure that would show `value` on average
     floor: Floats  # what an even system shows on average
     floor_high: Floats  # and stays below with 95 % probability
+
+
+class SpreadAverage(NamedTuple):
+    """A weighted sum of a spread measure over m models."""
+
+    corrected: float  # the sum that would show the observed one on average
+    low: float
+    high: float
+    drawn: Floats  # (m, B), what each shows with noise where the sum is the corrected one
 
 
 class Spread:
@@ -91,29 +101,14 @@ class Spread:
         self._noise = _noise(rates, draws, seed)  # (M, G, B)
         logs = np.log(self._rates)
         errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
-        reach = self._span(logs)[:, 0] + REACH * errors.max(axis=1)
-        self.places = np.linspace(0, 1, PLACES) ** 1.3 * reach[:, None]  # (M, L)
         self._logs, self._errors = logs, errors
         of_kinds = self._by_kind(logs)
+        self._parts = self._beyond_noise(of_kinds)
         self._pattern = self._normed(of_kinds - of_kinds.mean(axis=-1, keepdims=True))
-        means = np.stack([draws.mean(axis=-1) for _, draws in self._along(self._pattern)])
-        # Rising, so that it can be inverted.
-        self._means = np.maximum.accumulate(means, axis=1) + 1e-9 * np.arange(PLACES)
-
-    def at(self, places: Floats, models: ArrayLike | None = None) -> tuple[Floats, Floats]:
-        """The measure without noise (m, n) and with it (m, n, B) at places (m, n) of the lines."""
-        of = np.arange(len(self._rates)) if models is None else np.asarray(models)
-        return self._at(self._pattern[of], places, of)
-
-    def place_of(self, values: Floats, models: ArrayLike | None = None) -> Floats:
-        """Where on the lines the measure is these values (m, n) on average; 0 below the floor."""
-        of = np.arange(len(self._rates)) if models is None else np.asarray(models)
-        return np.stack(
-            [
-                np.interp(value, self._means[m], self.places[m])
-                for value, m in zip(values, of, strict=True)
-            ]
-        )
+        # Which group is truly the highest is not known where several are close, and how much noise
+        # adds depends on it.
+        self._other_patterns = [self._ends(tie) for tie in measure.ties]
+        self._spans = np.maximum(self._span(logs)[:, 0], errors.max(axis=1))  # (M,)
 
     @property
     def shown(self) -> Floats:
@@ -134,25 +129,51 @@ class Spread:
 
     def intervals(self, confidence: float = CONFIDENCE) -> SpreadInterval:
         """Intervals, corrected values and noise floors of the models, each on its own."""
-        even = np.zeros((len(self._rates), 1))
-        floor = self.at(even)[1][:, 0]
-        corrected = self.at(self.place_of(self._shown[:, None]))[0][:, 0]
-        patterns = [self._pattern]
-        if self._measure.ends:
-            # Which group is truly the highest is not known where several are close, and how much
-            # noise adds depends on it: all that are close may be as high, or the one alone.
-            patterns = [self._ends(tie) for tie in (TIE, 0.0)]
-        limits = [self._limits(pattern, confidence) for pattern in patterns]
-        low = np.min([one for one, _ in limits], axis=0)
-        high = np.max([one for _, one in limits], axis=0)
+        models = np.arange(len(self._rates))
+        alone = [self.average([model], [1.0], confidence) for model in models]
+        floor = self._at(self._pattern, np.zeros((len(models), 1)), models)[1][:, 0]
+        highs = np.array([one.high for one in alone])
         return SpreadInterval(
             value=self.value,
-            low=low,
-            high=np.where(np.isinf(self.value), np.inf, high),
-            corrected=corrected,
+            low=np.array([one.low for one in alone]),
+            high=np.where(np.isinf(self.value), np.inf, highs),
+            corrected=np.array([one.corrected for one in alone]),
             floor=floor.mean(axis=-1),
             floor_high=np.quantile(floor, confidence, axis=-1),
         )
+
+    def average(
+        self, models: ArrayLike, weights: ArrayLike, confidence: float = CONFIDENCE
+    ) -> SpreadAverage:
+        """A weighted sum of the measure over models, all drawn to even systems and apart together.
+
+        What noise adds to each does not cancel in a sum, and so is taken from the sum.
+
+        Args:
+            models: (m,), which.
+            weights: (m,), above 0.
+            confidence: of the interval.
+        """
+        of, weight = np.asarray(models), np.asarray(weights, np.float64)
+        shown = float(weight @ self._shown[of])
+        furthest = 1 + REACH * (self._errors[of].max(axis=1) / self._spans[of]).max()
+        places = np.linspace(0, 1, PLACES) ** 1.3 * furthest  # of the observed spans
+        lines = places * self._spans[of][:, None]  # (m, L)
+        along = []  # each pattern's sum without noise (L,) and with it (L, B)
+        for pattern in (self._pattern, *self._other_patterns):
+            values, drawn = self._at(pattern[of], lines, of)
+            along.append((weight @ values, np.einsum("m,mlb->lb", weight, drawn)))
+        means = np.maximum.accumulate(along[0][1].mean(axis=1))
+        here = float(np.interp(shown, means + 1e-9 * np.arange(PLACES), places))
+        own, noisy = self._at(self._pattern[of], here * self._spans[of][:, None], of)
+        lows, highs = zip(
+            *(
+                _limits(shown, values, np.sort(sums, axis=-1), 1 - confidence)
+                for values, sums in (along[1:] or along)
+            ),
+            strict=True,
+        )
+        return SpreadAverage(float(weight @ own[:, 0]), min(lows), max(highs), noisy[:, 0])
 
     def _ends(self, tie: float) -> Floats:
         """Patterns (M, G) with groups within `tie` standard errors moved to the ends.
@@ -177,6 +198,26 @@ class Spread:
         np.put_along_axis(ends, bottom[..., None], low, axis=-1)
         return self._normed(ends - middle)
 
+    def _beyond_noise(self, of_kinds: Floats) -> Floats:
+        """How much of each kind's unevenness (M, kinds, 1) is more than noise, of several kinds.
+
+        Where one kind is uneven and the other is not, the line must not raise both: the share that
+        is left of the spread of logarithms less what noise makes of it (the moment estimate of
+        DerSimonian & Laird, Controlled Clinical Trials 1986). Where nothing is left, all of both.
+        """
+        if self._kinds == 1:
+            return np.ones((len(of_kinds), 1, 1))
+        observed = of_kinds.var(axis=-1, ddof=1, keepdims=True)
+        noise = np.empty_like(observed)
+        for m, rates in enumerate(self._rates):
+            covariance = self._joint.covariance[m, :, m] / np.outer(rates, rates)
+            for kind, of in enumerate(np.split(np.arange(len(rates)), self._kinds)):
+                own = covariance[np.ix_(of, of)]
+                noise[m, kind] = (np.trace(own) - own.mean() * len(of)) / (len(of) - 1)
+        left = 1 - np.divide(noise, observed, out=np.ones_like(noise), where=observed > 0)
+        parts = np.sqrt(np.maximum(left, 0))
+        return np.where(parts.any(axis=1, keepdims=True), parts, 1.0)
+
     def _by_kind(self, values: Floats) -> Floats:
         """Values (..., G) with the rates of each kind in an axis of their own."""
         return values.reshape(*values.shape[:-1], self._kinds, -1)
@@ -187,32 +228,13 @@ class Spread:
 
     def _normed(self, of_kinds: Floats) -> Floats:
         """Patterns (M, G) that go from end to end by 1; one of its own where all are even."""
-        pattern = of_kinds.reshape(len(of_kinds), -1)
+        pattern = (self._parts * of_kinds).reshape(len(of_kinds), -1)
         spans = self._span(pattern)
         own = np.tile(np.linspace(-0.5, 0.5, of_kinds.shape[-1]), self._kinds)
         return np.where(spans > 1e-12, pattern / np.where(spans > 1e-12, spans, 1), own)
 
-    def _limits(self, pattern: Floats, confidence: float) -> tuple[Floats, Floats]:
-        """Lower and upper limits (M,) along lines of these patterns."""
-        limits = []
-        for observed, (values, draws) in zip(self._shown, self._along(pattern), strict=True):
-            sorted_draws = np.sort(draws, axis=-1)
-            beyond = _beyond(observed, sorted_draws, 1 - confidence)
-            limits.append(_crossings(values, beyond))
-        low, high = np.array(limits).T
-        return low, high
-
-    def _along(self, pattern: Floats) -> list[tuple[Floats, Floats]]:
-        """The measure without noise (L,) and with it (L, B) at all places, model by model."""
-        models = np.arange(len(pattern))
-        size = max(1, BLOCK // (PLACES * self._noise[0].size))
-        found: list[tuple[Floats, Floats]] = []
-        for begin in range(0, len(models), size):
-            of = models[begin : begin + size]
-            found += zip(*self._at(pattern[of], self.places[of], of), strict=True)
-        return found
-
     def _at(self, pattern: Floats, places: Floats, of: NDArray[Any]) -> tuple[Floats, Floats]:
+        """The measure without noise (m, n) and with it (m, n, B) at places (m, n) of the lines."""
         shape = self._by_kind(np.exp(places[..., None] * pattern[:, None]))  # (m, n, kinds, G)
         level = self._by_kind(self._rates[of]).mean(axis=-1, keepdims=True)[:, None]
         rates = np.minimum(shape * level / shape.mean(axis=-1, keepdims=True), HIGHEST)
@@ -239,22 +261,23 @@ def _noise(rates: GroupRates, draws: int, seed: int) -> Floats:
     return (factor @ normal.T).reshape(models, groups, draws)
 
 
-def _beyond(observed: float, draws: Floats, error: float) -> Floats:
-    """How far an observed value lies outside what each place (L,) shows but for `error`.
+def _limits(observed: float, values: Floats, draws: Floats, error: float) -> tuple[float, float]:
+    """The least and highest of rising values that show an observed one with enough probability.
 
     Args:
-        observed: the value.
-        draws: (L, B), sorted, the even system first.
+        observed: what is shown.
+        values: (L,), of places whose first is the even system.
+        draws: (L, B), sorted, what each place shows with noise.
         error: what may fall outside, on both sides together. The lower side has half of it far from
             the even system and nothing at it, so that the even system is kept with a probability of
             1 - error too.
     """
-    count = draws.shape[1]
     median = np.median(draws[0])
-    like_even = np.array([np.searchsorted(row, median, side="right") for row in draws]) / count
-    below = error * np.maximum(0, 0.5 - like_even)
-    low = np.where(below > 0, _quantiles(draws, below), -np.inf)
-    return np.maximum(low - observed, observed - _quantiles(draws, 1 - error + below))
+    like_even = np.array([np.searchsorted(row, median, side="right") for row in draws])
+    below = error * np.maximum(0, 0.5 - like_even / draws.shape[1])
+    lowest, highest = _quantiles(draws, below), _quantiles(draws, 1 - error + below)
+    # Each side by itself, for each is smooth where the places lie far apart, and both are not.
+    return _crossing(observed, highest, values), _crossing(observed, lowest, values)
 
 
 def _quantiles(draws: Floats, levels: Floats) -> Floats:
@@ -266,16 +289,7 @@ def _quantiles(draws: Floats, levels: Floats) -> Floats:
     return draws[rows, before] + (position - before) * step
 
 
-def _crossings(values: Floats, beyond: Floats) -> tuple[float, float]:
-    """The least and highest of rising values (L,) where `beyond` is at most 0, interpolated."""
-    kept = np.flatnonzero(beyond <= 0)
-    if not len(kept):
-        nearest = values[np.argmin(beyond)]
-        return float(nearest), float(nearest)
-    first, last = kept[0], kept[-1]
-    low, high = values[first], values[last]
-    if first:
-        low = np.interp(0, [-beyond[first - 1], -beyond[first]], values[first - 1 : first + 1])
-    if last + 1 < len(values) and np.isfinite(beyond[last]):
-        high = np.interp(0, beyond[last : last + 2], values[last : last + 2])
-    return float(low), float(high)
+def _crossing(observed: float, shown: Floats, values: Floats) -> float:
+    """The value (L,) at which what is shown (L,) reaches the observed, interpolated."""
+    rising = np.maximum.accumulate(shown)
+    return float(np.interp(observed, rising, values))
