@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md from the results, between its `<!-- table -->` marks.
+"""Writes the tables of documents from the results, between their `<!-- table -->` marks.
 
 python benchmarks/render.py [--check]
 """
@@ -18,7 +18,7 @@ from mstkd.bench.estimate import duration, significant
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENT = ROOT / "docs" / "performance.md"
+DOCUMENTS = [ROOT / "docs" / name for name in ("performance.md", "uncertainty.md")]
 BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "not measured"
 
@@ -371,6 +371,80 @@ def big_dag(found: Result) -> str:
     return table(("200 seeds of a grid", "measured"), rows)
 
 
+LOWEST, HIGHEST = 0.93, 0.97  # of coverage that is asked for
+MOST_WRONG = 0.06
+
+
+def calibration(found: Result) -> str:
+    """Coverage by kind of interval; then each interval outside what is asked for; then verdicts."""
+    names = {"rfw": "RFW's design", "demo": "the demo's size"}
+    header = ["coverage, lowest to highest", *(names[design] for design in found["coverage"])]
+    kinds: dict[str, dict[str, list[float]]] = {}
+    outside: list[Row] = []
+    for design, intervals in found["coverage"].items():
+        for name, one in intervals.items():
+            by_design = kinds.setdefault(name.split(": ")[0], {})
+            by_design.setdefault(design, []).append(one["coverage"])
+            if not LOWEST <= one["coverage"] <= HIGHEST:
+                shares = (one["coverage"], one["truth_below"], one["truth_above"])
+                outside.append((f"{name}, {names[design]}", *(f"{share:.1%}" for share in shares)))
+    rows = [
+        (kind, *(_range(by_design.get(design, [])) for design in found["coverage"]))
+        for kind, by_design in kinds.items()
+    ]
+    texts = [f"{found['sets']:,} sets a design.\n", table(header, rows)]
+    asked = f"outside {LOWEST:.0%} to {HIGHEST:.0%}"
+    of = sum(len(intervals) for intervals in found["coverage"].values())
+    texts.append(f"{len(outside)} of {of} lie {asked}.\n")
+    if outside:
+        texts.append(table((asked, "coverage", "truth below", "truth above"), outside))
+    wrong = found["wrong_verdicts"]
+    header = ["wrong verdicts, lowest to highest", *(names[design] for design in wrong)]
+    measures = dict.fromkeys(name.split(", spread")[0] for of in wrong.values() for name in of)
+    rows = [
+        (
+            measure,
+            *(
+                _range([share for name, share in of.items() if name.startswith(f"{measure}, ")])
+                for of in wrong.values()
+            ),
+        )
+        for measure in measures
+    ]
+    texts.append(table(header, rows))
+    shares = [share for of in wrong.values() for share in of.values()]
+    above = sum(share > MOST_WRONG for share in shares)
+    mean = sum(shares) / len(shares)
+    texts.append(f"{above} of {len(shares)} are above {MOST_WRONG:.0%}; the mean is {mean:.1%}.\n")
+    return "\n".join(texts)
+
+
+def _range(shares: Sequence[float]) -> str:
+    if not shares:
+        return ""
+    low, high = f"{min(shares):.1%}", f"{max(shares):.1%}"
+    return low if low == high else f"{low} to {high}"
+
+
+def uncertainty(found: Result) -> str:
+    rows: list[Row] = [
+        ("models", found["models"]),
+        ("pairs of each", found["pairs"]),
+        ("intervals", found["intervals"]),
+        ("comparisons", found["comparisons"]),
+        ("seconds for all", found["seconds"]),
+        ("seconds for one model", found["seconds_of_one_model"]),
+        ("peak memory, MB", found["peak_memory_mb"]),
+        ("2,000 draws of a bootstrap as a loop, seconds reckoned", found["loop_seconds_reckoned"]),
+    ]
+    return table(("every interval and comparison", "measured"), rows)
+
+
+def power(found: Result) -> str:
+    header = ("measure", "smallest difference", "effect", "times the identities", "times the pairs")
+    return table(header, [tuple(one.values()) for one in found["measures"]])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "adaptor_epoch": adaptor_epoch,
     "training_step": training_step,
@@ -386,6 +460,9 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "demo": demo,
     "students_together": students_together,
     "big_dag": big_dag,
+    "calibration": calibration,
+    "uncertainty": uncertainty,
+    "power": power,
 }
 
 
@@ -418,11 +495,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if stale")
     check = parser.parse_args().check
-    text = DOCUMENT.read_text(encoding="utf-8")
-    rendered = render(text)
-    if check:
-        sys.exit(f"{DOCUMENT} is not in step with the results" if rendered != text else 0)
-    write_text(DOCUMENT, rendered)
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        rendered = render(text)
+        if check and rendered != text:
+            sys.exit(f"{document} is not in step with the results")
+        if not check:
+            write_text(document, rendered)
 
 
 if __name__ == "__main__":

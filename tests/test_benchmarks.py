@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = BENCHMARKS / "results"
 PAGE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+PAGES = [PAGE, (ROOT / "docs/uncertainty.md").read_text(encoding="utf-8")]
 
 
 @pytest.fixture
@@ -22,10 +23,11 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-def test_the_page_is_in_step_with_the_results(scripts):
+@pytest.mark.parametrize("page", PAGES, ids=["performance", "uncertainty"])
+def test_the_page_is_in_step_with_the_results(scripts, page):
     from render import render
 
-    assert render(PAGE) == PAGE, "run python benchmarks/render.py"
+    assert render(page) == page, "run python benchmarks/render.py"
 
 
 def test_an_edited_figure_does_not_stay(scripts):
@@ -40,13 +42,13 @@ def test_an_edited_figure_does_not_stay(scripts):
 def test_every_table_of_the_page_is_known_and_every_known_table_is_on_it(scripts):
     from render import TABLES
 
-    assert sorted(re.findall(r"<!-- table: (\w+) -->", PAGE)) == sorted(TABLES)
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", "".join(PAGES))) == sorted(TABLES)
 
 
 def test_what_has_no_result_is_not_measured(scripts, tmp_path):
     from render import TABLES, render
 
-    assert render(PAGE, tmp_path).count("\nNot measured.\n") == len(TABLES)
+    assert render("".join(PAGES), tmp_path).count("\nNot measured.\n") == len(TABLES)
 
 
 def test_no_figure_stands_outside_the_tables():

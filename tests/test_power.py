@@ -1,6 +1,8 @@
 """Power: what is called visible is seen in four of five draws, and what is needed is enough."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ from scipy import stats
 from mstkd.evaluation.contrasts import Noise, accuracy_contrast
 from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.uncertainty import GroupRates
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from _verification_sets import DEMO, draw_pairs, draw_similarities, models_of, rates_of
 
 
 def contrast_of(rates, error, seeds=1, of_pairs=0.25):
@@ -73,3 +78,34 @@ def test_seeds_that_are_needed():
     # And so does training, however many identities there are.
     assert noise.training == pytest.approx(np.sqrt(0.25 + 0.04 - 0.09))
     assert needed(found, 1.0).identities == np.inf
+
+
+# ---------------------------------------------------------------- simulated verification sets
+
+
+def shown(design, difference, sets, seed):
+    """Contrasts of global accuracy of two models whose true difference is so many points."""
+    random = np.random.default_rng(seed)
+    accuracies = np.array([90, 91, 92, 91])
+    models = models_of([accuracies + difference, accuracies])
+    weights = np.array([[[0.25] * 4, [-0.25] * 4]])
+    for _ in range(sets):
+        pairs = draw_pairs(design, random)
+        found = rates_of(draw_similarities(models, pairs, random), pairs, "own")
+        yield accuracy_contrast(found, weights)
+
+
+def test_what_is_called_visible_is_seen_in_simulated_sets():
+    """And two thirds of it with the identities that are said to be needed for it."""
+    size = np.median([smallest_difference(one) for one in shown(DEMO, 0.5, 30, seed=1)])
+    times = np.median([needed(one, size / 1.5).identities for one in shown(DEMO, 0.5, 30, seed=1)])
+    assert times == pytest.approx(1.5**2, rel=0.05)
+    more = replace(
+        DEMO,
+        identities=round(DEMO.identities * times),
+        genuine=round(DEMO.genuine * times),
+        impostor=round(DEMO.impostor * times),
+    )
+    for design, difference in ((DEMO, size), (more, size / 1.5)):
+        told = [one.direction == 1 for one in shown(design, difference, 150, seed=2)]
+        assert abs(np.mean(told) - 0.8) < 3.5 * np.sqrt(0.8 * 0.2 / 150)

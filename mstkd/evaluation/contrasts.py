@@ -23,13 +23,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from mstkd.evaluation.spread import Spread, SpreadAverage
+from mstkd.evaluation.spread import Line, Spread, SpreadSum
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-NOTHING = SpreadAverage(0.0, 0.0, 0.0, np.empty((0, 0)))  # a sum over no models
+TRIED = 80  # true sums, of either side of a contrast
+PLAUSIBLE = 0.95  # intervals of either sum, outside of which its truth is not looked for
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
@@ -77,8 +78,11 @@ class Noise:
 
     def reach(self, tail: float) -> float:
         """How far chance goes to one side but for this probability."""
-        student = special.stdtrit(self.seeds - 1, tail) if self.seeds > 1 else 0.0
-        return math.hypot(student * self.apart, special.ndtri(tail) * self.common)
+        return math.hypot(self.student(tail) * self.apart, special.ndtri(tail) * self.common)
+
+    def student(self, tail: float) -> float:
+        """Student's quantile for what seeds do not share."""
+        return float(-special.stdtrit(self.seeds - 1, tail)) if self.seeds > 1 else 0.0
 
     def p_value(self, value: float) -> float:
         """Two-sided probability of a value as far from 0."""
@@ -125,10 +129,11 @@ def accuracy_contrast(
 def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE) -> Contrast:
     """A contrast of a spread measure: of a sum over some models, less one over others.
 
-    What noise adds is more for the more even models, and intervals are skewed and end at the even
-    system. So each sum has its own interval, and the limits are as far from the contrast of the
-    corrected sums as the limits of both are from those, in quadrature and less what their noise has
-    in common (MOVER; Zou, Statistics in Medicine 2008; Zou & Donner, ibid.).
+    What noise adds to a spread measure is more for the more even models, so how far the contrast
+    may be off depends on both sums and not on their difference alone. All pairs of true sums are
+    tried that lie in the 95 % intervals of either sum, and kept if they may well show the observed
+    contrast; the limits are the least and the highest difference kept. (After Berger & Boos, JASA
+    1994, whose intervals of what is not asked for are wider and cost as much of the confidence.)
 
     Args:
         spread: the measure of all models.
@@ -138,46 +143,79 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
     rows = np.asarray(weights, np.float64)
     mean = rows.mean(axis=0)
     sides = [np.flatnonzero(sign * mean > 0) for sign in (1, -1)]
-    sums = [
-        spread.average(of, np.abs(mean[of]), confidence) if len(of) else NOTHING for of in sides
-    ]
-    first, second = sums
+    sums = [spread.sum_of(of, np.abs(mean[of])) for of in sides]
     models = np.concatenate(sides)
-    rows, shown = rows[:, models], spread.shown[models]
-    covariance = np.atleast_2d(
-        np.cov(np.concatenate([one.drawn for one in sums if one.drawn.size]))
-    )
-    values = rows @ shown
+    rows = rows[:, models]
+    drawn = np.concatenate([one.drawn for one in sums])
     gradient = mean[models][:, None] * spread.gradient(models)
     parts = [np.einsum("mg,mgnh,nh->", gradient, one, gradient) for one in spread.noise_of(models)]
-    noise = _noise(values, rows @ covariance @ rows.T, _share(*parts))
+    covariance = rows @ np.atleast_2d(np.cov(drawn)) @ rows.T
+    noise = _noise(rows @ spread.shown[models], covariance, _share(*parts))
 
-    signed = np.zeros((2, len(models)))
-    signed[0, : len(sides[0])] = mean[sides[0]]
-    signed[1, len(sides[0]) :] = -mean[sides[1]]
-    between = signed @ covariance @ signed.T
-    errors = np.sqrt(np.maximum(np.diag(between), 0))
-    in_common = between[0, 1] / errors.prod() if errors.all() else 0.0
+    first, second = sums
     tail = (1 - confidence) / 2
-    corrected = first.corrected - second.corrected
-
-    def towards(own: float, other: float) -> Noise:
-        """The noise with which the limit lies as far off as those of both sums say."""
-        own, other = max(own, 0.0), max(other, 0.0)
-        away = math.sqrt(max(own**2 + other**2 - 2 * in_common * own * other, 0.0))
-        of_seeds = noise.common / noise.test if noise.test else 1.0
-        return replace(noise, common=away / -special.ndtri(tail) * of_seeds)
-
-    below = towards(first.corrected - first.low, second.high - second.corrected)
-    above = towards(first.high - first.corrected, second.corrected - second.low)
+    found = [
+        _difference(first, second, *lines, noise, tail)
+        for lines in zip(first.lines, second.lines, strict=True)
+    ]
+    lows, highs, p = zip(*found, strict=True)
     return Contrast(
-        value=float(values.mean()),
-        corrected=corrected,
-        low=corrected - below.reach(tail),
-        high=corrected + above.reach(tail),
-        p=(below if corrected > 0 else above).p_value(corrected),
+        value=first.shown - second.shown,
+        corrected=first.corrected - second.corrected,
+        low=min(lows),
+        high=max(highs),
+        p=max(p),
         noise=noise,
     )
+
+
+def _difference(
+    first: SpreadSum, second: SpreadSum, one: Line, other: Line, noise: Noise, tail: float
+) -> tuple[float, float, float]:
+    """Limits and p-value of the difference of two sums along a line each."""
+    observed = first.shown - second.shown
+    least, most = first.limits(one, 1 - PLAUSIBLE)
+    lowest, highest = second.limits(other, 1 - PLAUSIBLE)
+    means = one.drawn.mean(axis=1), other.drawn.mean(axis=1)
+    apart = one.drawn - means[0][:, None], other.drawn - means[1][:, None]
+    own = [np.einsum("lb,lb->l", part, part) for part in apart]
+    variances = (own[0][:, None] + own[1] - 2 * apart[0] @ apart[1].T) / one.drawn.shape[1]
+    of_seeds = noise.common / noise.test if noise.test else 1.0
+
+    # Of each pair of true sums the contrast that they show, and how far it may be off.
+    tried = np.linspace(least, most, TRIED), np.linspace(lowest, highest, TRIED)
+    at = _between(one.values, tried[0]), _between(other.values, tried[1])
+    shown = (at[0] @ means[0])[:, None] - at[1] @ means[1]
+    errors = of_seeds * np.sqrt(np.maximum(at[0] @ variances @ at[1].T, 0))
+    reach = np.hypot(noise.student(tail) * noise.apart, special.ndtri(tail) * errors)
+    most_shown = np.maximum.accumulate(shown + reach, axis=0)
+    least_shown = np.minimum.accumulate((shown - reach)[::-1], axis=0)[::-1]
+    # For each second sum, the first ones that may just show the observed contrast, if any may.
+    kept = (least_shown[0] <= observed) & (observed <= most_shown[-1])
+    low, high = (
+        [
+            np.interp(observed, column, tried[0]) - value
+            for column, value in zip(table.T[kept], tried[1][kept], strict=True)
+        ]
+        for table in (most_shown, least_shown)
+    )
+
+    # Where both sums are the same, if they may be: which of those may best show the observed.
+    span = max(least, lowest), min(most, highest)
+    same = np.linspace(*span, TRIED) if span[0] < span[1] else np.full(1, np.mean(span))
+    at = _between(one.values, same), _between(other.values, same)
+    shown = at[0] @ means[0] - at[1] @ means[1]
+    errors = of_seeds * np.sqrt(np.maximum(np.vecdot(at[0] @ variances, at[1]), 0))
+    reach = np.hypot(noise.student(tail) * noise.apart, special.ndtri(tail) * errors)
+    best = np.argmin(np.abs(observed - shown) / np.maximum(reach, 1e-12))
+    p = replace(noise, common=float(errors[best])).p_value(observed - float(shown[best]))
+    corrected = first.corrected - second.corrected
+    return float(min([corrected, *low])), float(max([corrected, *high])), p
+
+
+def _between(values: Floats, tried: Floats) -> Floats:
+    """A matrix (T, L) that interpolates what is known at rising values (L,) to others (T,)."""
+    return np.stack([np.interp(tried, values, one) for one in np.eye(len(values))], axis=1)
 
 
 def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:

@@ -68,13 +68,29 @@ class SpreadInterval(NamedTuple):
     floor_high: Floats  # and stays below with 95 % probability
 
 
-class SpreadAverage(NamedTuple):
+class Line(NamedTuple):
+    """A weighted sum of a spread measure over models that are drawn to even systems together."""
+
+    values: Floats  # (L,), rising, without noise
+    drawn: Floats  # (L, B), with noise
+
+
+class SpreadSum(NamedTuple):
     """A weighted sum of a spread measure over m models."""
 
-    corrected: float  # the sum that would show the observed one on average
-    low: float
-    high: float
-    drawn: Floats  # (m, B), what each shows with noise where the sum is the corrected one
+    shown: float
+    corrected: float  # the sum that would show `shown` on average
+    lines: list[Line]  # of each pattern of groups that may be the true one
+    drawn: Floats  # (m, B), what each model shows with noise where the sum is the corrected one
+
+    def limits(self, line: Line, error: float) -> tuple[float, float]:
+        """Limits of the true sum along a line, with this probability of error."""
+        return _limits(self.shown, line.values, np.sort(line.drawn, axis=-1), error)
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The least and the highest limits of all lines."""
+        lows, highs = zip(*(self.limits(one, 1 - confidence) for one in self.lines), strict=True)
+        return min(lows), max(highs)
 
 
 class Spread:
@@ -103,11 +119,15 @@ class Spread:
         errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
         self._logs, self._errors = logs, errors
         of_kinds = self._by_kind(logs)
-        self._parts = self._beyond_noise(of_kinds)
-        self._pattern = self._normed(of_kinds - of_kinds.mean(axis=-1, keepdims=True))
-        # Which group is truly the highest is not known where several are close, and how much noise
-        # adds depends on it.
-        self._other_patterns = [self._ends(tie) for tie in measure.ties]
+        observed = of_kinds - of_kinds.mean(axis=-1, keepdims=True)
+        self._pattern = self._normed(observed)
+        # Which group is truly the highest is not known where several are close, nor whether a kind
+        # is uneven at all, and how much noise adds depends on both: several lines are followed.
+        shapes = [self._ends(tie) for tie in measure.ties] or [observed]
+        parts = [np.ones((1, 1, 1))]
+        if measure.kinds > 1:
+            parts.append(self._beyond_noise(of_kinds))
+        self._patterns = [self._normed(part * shape) for part in parts for shape in shapes]
         self._spans = np.maximum(self._span(logs)[:, 0], errors.max(axis=1))  # (M,)
 
     @property
@@ -130,21 +150,19 @@ class Spread:
     def intervals(self, confidence: float = CONFIDENCE) -> SpreadInterval:
         """Intervals, corrected values and noise floors of the models, each on its own."""
         models = np.arange(len(self._rates))
-        alone = [self.average([model], [1.0], confidence) for model in models]
+        alone = [self.sum_of([model], [1.0]) for model in models]
+        lows, highs = np.array([one.interval(confidence) for one in alone]).T
         floor = self._at(self._pattern, np.zeros((len(models), 1)), models)[1][:, 0]
-        highs = np.array([one.high for one in alone])
         return SpreadInterval(
             value=self.value,
-            low=np.array([one.low for one in alone]),
+            low=lows,
             high=np.where(np.isinf(self.value), np.inf, highs),
             corrected=np.array([one.corrected for one in alone]),
             floor=floor.mean(axis=-1),
             floor_high=np.quantile(floor, confidence, axis=-1),
         )
 
-    def average(
-        self, models: ArrayLike, weights: ArrayLike, confidence: float = CONFIDENCE
-    ) -> SpreadAverage:
+    def sum_of(self, models: ArrayLike, weights: ArrayLike) -> SpreadSum:
         """A weighted sum of the measure over models, all drawn to even systems and apart together.
 
         What noise adds to each does not cancel in a sum, and so is taken from the sum.
@@ -152,31 +170,28 @@ class Spread:
         Args:
             models: (m,), which.
             weights: (m,), above 0.
-            confidence: of the interval.
         """
-        of, weight = np.asarray(models), np.asarray(weights, np.float64)
+        of, weight = np.asarray(models, np.int64), np.asarray(weights, np.float64)
+        if not len(of):
+            none = Line(np.zeros(1), np.zeros((1, self._noise.shape[-1])))
+            return SpreadSum(0.0, 0.0, [none] * len(self._patterns), np.empty((0, none.drawn.size)))
         shown = float(weight @ self._shown[of])
         furthest = 1 + REACH * (self._errors[of].max(axis=1) / self._spans[of]).max()
         places = np.linspace(0, 1, PLACES) ** 1.3 * furthest  # of the observed spans
-        lines = places * self._spans[of][:, None]  # (m, L)
-        along = []  # each pattern's sum without noise (L,) and with it (L, B)
-        for pattern in (self._pattern, *self._other_patterns):
-            values, drawn = self._at(pattern[of], lines, of)
-            along.append((weight @ values, np.einsum("m,mlb->lb", weight, drawn)))
-        means = np.maximum.accumulate(along[0][1].mean(axis=1))
+        at = places * self._spans[of][:, None]  # (m, L)
+
+        def line(pattern: Floats) -> Line:
+            values, drawn = self._at(pattern[of], at, of)
+            return Line(weight @ values, np.einsum("m,mlb->lb", weight, drawn))
+
+        means = np.maximum.accumulate(line(self._pattern).drawn.mean(axis=1))
         here = float(np.interp(shown, means + 1e-9 * np.arange(PLACES), places))
         own, noisy = self._at(self._pattern[of], here * self._spans[of][:, None], of)
-        lows, highs = zip(
-            *(
-                _limits(shown, values, np.sort(sums, axis=-1), 1 - confidence)
-                for values, sums in (along[1:] or along)
-            ),
-            strict=True,
-        )
-        return SpreadAverage(float(weight @ own[:, 0]), min(lows), max(highs), noisy[:, 0])
+        lines = [line(pattern) for pattern in self._patterns]
+        return SpreadSum(shown, float(weight @ own[:, 0]), lines, noisy[:, 0])
 
     def _ends(self, tie: float) -> Floats:
-        """Patterns (M, G) with groups within `tie` standard errors moved to the ends.
+        """Shapes (M, kinds, G) with groups within `tie` standard errors moved to the ends.
 
         With `tie` 0 all between the ends are in the middle.
         """
@@ -196,17 +211,15 @@ class Spread:
             ends = np.where((to_high < tie) & (to_high <= to_low), high, ends)
         np.put_along_axis(ends, top[..., None], high, axis=-1)
         np.put_along_axis(ends, bottom[..., None], low, axis=-1)
-        return self._normed(ends - middle)
+        return ends - middle
 
     def _beyond_noise(self, of_kinds: Floats) -> Floats:
         """How much of each kind's unevenness (M, kinds, 1) is more than noise, of several kinds.
 
-        Where one kind is uneven and the other is not, the line must not raise both: the share that
-        is left of the spread of logarithms less what noise makes of it (the moment estimate of
+        Where one kind is uneven and the other is not, a line must not raise both: the share that is
+        left of the spread of logarithms less what noise makes of it (the moment estimate of
         DerSimonian & Laird, Controlled Clinical Trials 1986). Where nothing is left, all of both.
         """
-        if self._kinds == 1:
-            return np.ones((len(of_kinds), 1, 1))
         observed = of_kinds.var(axis=-1, ddof=1, keepdims=True)
         noise = np.empty_like(observed)
         for m, rates in enumerate(self._rates):
@@ -228,7 +241,7 @@ class Spread:
 
     def _normed(self, of_kinds: Floats) -> Floats:
         """Patterns (M, G) that go from end to end by 1; one of its own where all are even."""
-        pattern = (self._parts * of_kinds).reshape(len(of_kinds), -1)
+        pattern = of_kinds.reshape(len(of_kinds), -1)
         spans = self._span(pattern)
         own = np.tile(np.linspace(-0.5, 0.5, of_kinds.shape[-1]), self._kinds)
         return np.where(spans > 1e-12, pattern / np.where(spans > 1e-12, spans, 1), own)
