@@ -23,14 +23,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
-from mstkd.evaluation.spread import Line, Spread, SpreadSum
+from mstkd.evaluation.spread import Spread, SpreadSum
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
 TRIED = 80  # true sums, of either side of a contrast
-PLAUSIBLE = 0.95  # intervals of either sum, outside of which its truth is not looked for
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
@@ -143,21 +142,17 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
     rows = np.asarray(weights, np.float64)
     mean = rows.mean(axis=0)
     sides = [np.flatnonzero(sign * mean > 0) for sign in (1, -1)]
-    sums = [spread.sum_of(of, np.abs(mean[of])) for of in sides]
+    first, second = (spread.sum_of(of.tolist(), np.abs(mean[of]).tolist()) for of in sides)
     models = np.concatenate(sides)
     rows = rows[:, models]
-    drawn = np.concatenate([one.drawn for one in sums])
+    drawn = np.concatenate([first.drawn, second.drawn])
     gradient = mean[models][:, None] * spread.gradient(models)
     parts = [np.einsum("mg,mgnh,nh->", gradient, one, gradient) for one in spread.noise_of(models)]
     covariance = rows @ np.atleast_2d(np.cov(drawn)) @ rows.T
     noise = _noise(rows @ spread.shown[models], covariance, _share(*parts))
 
-    first, second = sums
     tail = (1 - confidence) / 2
-    found = [
-        _difference(first, second, *lines, noise, tail)
-        for lines in zip(first.lines, second.lines, strict=True)
-    ]
+    found = [_difference(first, second, place, noise, tail) for place in range(len(first.lines))]
     lows, highs, p = zip(*found, strict=True)
     return Contrast(
         value=first.shown - second.shown,
@@ -170,12 +165,12 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
 
 
 def _difference(
-    first: SpreadSum, second: SpreadSum, one: Line, other: Line, noise: Noise, tail: float
+    first: SpreadSum, second: SpreadSum, place: int, noise: Noise, tail: float
 ) -> tuple[float, float, float]:
-    """Limits and p-value of the difference of two sums along a line each."""
+    """Limits and p-value of the difference of two sums along one of the lines of each."""
     observed = first.shown - second.shown
-    least, most = first.limits(one, 1 - PLAUSIBLE)
-    lowest, highest = second.limits(other, 1 - PLAUSIBLE)
+    one, other = first.lines[place], second.lines[place]
+    (least, most), (lowest, highest) = first.plausible[place], second.plausible[place]
     means = one.drawn.mean(axis=1), other.drawn.mean(axis=1)
     apart = one.drawn - means[0][:, None], other.drawn - means[1][:, None]
     own = [np.einsum("lb,lb->l", part, part) for part in apart]

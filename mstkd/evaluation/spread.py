@@ -14,7 +14,9 @@ Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ Floats = NDArray[np.float64]
 
 DRAWS = 2000
 PLACES = 24  # along the line, between which is interpolated
+KEPT = 64  # sums over models
 REACH = 5.0  # standard errors that the line goes on beyond the observed pattern
 TIES = (1.0, 0.0)  # all that are close may be as high, or the one alone
 HIGHEST = 0.99  # a rate that the line does not pass
@@ -75,7 +78,8 @@ class Line(NamedTuple):
     drawn: Floats  # (L, B), with noise
 
 
-class SpreadSum(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class SpreadSum:
     """A weighted sum of a spread measure over m models."""
 
     shown: float
@@ -83,14 +87,21 @@ class SpreadSum(NamedTuple):
     lines: list[Line]  # of each pattern of groups that may be the true one
     drawn: Floats  # (m, B), what each model shows with noise where the sum is the corrected one
 
-    def limits(self, line: Line, error: float) -> tuple[float, float]:
-        """Limits of the true sum along a line, with this probability of error."""
-        return _limits(self.shown, line.values, np.sort(line.drawn, axis=-1), error)
+    @cached_property
+    def plausible(self) -> list[tuple[float, float]]:
+        """Limits of the true sum along each line, of an interval of 95 %."""
+        return self._limits(CONFIDENCE)
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The least and the highest limits of all lines."""
-        lows, highs = zip(*(self.limits(one, 1 - confidence) for one in self.lines), strict=True)
+        lows, highs = zip(*self._limits(confidence), strict=True)
         return min(lows), max(highs)
+
+    def _limits(self, confidence: float) -> list[tuple[float, float]]:
+        return [
+            _limits(self.shown, one.values, np.sort(one.drawn, axis=-1), 1 - confidence)
+            for one in self.lines
+        ]
 
 
 class Spread:
@@ -128,6 +139,7 @@ class Spread:
         if measure.kinds > 1:
             parts.append(self._beyond_noise(of_kinds))
         self._patterns = [self._normed(part * shape) for part in parts for shape in shapes]
+        self._sums: dict[tuple[tuple[int, ...], tuple[float, ...]], SpreadSum] = {}
         self._spans = np.maximum(self._span(logs)[:, 0], errors.max(axis=1))  # (M,)
 
     @property
@@ -150,7 +162,7 @@ class Spread:
     def intervals(self, confidence: float = CONFIDENCE) -> SpreadInterval:
         """Intervals, corrected values and noise floors of the models, each on its own."""
         models = np.arange(len(self._rates))
-        alone = [self.sum_of([model], [1.0]) for model in models]
+        alone = [self.sum_of([model], [1.0]) for model in models.tolist()]
         lows, highs = np.array([one.interval(confidence) for one in alone]).T
         floor = self._at(self._pattern, np.zeros((len(models), 1)), models)[1][:, 0]
         return SpreadInterval(
@@ -162,16 +174,24 @@ class Spread:
             floor_high=np.quantile(floor, confidence, axis=-1),
         )
 
-    def sum_of(self, models: ArrayLike, weights: ArrayLike) -> SpreadSum:
+    def sum_of(self, models: Sequence[int], weights: Sequence[float]) -> SpreadSum:
         """A weighted sum of the measure over models, all drawn to even systems and apart together.
 
-        What noise adds to each does not cancel in a sum, and so is taken from the sum.
+        What noise adds to each does not cancel in a sum, and so is taken from the sum. The last
+        ones asked for are kept, since each model is compared with many.
 
         Args:
             models: (m,), which.
             weights: (m,), above 0.
         """
-        of, weight = np.asarray(models, np.int64), np.asarray(weights, np.float64)
+        asked = tuple(models), tuple(weights)
+        if asked not in self._sums:
+            while len(self._sums) >= KEPT:
+                del self._sums[next(iter(self._sums))]
+            self._sums[asked] = self._sum_of(np.array(models, np.int64), np.array(weights))
+        return self._sums[asked]
+
+    def _sum_of(self, of: NDArray[np.int64], weight: Floats) -> SpreadSum:
         if not len(of):
             none = Line(np.zeros(1), np.zeros((1, self._noise.shape[-1])))
             return SpreadSum(0.0, 0.0, [none] * len(self._patterns), np.empty((0, none.drawn.size)))
