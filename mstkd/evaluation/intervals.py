@@ -213,7 +213,7 @@ def _of_both(
 FAIRNESS: dict[str, SpreadMeasure] = {
     "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr), TIES),
     "ir": _of_both(inequity_ratio, TIES),
-    "garbe": _of_both(garbe),
+    "garbe": _of_both(garbe, TIES),
     **{
         f"{kind}_{name}": SpreadMeasure(of, ties)
         for kind in ("fmr", "fnmr")

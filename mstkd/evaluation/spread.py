@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 
@@ -137,7 +138,7 @@ class Spread:
         shapes = [self._ends(tie) for tie in measure.ties] or [observed]
         parts = [np.ones((1, 1, 1))]
         if measure.kinds > 1:
-            parts.append(self._beyond_noise(of_kinds))
+            parts.append(self._uneven_kinds(of_kinds))
         self._patterns = [self._normed(part * shape) for part in parts for shape in shapes]
         self._sums: dict[tuple[tuple[int, ...], tuple[float, ...]], SpreadSum] = {}
         self._spans = np.maximum(self._span(logs)[:, 0], errors.max(axis=1))  # (M,)
@@ -233,23 +234,23 @@ class Spread:
         np.put_along_axis(ends, bottom[..., None], low, axis=-1)
         return ends - middle
 
-    def _beyond_noise(self, of_kinds: Floats) -> Floats:
-        """How much of each kind's unevenness (M, kinds, 1) is more than noise, of several kinds.
+    def _uneven_kinds(self, of_kinds: Floats) -> Floats:
+        """1 for each kind (M, kinds, 1) that noise alone would not make so uneven, 0 for others.
 
-        Where one kind is uneven and the other is not, a line must not raise both: the share that is
-        left of the spread of logarithms less what noise makes of it (the moment estimate of
-        DerSimonian & Laird, Controlled Clinical Trials 1986). Where nothing is left, all of both.
+        By the logarithms' variance, which is taken for a chi-square at 5 %; 1 for all kinds of a
+        model none of which is told from an even one.
         """
+        groups = of_kinds.shape[-1]
         observed = of_kinds.var(axis=-1, ddof=1, keepdims=True)
         noise = np.empty_like(observed)
         for m, rates in enumerate(self._rates):
             covariance = self._joint.covariance[m, :, m] / np.outer(rates, rates)
             for kind, of in enumerate(np.split(np.arange(len(rates)), self._kinds)):
                 own = covariance[np.ix_(of, of)]
-                noise[m, kind] = (np.trace(own) - own.mean() * len(of)) / (len(of) - 1)
-        left = 1 - np.divide(noise, observed, out=np.ones_like(noise), where=observed > 0)
-        parts = np.sqrt(np.maximum(left, 0))
-        return np.where(parts.any(axis=1, keepdims=True), parts, 1.0)
+                noise[m, kind] = (np.trace(own) - own.mean() * groups) / (groups - 1)
+        most = special.chdtri(groups - 1, 1 - CONFIDENCE) / (groups - 1)
+        uneven = observed > most * noise
+        return np.where(uneven.any(axis=1, keepdims=True), uneven, True).astype(np.float64)
 
     def _by_kind(self, values: Floats) -> Floats:
         """Values (..., G) with the rates of each kind in an axis of their own."""
