@@ -186,6 +186,19 @@ def test_equal_methods_are_told_apart_in_one_of_twenty(training, seeds):
     assert told / count >= 0.02
 
 
+@pytest.mark.parametrize("measure", [STD, SER], ids=["std", "ser"])
+def test_equal_methods_whose_training_differs_more_than_the_test_tells(measure):
+    """Half a point of training a group, where the test set's noise is a tenth of it."""
+    random, told, count, seeds = np.random.default_rng(14), 0, 250, 3
+    base, error = np.array([0.08, 0.07, 0.045, 0.06]), 0.0005
+    weights = np.concatenate([np.eye(seeds), -np.eye(seeds)], axis=1)
+    for _ in range(count):
+        trained = base + 0.005 * random.standard_normal((2 * seeds, 4))
+        found = draw(trained, error, 0.5, random)
+        told += spread_contrast(Spread(found, measure, draws=200), weights).direction != 0
+    assert told / count <= 0.06 + 3 * np.sqrt(0.05 * 0.95 / count)
+
+
 # ---------------------------------------------------------------- families
 
 

@@ -139,12 +139,12 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
         weights: (S, M), one row a seed, which weighs the models of that seed.
         confidence: of the interval.
     """
-    rows = np.asarray(weights, np.float64)
-    mean = rows.mean(axis=0)
+    given = np.asarray(weights, np.float64)
+    mean = given.mean(axis=0)
     sides = [np.flatnonzero(sign * mean > 0) for sign in (1, -1)]
     first, second = (spread.sum_of(of.tolist(), np.abs(mean[of]).tolist()) for of in sides)
     models = np.concatenate(sides)
-    rows = rows[:, models]
+    rows = given[:, models]
     drawn = np.concatenate([first.drawn, second.drawn])
     gradient = mean[models][:, None] * spread.gradient(models)
     parts = [np.einsum("mg,mgnh,nh->", gradient, one, gradient) for one in spread.noise_of(models)]
@@ -152,7 +152,12 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
     noise = _noise(rows @ spread.shown[models], covariance, _share(*parts))
 
     tail = (1 - confidence) / 2
-    found = [_difference(first, second, place, noise, tail) for place in range(len(first.lines))]
+    # How far training moves the mean over seeds of either sum.
+    training = [_apart(given[:, of] @ spread.shown[of]) * noise.student(tail) for of in sides]
+    found = [
+        _difference((first, second), place, noise, tail, training)
+        for place in range(len(first.lines))
+    ]
     lows, highs, p = zip(*found, strict=True)
     return Contrast(
         value=first.shown - second.shown,
@@ -165,12 +170,15 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
 
 
 def _difference(
-    first: SpreadSum, second: SpreadSum, place: int, noise: Noise, tail: float
+    sums: tuple[SpreadSum, SpreadSum], place: int, noise: Noise, tail: float, training: list[float]
 ) -> tuple[float, float, float]:
     """Limits and p-value of the difference of two sums along one of the lines of each."""
+    first, second = sums
     observed = first.shown - second.shown
     one, other = first.lines[place], second.lines[place]
-    (least, most), (lowest, highest) = first.plausible[place], second.plausible[place]
+    (least, most), (lowest, highest) = (
+        _plausible(of, place, further) for of, further in zip(sums, training, strict=True)
+    )
     means = one.drawn.mean(axis=1), other.drawn.mean(axis=1)
     apart = one.drawn - means[0][:, None], other.drawn - means[1][:, None]
     own = [np.einsum("lb,lb->l", part, part) for part in apart]
@@ -208,6 +216,17 @@ def _difference(
     return float(min([corrected, *low])), float(max([corrected, *high])), p
 
 
+def _plausible(of: SpreadSum, place: int, training: float) -> tuple[float, float]:
+    """Limits of a sum along a line, of what training done anew may make of it too."""
+    (low, high), values = of.plausible[place], of.lines[place].values
+    middle = min(max(of.corrected, low), high)
+    low, high = (
+        middle - math.hypot(middle - low, training),
+        middle + math.hypot(high - middle, training),
+    )
+    return max(low, float(values[0])), min(high, float(values[-1]))
+
+
 def _between(values: Floats, tried: Floats) -> Floats:
     """A matrix (T, L) that interpolates what is known at rising values (L,) to others (T,)."""
     return np.stack([np.interp(tried, values, one) for one in np.eye(len(values))], axis=1)
@@ -226,8 +245,13 @@ def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:
         return Noise(0.0, math.sqrt(test), math.sqrt(test), of_pairs, 1)
     of_one = float(np.trace(covariance)) / seeds
     common = max((seeds * test - of_one) / (seeds - 1), 0.0)
-    apart = float(values.std(ddof=1)) / math.sqrt(seeds)
+    apart = _apart(values)
     return Noise(apart, math.sqrt(common), math.sqrt(test), of_pairs, seeds)
+
+
+def _apart(values: Floats) -> float:
+    """Standard error of a mean over seeds (S,), 0 of one."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def _share(part: float, whole: float) -> float:
