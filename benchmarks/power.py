@@ -84,6 +84,10 @@ def main() -> None:
         middle = statistics.median(values)
         return float(f"{middle:.3g}") if np.isfinite(middle) else None
 
+    def whole(values: list[float]) -> int | None:
+        middle = median(values)
+        return None if middle is None else round(middle)
+
     rows = []
     for name, effect in effects.items():
         asked = [needed(one, effect) for one in of_one[name]]
@@ -98,7 +102,7 @@ def main() -> None:
                 "effect": round(effect, 3),
                 "times_the_identities": median([one.identities for one in asked]),
                 "times_the_pairs": median([one.pairs for one in asked]),
-                "seeds": median([np.inf if one is None else one for one in seeds]),
+                "seeds": whole([np.inf if one is None else one for one in seeds]),
             }
         )
     result = {
