@@ -5,6 +5,7 @@ against what intervals that cover 93 to 97 % would show but for chance, at three
 errors. Groups share nobody, so that each is a trial of its own; models share pairs.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -95,3 +96,19 @@ def test_variances_are_those_that_sets_show(threshold):
         said.append(np.einsum("cm,mgng,cn->cg", signs, found.covariance, signs))
     ratio = (np.mean(said, axis=0) / np.var(seen, axis=0, ddof=1)).mean()
     assert abs(ratio - 1) < 3 * np.sqrt(2 / (4 * VARIED))
+
+
+def test_a_log_goes_on_with_lines_of_the_same_code_alone(tmp_path):
+    log = tmp_path / "log.jsonl"
+    lines = [
+        {"code": calibration.code(), "of": ["coverage", "demo", 1], "told": {"a": [1, 0, 0]}},
+        {"code": "other", "of": ["coverage", "demo", 2], "told": {"a": [1, 0, 0]}},
+    ]
+    log.write_text("\n".join(json.dumps(line) for line in lines) + '\n{"code": "half')
+    assert calibration.told_of(log) == {("coverage", "demo", 1): {"a": [1, 0, 0]}}
+    assert calibration.told_of(tmp_path / "none.jsonl") == {}
+
+
+def test_coverage_is_of_all_sets():
+    found = calibration.coverage([{"a": [4, 1, 0]}, {"a": [4, 0, 1]}])
+    assert found == {"a": {"coverage": 0.75, "truth_below": 0.125, "truth_above": 0.125}}
