@@ -433,6 +433,7 @@ def uncertainty(found: Result) -> str:
         ("intervals", found["intervals"]),
         ("comparisons", found["comparisons"]),
         ("seconds for all", found["seconds"]),
+        ("processor seconds of these", found["processor_seconds"]),
         ("seconds for one model", found["seconds_of_one_model"]),
         ("peak memory, MB", found["peak_memory_mb"]),
         ("2,000 draws of a bootstrap as a loop, seconds reckoned", found["loop_seconds_reckoned"]),
