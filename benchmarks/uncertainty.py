@@ -1,6 +1,6 @@
 """What every interval and comparison of 24 models takes, beside a bootstrap as a plain loop.
 
-OMP_NUM_THREADS=2 python benchmarks/uncertainty.py [--models 24] [--draws 1]
+OMP_NUM_THREADS=1 python benchmarks/uncertainty.py [--models 24] [--draws 1]
 
 Both start from similarities of 24,000 pairs of RFW's design. The loop draws identities with
 replacement, weighs each pair by how often its identities were drawn, chooses thresholds anew and
