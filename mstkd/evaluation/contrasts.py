@@ -185,11 +185,18 @@ def _difference(
     variances = (own[0][:, None] + own[1] - 2 * apart[0] @ apart[1].T) / one.drawn.shape[1]
     of_seeds = noise.common / noise.test if noise.test else 1.0
 
+    def shown_by(place: int, tried: Floats) -> tuple[Floats, Floats]:
+        """What true sums (T,) show on average, and how they are interpolated (T, L)."""
+        values = (one, other)[place].values
+        between = _between(values, tried)
+        # Beyond the line's end, far from even, noise adds what it adds there.
+        return between @ means[place] + np.maximum(tried - values[-1], 0), between
+
     # Of each pair of true sums the contrast that they show, and how far it may be off.
     tried = np.linspace(least, most, TRIED), np.linspace(lowest, highest, TRIED)
-    at = _between(one.values, tried[0]), _between(other.values, tried[1])
-    shown = (at[0] @ means[0])[:, None] - at[1] @ means[1]
-    errors = of_seeds * np.sqrt(np.maximum(at[0] @ variances @ at[1].T, 0))
+    (mean0, at0), (mean1, at1) = (shown_by(place, tried[place]) for place in (0, 1))
+    shown = mean0[:, None] - mean1
+    errors = of_seeds * np.sqrt(np.maximum(at0 @ variances @ at1.T, 0))
     reach = np.hypot(noise.student(tail) * noise.apart, special.ndtri(tail) * errors)
     most_shown = np.maximum.accumulate(shown + reach, axis=0)
     least_shown = np.minimum.accumulate((shown - reach)[::-1], axis=0)[::-1]
@@ -206,9 +213,9 @@ def _difference(
     # Where both sums are the same, if they may be: which of those may best show the observed.
     span = max(least, lowest), min(most, highest)
     same = np.linspace(*span, TRIED) if span[0] < span[1] else np.full(1, np.mean(span))
-    at = _between(one.values, same), _between(other.values, same)
-    shown = at[0] @ means[0] - at[1] @ means[1]
-    errors = of_seeds * np.sqrt(np.maximum(np.vecdot(at[0] @ variances, at[1]), 0))
+    (mean0, at0), (mean1, at1) = (shown_by(place, same) for place in (0, 1))
+    shown = mean0 - mean1
+    errors = of_seeds * np.sqrt(np.maximum(np.vecdot(at0 @ variances, at1), 0))
     reach = np.hypot(noise.student(tail) * noise.apart, special.ndtri(tail) * errors)
     best = np.argmin(np.abs(observed - shown) / np.maximum(reach, 1e-12))
     p = replace(noise, common=float(errors[best])).p_value(observed - float(shown[best]))
@@ -224,7 +231,7 @@ def _plausible(of: SpreadSum, place: int, training: float) -> tuple[float, float
         middle - math.hypot(middle - low, training),
         middle + math.hypot(high - middle, training),
     )
-    return max(low, float(values[0])), min(high, float(values[-1]))
+    return max(low, float(values[0])), high
 
 
 def _between(values: Floats, tried: Floats) -> Floats:
