@@ -116,7 +116,8 @@ def rates_at(
         accepted[row] = values >= at[pairs.fold]
     found = pairs.rates(accepted)
     share = np.append(pairs.impostors / pairs.impostors.sum(), np.zeros(pairs.groups))
-    errors = np.sqrt(found.combined(share[None], found.pairs[:1]).variances[:, 0])
+    whole = found.combined(share[None], found.pairs[:1])
+    errors = np.sqrt(np.maximum(whole.variances[:, 0], 0))  # below 0 where there are few people
     slopes = [pairs.slopes(row, fmr, error) for row, error in enumerate(errors)]
     changes = np.stack([np.eye(len(share)) - np.outer(slope, share) for slope in slopes])
     moved = found.combined(changes, found.pairs)
@@ -138,7 +139,7 @@ def equal_error_rates(tables: Sequence[ScoreTable]) -> GroupRates:
     ]
     at = np.array([[curve.equal_at for curve in row] for row in curves])  # (M, G)
     found = pairs.rates(pairs.similarity >= at[:, pairs.group])
-    errors = np.sqrt(found.variances).reshape(len(rates), 2, pairs.groups).max(axis=1)
+    errors = np.sqrt(np.maximum(found.variances, 0)).reshape(len(rates), 2, -1).max(axis=1)
     of_fmr = np.array(
         [
             [curve.part_of_fmr(*of) for curve, *of in zip(*row, strict=True)]

@@ -116,6 +116,7 @@ def group_rates(
         raise ValueError(f"no pairs of group {int(np.argmin(totals)) if size else 0}")
     share = count / totals[groups]
     rates: Floats = np.stack([np.bincount(groups, share * row, minlength=size) for row in decided])
+    rates = np.minimum(rates, 1)  # which rounding may exceed
     residuals = (decided - rates[:, groups]) * share  # (M, P)
     sharing = _Sharing(groups, first, second)
     # Residuals from a rate that the pairs themselves made are too small, by as much of the group as
