@@ -35,6 +35,7 @@ TORCHLESS = [
     "evaluation.fairness",
     "evaluation.uncertainty",
     "evaluation.intervals",
+    "evaluation.coverage",
     "evaluation.scores",
     "evaluation.scorefiles",
     "evaluation.foreign",
