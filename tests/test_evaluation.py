@@ -8,8 +8,10 @@ import pytest
 import torch
 from networks import save_teacher, subject
 from packs import bin_pack
+from typer.testing import CliRunner
 
 from mstkd.artifacts.records import Metrics, read_record
+from mstkd.cli.app import app
 from mstkd.config import EvaluationSettings
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError
@@ -147,3 +149,24 @@ def test_faults(tmp_path, evaluated, packs, verification_packs):
     with pytest.raises(InputError, match="found 16 pixels; expected 32 pixels"):
         evaluate(EvaluationSettings(folds=2), model=wider, packs=verification_packs, **outputs)
     assert not (tmp_path / "s.h5").exists()
+
+
+def test_the_command_evaluates_one_group_or_says_in_one_line_why_not(
+    tmp_path, packs, verification_packs
+):
+    teacher = save_teacher(tmp_path, subject("T-A"), packs[:1])
+
+    def told(*of, folds=2):
+        given = {"--settings": json.dumps({"folds": folds}), "--model": teacher, "--device": "cpu"}
+        given |= {"--scores": tmp_path / "s.h5", "--metrics": tmp_path / "m.json"}
+        options = [str(word) for pair in given.items() for word in pair]
+        done = CliRunner().invoke(app, ["evaluate", "--packs", *map(str, of), *options])
+        return done.exit_code, done.output.rpartition("/")[2].strip()
+
+    assert told(verification_packs[0])[0] == 0
+    one_class = bin_pack(tmp_path, "A", same=[False] * 4)
+    expected = "pack.h5: found impostor pairs only; expected genuine and impostor pairs"
+    assert told(one_class) == (2, expected)
+    assert told(*verification_packs, folds=300) == (2, "A.h5: found 12 pairs; expected 300 folds")
+    twice = [verification_packs[0]] * 2
+    assert told(*twice) == (2, "A.h5: found group A again; expected a pack a group")

@@ -12,17 +12,16 @@ from torch import nn
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import provenance_of
-from mstkd.artifacts.records import Fairness, GroupScore, Metrics
+from mstkd.artifacts.records import Metrics, ModelRecord
 from mstkd.compute.numerics import configure
-from mstkd.config import EvaluationSettings, Threshold
+from mstkd.config import EvaluationSettings
 from mstkd.data.formats.bins import are_made_up
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
 from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.evaluation import verification
-from mstkd.evaluation.fairness import summarize
-from mstkd.evaluation.measures import fold_accuracies
+from mstkd.evaluation.protocol import fairness_of
 from mstkd.evaluation.scorefiles import write_hdf5
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.verification import fold_of_pairs, squared_distances
@@ -95,6 +94,46 @@ def evaluate(
     Raises:
         InputError: a pack of another size than the model takes, or too few pairs for the folds.
     """
+    table, record, opened = score_packs(
+        settings, model=model, packs=packs, threads=threads, device=device
+    )
+    read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
+    made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
+    with replacing(scores, metrics) as (scores_part, metrics_part):
+        write_hdf5(table, scores_part, made[scores])
+        told = Metrics(
+            subject=record.subject,
+            weights_sha256=record.weights_sha256,
+            own_threshold=fairness_of(table, "own"),
+            shared_threshold=fairness_of(table, "shared"),
+            provenance=made[metrics],
+        )
+        metrics_part.write_text(told.text(), encoding="utf-8")
+
+
+def score_packs(
+    settings: EvaluationSettings,
+    *,
+    model: Path,
+    packs: Sequence[Path],
+    threads: int = 1,
+    device: str = "auto",
+) -> tuple[ScoreTable, ModelRecord, list[Pack]]:
+    """The cosines of all pairs of verification packs, a group each, by a model.
+
+    Args:
+        settings: as `evaluate`.
+        model: weights of a teacher or student.
+        packs: verification packs.
+        threads: CPU threads.
+        device: "auto", "cpu" or "cuda".
+
+    Returns:
+        The table, what the model says of itself, and the packs.
+
+    Raises:
+        InputError: a pack of another size than the model takes, or too few pairs for the folds.
+    """
     where = configure(device, threads, deterministic=settings.deterministic or False)
     network, record = load_backbone(model)
     extractor = Extractor(network, where)
@@ -109,23 +148,11 @@ def evaluate(
     for pack in opened:
         check_pairs(pack, settings.folds)
     distances = [pair_distances(extractor, pack, where) for pack in opened]
-    table = _score_table(opened, distances, settings)
-    read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
-    made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
-    with replacing(scores, metrics) as (scores_part, metrics_part):
-        write_hdf5(table, scores_part, made[scores])
-        told = Metrics(
-            subject=record.subject,
-            weights_sha256=record.weights_sha256,
-            own_threshold=_fairness(table, "own"),
-            shared_threshold=_fairness(table, "shared"),
-            provenance=made[metrics],
-        )
-        metrics_part.write_text(told.text(), encoding="utf-8")
+    return _score_table(opened, distances, settings.folds), record, opened
 
 
 def _score_table(
-    packs: Sequence[Pack], distances: Sequence[NDArray[np.float64]], settings: EvaluationSettings
+    packs: Sequence[Pack], distances: Sequence[NDArray[np.float64]], folds: int
 ) -> ScoreTable:
     """The pairs of all packs, a group each, with the cosines of unit embeddings."""
     identities, images = _Names(), _Names()
@@ -144,7 +171,7 @@ def _score_table(
     return ScoreTable(
         similarity=1 - np.concatenate(distances) / 2,
         same=np.concatenate(same),
-        fold=np.concatenate([folds_of(pack, settings.folds) for pack in packs]).astype(np.int16),
+        fold=np.concatenate([folds_of(pack, folds) for pack in packs]).astype(np.int16),
         group1=group,
         group2=group,
         groups=tuple(pack.group for pack in packs),
@@ -162,26 +189,3 @@ class _Names(dict[str, int]):
 
     def codes(self, names: Iterable[str]) -> NDArray[np.int32]:
         return np.array([self.setdefault(name, len(self)) for name in names], np.int32)
-
-
-def _fairness(table: ScoreTable, threshold: Threshold) -> Fairness:
-    """Accuracies (percent) of each group and the paper's summaries, from the table's own scores."""
-    fractions = fold_accuracies(
-        table.similarity, table.same, table.fold, table.group1, threshold=threshold
-    ).folds
-    percent = dict(zip(table.groups, 100 * fractions, strict=True))
-    means = [float(values.mean()) for values in percent.values()]
-    summary = summarize(means) if len(means) > 1 else None
-    return Fairness(
-        groups={
-            group: GroupScore(
-                accuracy=float(values.mean()),
-                fold_accuracies=values.tolist(),
-                pairs=int((table.group1 == number).sum()),
-            )
-            for number, (group, values) in enumerate(percent.items())
-        },
-        global_accuracy=means[0] if summary is None else float(summary.global_accuracy),
-        std=None if summary is None else float(summary.std),
-        ser=float(summary.ser) if summary is not None and np.isfinite(summary.ser) else None,
-    )

@@ -14,7 +14,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mstkd.evaluation.measures import accepting
+from mstkd.artifacts.records import Fairness, GroupScore
+from mstkd.evaluation.fairness import summarize
+from mstkd.evaluation.measures import accepting, fold_accuracies
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.uncertainty import (
     GroupRates,
@@ -25,6 +27,40 @@ from mstkd.evaluation.uncertainty import (
 )
 
 Floats = NDArray[np.float64]
+
+
+def fairness_of(table: ScoreTable, threshold: Literal["own", "shared"]) -> Fairness:
+    """Accuracies of one system's groups and the paper's summaries: what metrics.json says.
+
+    Args:
+        table: its pairs within groups count.
+        threshold: each group's own, the paper's protocol, or one shared by all.
+
+    Raises:
+        ValueError: as `measures.fold_accuracies`.
+    """
+    inside = table.rows(table.within)
+    fractions = fold_accuracies(
+        inside.similarity, inside.same, inside.fold, inside.group1, threshold=threshold
+    ).folds
+    percent = dict(zip(table.groups, 100 * fractions, strict=True))
+    means = [float(np.nanmean(values)) for values in percent.values()]
+    summary = summarize(means) if len(means) > 1 else None
+    return Fairness(
+        groups={
+            group: GroupScore(
+                accuracy=mean,
+                fold_accuracies=values[~np.isnan(values)].tolist(),
+                pairs=int((inside.group1 == number).sum()),
+            )
+            for number, ((group, values), mean) in enumerate(
+                zip(percent.items(), means, strict=True)
+            )
+        },
+        global_accuracy=means[0] if summary is None else float(summary.global_accuracy),
+        std=None if summary is None else float(summary.std),
+        ser=float(summary.ser) if summary is not None and np.isfinite(summary.ser) else None,
+    )
 
 
 def rates_of_tables(
