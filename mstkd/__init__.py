@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mstkd.data.pack import open_pack
     from mstkd.embeddings.embed import embed_with_mirror
     from mstkd.errors import InputError
+    from mstkd.evaluation.auditing.audit import audit
     from mstkd.evaluation.fairness import summarize
     from mstkd.evaluation.verification import kfold_accuracy
     from mstkd.losses.distillation import kd_loss
@@ -28,6 +29,7 @@ __all__ = [
     "DuL",
     "ElasticArcFace",
     "InputError",
+    "audit",
     "embed_with_mirror",
     "iresnet34",
     "kd_loss",
@@ -43,6 +45,7 @@ _MODULES = {
     "DuL": "models.adaptors",
     "ElasticArcFace": "losses.heads",
     "InputError": "errors",
+    "audit": "evaluation.auditing.audit",
     "embed_with_mirror": "embeddings.embed",
     "iresnet34": "models.iresnet",
     "kd_loss": "losses.distillation",

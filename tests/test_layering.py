@@ -46,6 +46,8 @@ TORCHLESS = [
     "evaluation.claims",
     "evaluation.power",
     "evaluation.protocol",
+    "evaluation.auditing",
+    "evaluation.embedded",
     "data.synthetic",
     "data.pack",
     "data.splits",

@@ -74,6 +74,91 @@ def make_pairs(
     make_pairs(root, output=output, groups=groups or (), pairs=pairs, folds=folds, seed=seed)
 
 
+def audit(
+    output: Annotated[Path, typer.Option("--output", help="A folder to write to.")],
+    scores: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Tables of scored pairs, one a system; or one CSV of rates by group."),
+    ] = None,
+    embeddings: Annotated[
+        list[Path] | None,
+        typer.Option("--embeddings", help="In place of scores: .npz or HDF5; with --pairs."),
+    ] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", help="In place of scores: weights; with --pairs."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option("--pairs", help="Of embeddings a CSV; of a model packs or RFW's folder."),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option("--group", help="Columns that make groups: ethnicity,sex for each product."),
+    ] = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option("--threshold", help="A similarity at which to take error rates."),
+    ] = None,
+    fmr: Annotated[
+        list[float] | None,
+        typer.Option("--fmr", help="A global FMR to take them at; else 0.01, 0.001, 0.0001."),
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option("--score", help="The column of scores, of another name.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            help="What scores are, where the column does not say: similarity, distance, euclidean "
+            "or squared-euclidean (of unit vectors).",
+        ),
+    ] = None,
+    attributes: Annotated[
+        Path | None,
+        typer.Option("--attributes", help="A CSV of further columns, by image or by pair."),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", min=2, help="Of a table without a column fold.")
+    ] = 10,
+    threads: Annotated[int, OPTIONS["threads"]] = 1,
+    device: Device = "auto",
+) -> None:
+    """Measure any system on scored pairs, group by group, with intervals; compare several.
+
+    Writes measures.csv, comparisons.csv, audit.json and the page audit.html.
+
+    Example: mstkd audit scores.csv --group ethnicity,sex --output audit
+    """
+    # Before NumPy is loaded: on a busy machine threads of small products wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    from mstkd.cli.audit import audit
+    from mstkd.config import AuditSettings, validate
+
+    given = {
+        "group": None if group is None else tuple(filter(None, group.split(","))),
+        "score": score,
+        "kind": kind,
+        "folds": folds,
+        "thresholds": tuple(threshold or ()),
+        "fmrs": tuple(fmr or ()),
+    }
+    answer = audit(
+        validate(AuditSettings, given, "audit"),
+        scores=scores or (),
+        embeddings=embeddings or (),
+        models=model or (),
+        pairs=pairs,
+        attributes=attributes,
+        output=output,
+        threads=threads,
+        device=device,
+    )
+    typer.echo(answer)
+    typer.echo(f"\n{output / 'audit.html'}, measures.csv, comparisons.csv, audit.json")
+
+
 def provenance(
     path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
     as_json: Annotated[
@@ -188,6 +273,7 @@ COMMANDS = (
     inspect,
     detect_landmarks,
     make_pairs,
+    audit,
     check,
     provenance,
     show_tables,

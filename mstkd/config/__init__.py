@@ -22,9 +22,11 @@ from mstkd.config.data import (
 from mstkd.config.models import SETS, teachers_of
 from mstkd.config.reading import read_config, read_settings, validate, workflow_config
 from mstkd.config.results import (
+    AuditSettings,
     ClaimsSettings,
     EvaluationSettings,
     PageSettings,
+    ScoreKind,
     TableSettings,
     Threshold,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "AdaptorOptimiser",
     "AdaptorSettings",
     "AlignmentSettings",
+    "AuditSettings",
     "BackboneSettings",
     "CacheSettings",
     "CheckSettings",
@@ -79,6 +82,7 @@ __all__ = [
     "PageSettings",
     "Precision",
     "SamplingSettings",
+    "ScoreKind",
     "SelectionSettings",
     "Settings",
     "SplitSettings",

@@ -1,4 +1,4 @@
-"""Settings of evaluation, tables and the page."""
+"""Settings of evaluation, audits, tables and the page."""
 
 from __future__ import annotations
 
@@ -32,6 +32,24 @@ class Evaluation(Protocol):
 
 
 Draws = Annotated[int, Field(ge=100, le=100_000)]
+
+
+# What a score is. A distance of which nothing more is known is negated; of the Euclidean distance
+# of unit vectors, or its square, the similarity is the cosine.
+ScoreKind = Literal["similarity", "distance", "euclidean", "squared-euclidean"]
+
+
+class AuditSettings(Step):
+    """Settings of `mstkd audit`: how tables of scores are read, and where rates are taken."""
+
+    group: tuple[str, ...] | None = None  # columns that make the groups
+    score: str | None = None  # the column of scores
+    kind: ScoreKind | None = None
+    folds: Annotated[int, Field(ge=2)] = 10  # of tables that have none
+    thresholds: tuple[float, ...] = ()  # similarities
+    fmrs: tuple[float, ...] = ()  # global false match rates
+    draws: Draws = 2000
+    seed: int = 0
 
 
 class ReportSettings(Settings):

@@ -8,17 +8,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.formats.columns import TextColumns, read_text_columns
+from mstkd.config import ScoreKind
+from mstkd.data.formats.columns import TextColumns, first_names, read_text_columns
 from mstkd.errors import InputError
 
-# What a score is. A distance of which nothing more is known is negated; of the Euclidean distance
-# of unit vectors, or its square, the similarity is the cosine.
-ScoreKind = Literal["similarity", "distance", "euclidean", "squared-euclidean"]
 SCORE_KINDS: tuple[ScoreKind, ...] = get_args(ScoreKind)
 
 
@@ -93,6 +91,14 @@ class GroupRates:
     fnmr: NDArray[np.float64]
 
 
+RATES = ("system", "group", "fmr", "fnmr")
+
+
+def is_rates(path: Path) -> bool:
+    """Whether a CSV has the columns of rates by group, by its first line."""
+    return set(RATES) <= set(first_names(path))
+
+
 def read_rates(path: Path) -> GroupRates:
     """Rates by group from a CSV `system,group,fmr,fnmr`, as reports of standards bodies print them.
 
@@ -104,7 +110,7 @@ def read_rates(path: Path) -> GroupRates:
             a system without a group that another has, or one group only.
     """
     file = read_text_columns(path)
-    for name in ("system", "group", "fmr", "fnmr"):
+    for name in RATES:
         if name not in file:
             found = f"the columns {', '.join(file.columns)}"
             raise InputError(f"{path}:1", found=found, expected=f"{name} among them")

@@ -10,7 +10,7 @@ import difflib
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,11 @@ from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import Provenance
 from mstkd.artifacts.sealed import DAMAGE, LIBVER, Sealed, create
+from mstkd.config import ScoreKind
 from mstkd.data.formats.columns import TextColumns, read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image, with_own_names
 from mstkd.errors import InputError, anew
-from mstkd.evaluation.foreign import SCORE_KINDS, ScoreKind, similarities, with_attributes
+from mstkd.evaluation.foreign import SCORE_KINDS, similarities, with_attributes
 from mstkd.evaluation.scores import (
     Attribute,
     ScoreTable,
@@ -39,6 +40,7 @@ from mstkd.evaluation.scores import (
 FORMAT, VERSION = "mstkd-scores", 2
 WHOLE = "a whole table of scores"
 GROUP_PAIR = ("group1", "group2")
+SCORES = ("similarity", "distance")
 FOLDS = 10  # of a file that has none: RFW's and LFW's number
 MOST = int(np.iinfo(np.int16).max)  # groups, and folds
 # Rows without image names that agree to the last digit are one pair twice, if scores have so many
@@ -90,10 +92,45 @@ def read_scores(
             table = table.grouped_by(group)
         _check_classes(table, str(path))
         return table
-    file = with_own_names(read_text_columns(path), score)
-    if attributes is not None:
-        file = with_attributes(file, with_own_names(read_text_columns(attributes)))
+    file = _columns(path, attributes, score)
     return _table_of(file, _grouping(file) if group is None else tuple(group), score, kind, folds)
+
+
+def score_pairs(
+    path: Path,
+    scores: Callable[[TextColumns], NDArray[np.float64]],
+    *,
+    group: Sequence[str] | None = None,
+    attributes: Path | None = None,
+    folds: int = FOLDS,
+) -> ScoreTable:
+    """A table of the pairs of a CSV with similarities that a function gives, checked.
+
+    Args:
+        path: a CSV as `read_scores` takes; scores in it are passed over.
+        scores: gives the similarities (P,) of its rows, which have `image1` and `image2`.
+        group: as `read_scores`.
+        attributes: as `read_scores`.
+        folds: as `read_scores`.
+
+    Raises:
+        InputError: as `read_scores`, a list without images' names, or a fault that `scores` finds.
+    """
+    file = _columns(path, attributes, None)
+    for name in ("image1", "image2"):
+        if name not in file:
+            raise _no_column(f"{path}:1", name, list(file.columns), "image1 and image2")
+    kept = {name: values for name, values in file.columns.items() if name not in SCORES}
+    scored = replace(file, columns=kept | {"similarity": scores(file).astype(object)})
+    grouping = _grouping(scored) if group is None else tuple(group)
+    return _table_of(scored, grouping, None, None, folds)
+
+
+def _columns(path: Path, attributes: Path | None, score: str | None) -> TextColumns:
+    file = with_own_names(read_text_columns(path), score)
+    if attributes is None:
+        return file
+    return with_attributes(file, with_own_names(read_text_columns(attributes)))
 
 
 def _grouping(file: TextColumns) -> tuple[str, ...]:
@@ -166,7 +203,7 @@ def _score_column(
             found = f"scores in the column {score!r}"
             raise InputError(header, found=found, expected=f"their kind: {', '.join(SCORE_KINDS)}")
         return score, kind or says or "similarity"
-    there = [name for name in ("similarity", "distance") if name in file]
+    there = [name for name in SCORES if name in file]
     if len(there) != 1:
         found = "both similarity and distance" if there else f"the columns {_some(file.columns)}"
         raise InputError(header, found=found, expected="a column similarity, or one distance")

@@ -133,6 +133,15 @@ def read_text_columns(path: Path) -> TextColumns:
     return TextColumns(path, columns, np.array(lines))
 
 
+def first_names(path: Path) -> list[str]:
+    """The columns that a CSV's first line names; none where there is no such line."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return [name.strip() for name in next(csv.reader(file), [])]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()

@@ -5,7 +5,6 @@ Paths are told from the folder of the list. Shapes: P pairs.
 
 from __future__ import annotations
 
-import csv
 import difflib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.formats.columns import TextColumns, Texts, read_text_columns
+from mstkd.data.formats.columns import TextColumns, Texts, first_names, read_text_columns
 from mstkd.data.formats.layouts import VerificationList
 from mstkd.data.formats.listing import plain_path
 from mstkd.data.sources import FaceImage
@@ -113,11 +112,7 @@ def read_pair_list(path: Path, group: str) -> VerificationList:
 
 def is_pair_list(path: Path) -> bool:
     """Whether a CSV has the columns of a list of pairs, by its first line."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = {name.strip() for name in next(csv.reader(file), [])}
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return False
+    names = set(first_names(path))
     return all(names & {side, *ALIASES[side]} for side in ("image1", "image2"))
 
 

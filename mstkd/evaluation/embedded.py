@@ -1,0 +1,127 @@
+"""Embeddings of images as others keep them, and the scores of pairs of these images.
+
+Shapes: N images, D embedding dimension, P pairs.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.sealed import DAMAGE
+from mstkd.config import AuditSettings
+from mstkd.data.formats.columns import TextColumns, Texts
+from mstkd.errors import InputError
+from mstkd.evaluation.scorefiles import score_pairs, write_scores
+from mstkd.evaluation.verification import squared_distances
+
+EXPECTED = "an .npz or HDF5 file of `embeddings` (N, D) and their `images` (N,)"
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """`vectors` floating point (N, D) of the images that `images` (N,) names."""
+
+    path: Path
+    vectors: NDArray[Any]
+    images: tuple[str, ...]
+
+
+def score_embeddings(
+    settings: AuditSettings,
+    *,
+    embeddings: Path,
+    pairs: Path,
+    output: Path,
+    attributes: Path | None = None,
+) -> None:
+    """Write the cosines of pairs as a table of scores.
+
+    Args:
+        settings: which columns make groups, and how many folds a list without any gets.
+        embeddings: as `read_embeddings`.
+        pairs: a CSV of pairs as `scorefiles.score_pairs` takes.
+        output: the table, ending in .h5.
+        attributes: a CSV of further columns of the pairs.
+
+    Raises:
+        InputError: a fault of a file, or a pair of an image that has no embedding.
+    """
+    found = read_embeddings(embeddings)
+    table = score_pairs(
+        pairs,
+        lambda file: _cosines(found, file),
+        group=settings.group,
+        attributes=attributes,
+        folds=settings.folds,
+    )
+    read = hashed([embeddings, pairs, *([] if attributes is None else [attributes])])
+    write_scores(table, output, provenance_of("audit", settings, read, output))
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Embeddings with the names of their images, from .npz or HDF5.
+
+    Raises:
+        InputError: no such file, another kind of file, shapes that do not fit, an image twice, or
+            an embedding that is zero or not finite.
+    """
+    if not path.is_file():
+        raise InputError(path, found="no such file", expected=EXPECTED)
+    vectors, images = _read_hdf5(path) if h5py.is_hdf5(path) else _read_npz(path)
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or len(images) != len(vectors):
+        found = f"embeddings {vectors.dtype} {vectors.shape} of {len(images):,} images"
+        raise InputError(path, found=found, expected="floating point (N, D) of N images")
+    twice = len(images) - len(set(images))
+    if twice:
+        raise InputError(path, found=f"{twice:,} of the names again", expected="each image once")
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    bad = np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0)))
+    if len(bad):
+        row = int(bad[0])
+        kind = "zero" if lengths[row] == 0 else "not finite"
+        where = f"{path}: row {row} of `embeddings`, {images[row]!r}"
+        raise InputError(where, found=f"one that is {kind}", expected="a direction")
+    return Embeddings(path, vectors, tuple(images))
+
+
+def _read_npz(path: Path) -> tuple[NDArray[Any], list[str]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file["embeddings"]), [str(name) for name in file["images"]]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        found = " ".join(str(error).split()) or "another kind of file"
+        raise InputError(path, found=found, expected=EXPECTED) from None
+
+
+def _read_hdf5(path: Path) -> tuple[NDArray[Any], list[str]]:
+    try:
+        with h5py.File(path, "r") as file:
+            return np.asarray(file["embeddings"][:]), file["images"].asstr()[:].tolist()
+    except (*DAMAGE, KeyError, TypeError, AttributeError) as error:
+        raise InputError(path, found=" ".join(str(error).split()), expected=EXPECTED) from None
+
+
+def _cosines(embeddings: Embeddings, file: TextColumns) -> NDArray[np.float64]:
+    """Of the pairs of a file, (P,)."""
+    row_of = {name: row for row, name in enumerate(embeddings.images)}
+    ends = [_rows(row_of, file.texts(name), file, embeddings.path) for name in ("image1", "image2")]
+    return 1 - squared_distances(*(embeddings.vectors[rows] for rows in ends)) / 2
+
+
+def _rows(row_of: dict[str, int], names: Texts, file: TextColumns, path: Path) -> NDArray[np.int64]:
+    rows = np.array([row_of.get(name, -1) for name in names])
+    missing = np.flatnonzero(rows < 0)
+    if len(missing):
+        row = int(missing[0])
+        found = f"the image {names[row]!r}, which {path} has not"
+        raise InputError(file.at(row), found=found, expected="an embedding of every image")
+    return rows

@@ -1,0 +1,149 @@
+"""The files of an audit: measures.csv, comparisons.csv, audit.json and audit.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.contents import hashed_contents
+from mstkd.artifacts.provenance import beside, embedded, provenance_of, sidecar
+from mstkd.artifacts.records import Provenance, Record, SealedRecord
+from mstkd.config import AuditSettings
+from mstkd.errors import InputError
+from mstkd.evaluation.auditing.audit import Audit, audit_rates, audit_systems
+from mstkd.evaluation.auditing.systems import read_systems
+from mstkd.evaluation.foreign import is_rates, read_rates
+from mstkd.report.audit_answer import answer
+from mstkd.report.audit_page import audit_page
+
+STEP = "audit"
+
+
+class AuditedGroup(Record):
+    """A group, and the pairs within it."""
+
+    name: str
+    genuine: int
+    impostor: int
+
+
+class NoiseFloor(Record):
+    """What noise adds to a measure over groups."""
+
+    system: str
+    measure: str
+    at: str
+    value: float
+    corrected: float  # less what noise adds
+    floor: float  # of a perfectly even system on these pairs, on average
+    floor_limit: float  # and what it stays within in 95 of 100
+
+
+class AuditRecord(SealedRecord):
+    """audit.json: what was audited, how, and the answer; the numbers stand in the CSV files."""
+
+    format: Literal["mstkd-audit"] = "mstkd-audit"
+    answer: str
+    systems: list[str]
+    groups: list[AuditedGroup]  # empty where rates came without scores
+    folds: int | None
+    left_out: int  # pairs across groups
+    noise: list[NoiseFloor]
+    provenance: Provenance
+
+
+def write_audit(
+    settings: AuditSettings, *, scores: Sequence[Path], output: Path, attributes: Path | None = None
+) -> Audit:
+    """Audit systems from their files of scores, and write what was found.
+
+    Args:
+        settings: how the files are read, and where error rates are taken.
+        scores: a table of scored pairs each (docs/scores.md), or one CSV of rates by group.
+        output: the folder to write to.
+        attributes: a CSV of further columns of the pairs.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: a fault of a file or a setting.
+    """
+    rates = [path for path in scores if is_rates(path)]
+    if rates and len(scores) > 1:
+        found = "rates by group beside other files"
+        raise InputError(rates[0], found=found, expected="rates alone, all systems in one file")
+    groups: list[AuditedGroup] = []
+    folds, left_out = None, 0
+    if rates:
+        audit = audit_rates(read_rates(rates[0]))
+    else:
+        systems = read_systems(
+            scores,
+            group=settings.group,
+            score=settings.score,
+            kind=settings.kind,
+            attributes=attributes,
+            folds=settings.folds,
+        )
+        audit = audit_systems(
+            systems,
+            thresholds=settings.thresholds,
+            fmrs=settings.fmrs,
+            draws=settings.draws,
+            seed=settings.seed,
+        )
+        groups = [
+            AuditedGroup(name=name, genuine=int(genuine), impostor=int(impostor))
+            for name, (impostor, genuine) in zip(systems.groups, systems.counts.T, strict=True)
+        ]
+        folds, left_out = systems.pairs.folds, systems.left_out
+    read = hashed_contents([*scores, *([] if attributes is None else [attributes])])
+    _write(audit, settings, groups, folds, left_out, read, output)
+    return audit
+
+
+def _write(
+    audit: Audit,
+    settings: AuditSettings,
+    groups: Sequence[AuditedGroup],
+    folds: int | None,
+    left_out: int,
+    read: dict[Path, str],
+    output: Path,
+) -> None:
+    paths = {name: output / name for name in ("measures.csv", "comparisons.csv", "audit.html")}
+    texts = {}
+    for name, frame in (("measures.csv", audit.measures), ("comparisons.csv", audit.comparisons)):
+        text = frame.to_csv(index=False, lineterminator="\n")
+        texts[sidecar(paths[name])] = beside(text, _made(settings, read, paths[name]))
+        texts[paths[name]] = text
+    counts = [(one.name, one.genuine, one.impostor) for one in groups]
+    page = audit_page(audit, folds=folds, counts=counts)
+    made = _made(settings, read, paths["audit.html"])
+    texts[paths["audit.html"]] = embedded(page, made, ".html")
+    record = AuditRecord(
+        answer=answer(audit),
+        systems=list(audit.systems),
+        groups=list(groups),
+        folds=folds,
+        left_out=left_out,
+        noise=[
+            NoiseFloor.model_validate(one._asdict())
+            for one in audit.evenness
+            if np.isfinite([one.value, one.corrected, one.floor]).all()
+        ],
+        provenance=_made(settings, read, output / "audit.json"),
+    )
+    texts[output / "audit.json"] = record.text()
+    with replacing(*texts) as parts:
+        for part, text in zip(parts, texts.values(), strict=True):
+            part.write_text(text, encoding="utf-8")
+
+
+def _made(settings: AuditSettings, read: dict[Path, str], path: Path) -> Provenance:
+    return provenance_of(STEP, settings, read, path)
