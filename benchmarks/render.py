@@ -133,6 +133,20 @@ def measures(found: Result) -> str:
     return text + "\n" + table(("reading the table", "seconds"), read)
 
 
+def audit(found: Result) -> str:
+    targets = list(found["targets"].values())
+    header = ("a whole audit", "measured", "of the processors", "at most")
+    of_all = (found["seconds"], found["processor_seconds"])
+    of_one = (found["seconds_of_one"], found["processor_seconds_of_one"])
+    rows = [
+        ("seconds, of one system", *of_one, targets[0]),
+        (f"seconds, of {found['systems']} systems", *of_all, targets[1]),
+        ("peak memory, MB", found["peak_memory_mb"], "", targets[2]),
+    ]
+    counts = f"{found['measures']:,} measures and {found['comparisons']:,} comparisons"
+    return table(header, rows) + f"\n{counts}, of {found['pairs']:,} pairs.\n"
+
+
 def scaling(found: Result) -> str:
     heads = found["head_exact_by_identities"]
     header = ("head, identities", "weight, MiB", "a step's memory, MiB", "a step, seconds")
@@ -462,6 +476,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "training_step": training_step,
     "evaluation": evaluation,
     "measures": measures,
+    "audit": audit,
     "scaling": scaling,
     "gpu": gpu,
     "gpu_step": gpu_step,
