@@ -139,6 +139,7 @@ def write_scored(
     wrong: np.ndarray,
     *,
     similarity: np.ndarray | None = None,
+    provenance: Provenance | None = None,
     **subject: Any,
 ) -> Path:
     """metrics.json with scores.h5 beside it, of a model that decides these pairs wrongly.
@@ -163,6 +164,7 @@ def write_scored(
         weights_sha256="0" * 64,
         own_threshold=fairness(dict(zip(pairs.groups, found["own"], strict=True))),
         shared_threshold=fairness(dict(zip(pairs.groups, found["shared"], strict=True))),
+        provenance=provenance,
     ).write(path)
     write_scores(table, path.with_name("scores.h5"))
     return path

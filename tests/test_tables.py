@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from reporting import write_metrics
+from reporting import verification_pairs, write_metrics, write_scored
 from rich.console import Console
 
 from mstkd.artifacts.records import Provenance, Source
-from mstkd.config import TableSettings, validate
+from mstkd.config import ClaimsSettings, TableSettings, validate
 from mstkd.errors import InputError
 from mstkd.report.claims import compute_claims
 from mstkd.report.figures import render_accuracies
@@ -32,6 +32,7 @@ from mstkd.report.tables import (
 
 RACES = ("African", "Asian", "Caucasian", "Indian")
 GROUPS = ("A", "B", "C", "D")
+PAIRS = verification_pairs(GROUPS)
 
 
 def settings(groups: tuple[str, ...] = GROUPS, **others: object) -> TableSettings:
@@ -408,7 +409,8 @@ def evaluated(folder: Path, name: str, *, folds: int = 10, pack: str = "p", **wh
             Source(path="../packs/B.h5", sha256="b" * 64),
         ],
     )
-    return write_metrics(folder, accuracies(1, 2, 3, 4), name=name, provenance=made)
+    wrong = PAIRS.identity1 % 5 == 0
+    return write_scored(folder, PAIRS, wrong, name=name, provenance=made)
 
 
 @pytest.mark.parametrize(
@@ -431,7 +433,7 @@ def test_metrics_of_two_configs_make_no_table_figure_or_claim(
         elif step == "figure":
             render_accuracies(settings(), metrics=metrics, output=tmp_path / "t.png")
         else:
-            compute_claims(metrics, tmp_path / "c.json", draws=10)
+            compute_claims(ClaimsSettings(draws=100), metrics=metrics, output=tmp_path / "c.json")
 
     make(alike)
     older = write_metrics(tmp_path, accuracies(1, 2, 3, 4), name="older")  # says nothing of itself
