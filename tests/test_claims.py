@@ -372,8 +372,7 @@ def test_one_seed_speaks_of_these_trained_models_alone(tmp_path: Path) -> None:
     claims = trained(tmp_path, {0: 8})
     found = one(claims, "global_accuracy")
     assert (found.verdict, found.seeds) == ("supported", 1)
-    assert "on these pairs, of these" in found.sentence
-    assert found.sentence.endswith("trained models.")
+    assert found.sentence.endswith("supported on these pairs, of these two trained models.")
     assert "nothing is known of training done anew" in claims.note
     # Every sentence, the published rows' too: what one training showed is of that training.
     told = [claim.sentence for claim in (*claims.claims, *claims.published.claims)]

@@ -20,13 +20,12 @@ from mstkd.artifacts.provenance import hashed, provenance_of
 from mstkd.artifacts.records import Provenance, SealedRecord
 from mstkd.config import ClaimsSettings, Threshold
 from mstkd.evaluation.claims import Cell, Claim, Judged, Question, judge
-from mstkd.evaluation.contrasts import Contrast, mcnemar
+from mstkd.evaluation.contrasts import Contrast, mcnemar, scope
 from mstkd.evaluation.measures import fold_decisions
 from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, wilson
 from mstkd.report.judgements import (
-    ONE_SEED,
     Interval,
     JudgedCell,
     JudgedClaim,
@@ -123,7 +122,7 @@ def _note(seeds: Sequence[int]) -> str:
     else:
         text += (
             "Each model was trained once, so nothing is known of training done anew: what is said "
-            f"holds {ONE_SEED}."
+            f"holds {scope(1, models=0)}."
         )
     return text + (
         " p-values are adjusted by Holm: of all claims on one measure at one threshold together, "
@@ -156,7 +155,7 @@ class _Decisions:
         if len(cell.weights) > 1:
             return None
         (weights,) = cell.weights.values()  # (M,) or (M, G)
-        models = np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1))
+        models = _models_of(cell)
         if len(models) != 2:
             return None
         groups = np.arange(len(self._scored.groups))
@@ -167,6 +166,12 @@ class _Decisions:
         asked = np.isin(self._columns[2][self._inside], groups)
         one, other = (self._wrong(model, question.threshold)[asked] for model in models)
         return mcnemar(one, other)
+
+
+def _models_of(cell: Cell) -> list[int]:
+    """The models that a cell compares, of its first seed."""
+    weights = next(iter(cell.weights.values()))
+    return np.flatnonzero(weights.reshape(len(weights), -1).any(axis=1)).tolist()
 
 
 def _told(
@@ -218,6 +223,7 @@ def _one_told(
             rivals=len(claim.rivals),
             cells=len(claim.cells),
             seeds=contrast.seeds,
+            models=len({place for cell in claim.cells for place in _models_of(cell)}),
         ),
         cells=cells,
     )

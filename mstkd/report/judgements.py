@@ -7,7 +7,7 @@ import math
 from mstkd.artifacts.records import Record, Subject
 from mstkd.config import Threshold
 from mstkd.evaluation.claims import Measure
-from mstkd.evaluation.contrasts import Verdict
+from mstkd.evaluation.contrasts import Verdict, scope
 
 WORDS: dict[Measure, str] = {
     "global_accuracy": "global accuracy",
@@ -22,7 +22,6 @@ THRESHOLDS: dict[Threshold, str] = {
     "own": "each group at its own threshold",
     "shared": "one threshold for all groups",
 }
-ONE_SEED = "on these pairs, of these trained models"
 
 
 class Needed(Record):
@@ -137,6 +136,7 @@ def sentence(
     rivals: int,
     cells: int,
     seeds: int,
+    models: int,
 ) -> str:
     """A claim, its number and its verdict; with one seed, of the trained models alone."""
     of = f", mean of {cells} comparisons" if cells > 1 else ""
@@ -144,12 +144,11 @@ def sentence(
         of = f", against the nearest of {rivals} rivals"
     if measure in ("std", "ser"):
         of = f", {signed(judged.corrected)} without noise{of}"
-    scope = ONE_SEED if seeds == 1 else f"over {seeds} seeds"
     return (
         f"{claim}: {WORDS[measure].format(group=group)} {signed(judged.value)}{UNITS[measure]}{of} "
         f"(95 % interval {signed(judged.low)} to {signed(judged.high)}, "
         f"{p_text(judged.p_adjusted)} after Holm, {THRESHOLDS[threshold]}): "
-        f"{judged.verdict} {scope}."
+        f"{judged.verdict} {scope(seeds, models)}."
     )
 
 
