@@ -1,11 +1,13 @@
 """Whether a result is what a job would make: told by its record, whatever happened to the file."""
 
+import dataclasses
 import os
+from pathlib import Path
 
 import pytest
 
-from mstkd.artifacts.provenance import beside, provenance_of, sidecar
-from mstkd.artifacts.records import file_sha256
+from mstkd.artifacts.provenance import beside, provenance_of, sidecar, source_list
+from mstkd.artifacts.records import ModelRecord, Subject, file_sha256
 from mstkd.artifacts.standing import Asked, Contents, standing
 from mstkd.config import SplitSettings, compared
 
@@ -77,6 +79,71 @@ def test_a_result_without_a_record_is_stale_and_none_is_missing(made):
     assert standing(output, asked(read), Contents()).state == "stale"
     output.unlink()
     assert standing(output, asked(read), Contents()).state == "missing"
+
+
+@pytest.fixture
+def model(tmp_path):
+    """The files of an adaptor made from a cache, and what was asked for."""
+    read = tmp_path / "cache.csv"
+    read.write_text("cache")
+    folder = tmp_path / "SL"
+    folder.mkdir()
+    for name in ("model.safetensors", "history.csv"):
+        (folder / name).write_text(name)
+    record = ModelRecord(
+        subject=Subject(kind="adaptor", backbone="b", set="baseline", name="SL", seed=3),
+        settings={"embedding_dim": 8},
+        image_size=None,
+        inputs={},
+        weights_sha256=file_sha256(folder / "model.safetensors"),
+        history_sha256=file_sha256(folder / "history.csv"),
+        chosen_epoch=1,
+        chosen_by="it",
+        sources=source_list(hashes([read]), folder / "model.json"),
+    )
+    (folder / "model.json").write_text(record.text())
+    subject = {"backbone": "b", "set": "baseline", "name": "SL", "seed": "3"}
+    return folder, Asked("train-adaptor", {"embedding_dim": 8}, [[read]], subject, compared)
+
+
+def states(folder, what):
+    contents = Contents()
+    names = ("model.safetensors", "model.json", "history.csv")
+    return [standing(folder / name, what, contents).state for name in names]
+
+
+def test_a_models_record_speaks_for_weights_and_history(model):
+    folder, what = model
+    assert states(folder, what) == ["current"] * 3
+    for changes in ({"settings": {"embedding_dim": 9}}, {"subject": {**what.subject, "seed": "4"}}):
+        assert states(folder, dataclasses.replace(what, **changes)) == ["stale"] * 3
+    Path(what.read[0][0]).write_text("another cache")
+    assert states(folder, what) == ["stale"] * 3
+
+
+def test_an_edited_history_is_damaged_alone_and_an_edited_record_spoils_its_model(model):
+    folder, what = model
+    history = folder / "history.csv"
+    history.write_text("edited")
+    assert states(folder, what) == ["current", "current", "damaged"]
+    history.write_text("history.csv")
+    record = folder / "model.json"
+    text = record.read_text()
+    record.write_text(text.replace('"chosen_by": "it"', '"chosen_by": "us"'))
+    assert states(folder, what) == ["damaged"] * 3
+    record.write_text("{")
+    assert states(folder, what) == ["damaged"] * 3
+    record.unlink()
+    assert states(folder, what) == ["damaged", "missing", "damaged"]
+
+
+def test_the_hash_of_weights_is_what_their_record_says_unless_that_is_damaged(model):
+    folder, _ = model
+    weights = folder / "model.safetensors"
+    assert Contents().of(str(weights)) == file_sha256(weights)
+    record = folder / "model.json"
+    record.write_text(record.read_text().replace("baseline", "specialized"))
+    assert Contents().of(str(weights)) is None
 
 
 def test_compile_off_and_auto_are_one_setting(made):

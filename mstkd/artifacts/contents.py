@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import h5py
 
@@ -39,12 +40,11 @@ def attribute(made: Provenance) -> str:
     return made.model_dump_json()
 
 
-def read_attribute(path: Path) -> Provenance | None:
-    """The record in an HDF5 file, None where there is none.
+def read_attribute(path: Path, file: Any) -> Provenance | None:
+    """The record in an open HDF5 file, None where there is none.
 
     Raises:
         InputError: the attribute holds something else.
     """
-    with h5py.File(path, "r") as file:
-        text = file.attrs.get(ATTRIBUTE)
+    text = file.attrs.get(ATTRIBUTE)
     return None if text is None else parse(text, path)

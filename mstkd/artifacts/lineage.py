@@ -37,9 +37,10 @@ from mstkd.artifacts.records import (
     Subject,
     file_sha256,
     is_unchanged,
+    parse_record,
     read_record,
 )
-from mstkd.artifacts.sealed import DAMAGE, is_as_written
+from mstkd.artifacts.sealed import DAMAGE, holds_as_written
 from mstkd.errors import InputError
 
 State = Literal["as it was", "changed", "gone", "no record"]
@@ -89,6 +90,7 @@ class Told(NamedTuple):
     made: Provenance
     unchanged: bool | None  # since it was written; None where it holds no hash of itself
     subject: Subject | None = None  # of models and their scores
+    files: Mapping[str, str] = {}  # of models: SHA-256 of the files beside the record, by name
 
 
 def lineage(path: Path) -> Lineage:
@@ -109,7 +111,7 @@ def lineage(path: Path) -> Lineage:
     while waiting:
         here, found = next(iter(waiting.items()))
         del waiting[here]
-        made, unchanged, subject = found
+        made, unchanged, subject, _ = found
         large = here != path and h5py.is_hdf5(here)
         sources = []
         for source in made.sources:
@@ -176,12 +178,7 @@ def told_by(path: Path, *, large: bool = False) -> Told | None:
     if path.suffix in (".png", ".svg"):
         return _of_figure(path)
     if h5py.is_hdf5(path):
-        unchanged = is_as_written(path, large=large)
-        try:
-            made = read_attribute(path)
-        except DAMAGE as error:
-            raise InputError(path, found=f"a damaged file ({error})", expected=KNOWN) from None
-        return None if made is None else Told(made, unchanged)
+        return _of_hdf5(path, large=large)
     raise InputError(path, found="a file of another kind", expected=KNOWN)
 
 
@@ -194,37 +191,46 @@ def told_of_model(record: ModelRecord) -> Told:
         precision=record.precision,
         package_version=record.package_version,
     )
-    return Told(made, None, record.subject)
+    files = {"model.safetensors": record.weights_sha256}
+    if record.history_sha256 is not None:
+        files["history.csv"] = record.history_sha256
+    return Told(made, None, record.subject, files)
 
 
 def _of_model(record: Path, file: Path) -> Told:
-    model = read_record(ModelRecord, record, changed_too=True)
-    if file == record:
-        unchanged = is_unchanged(record.read_bytes())
-    else:
-        weights = file == record.with_suffix(".safetensors")
-        expected = model.weights_sha256 if weights else model.history_sha256
-        unchanged = None if expected is None else file_sha256(file) == expected
-    return told_of_model(model)._replace(unchanged=unchanged)
+    told = told_of_model(read_record(ModelRecord, record, changed_too=True))
+    expected = told.files.get(file.name)
+    unchanged = None if expected is None else file_sha256(file) == expected
+    return told._replace(unchanged=unchanged)
 
 
 def _of_json(path: Path) -> Told | None:
-    text = path.read_bytes()
     try:
-        record = json.loads(text)
+        record = json.loads(path.read_bytes())
     except ValueError as error:
         raise InputError(path, found=error, expected=KNOWN) from None
     kind = str(record.get("format", "")) if isinstance(record, dict) else ""
     if not kind.startswith("mstkd-"):
         raise InputError(path, found="JSON of another kind", expected=KNOWN)
     if kind == "mstkd-model":
-        return _of_model(path, path)
+        model = told_of_model(parse_record(ModelRecord, record, path))
+        return model._replace(unchanged=is_unchanged(record))
     if record.get("provenance") is None:
         return None
     subject = record.get("subject")
-    made = parse(json.dumps(record["provenance"]), path)
+    made = parse(record["provenance"], path)
     who = None if subject is None else Subject.model_validate(subject)
-    return Told(made, is_unchanged(text), who)
+    return Told(made, is_unchanged(record), who)
+
+
+def _of_hdf5(path: Path, *, large: bool) -> Told | None:
+    try:
+        with h5py.File(path, "r") as file:
+            made = read_attribute(path, file)
+            unchanged = None if made is None else holds_as_written(path, file, large=large)
+    except DAMAGE as error:
+        raise InputError(path, found=f"a damaged file ({error})", expected=KNOWN) from None
+    return None if made is None else Told(made, unchanged)
 
 
 def _of_figure(path: Path) -> Told | None:

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -110,13 +111,15 @@ def _text_sha256(text: str) -> str:
 # ---------------------------------------------------------------- reading again
 
 
-def parse(record: str | bytes, where: Path) -> Provenance:
-    """A record from its JSON.
+def parse(record: str | bytes | Mapping[str, Any], where: Path) -> Provenance:
+    """A record from its JSON, as text or parsed.
 
     Raises:
-        InputError: the text is not such a record.
+        InputError: it is not such a record.
     """
     try:
+        if isinstance(record, Mapping):
+            return Provenance.model_validate(record)
         return Provenance.model_validate_json(record)
     except ValidationError as error:
         found = error.errors()[0]["msg"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -42,14 +43,18 @@ class SealedRecord(Record):
 
 def record_sha256(text: str | bytes) -> str:
     """What `SealedRecord.record_sha256` is of such a JSON object, whatever its spaces."""
-    told = {key: value for key, value in json.loads(text).items() if key != "record_sha256"}
+    return _sha256(json.loads(text))
+
+
+def _sha256(record: Mapping[str, Any]) -> str:
+    told = {key: value for key, value in record.items() if key != "record_sha256"}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def is_unchanged(text: str | bytes) -> bool | None:
-    """Whether a record is as it was written, None where it holds no hash of itself."""
-    held = json.loads(text).get("record_sha256")
-    return None if held is None else held == record_sha256(text)
+def is_unchanged(record: Mapping[str, Any]) -> bool | None:
+    """Whether a record, parsed, is as it was written; None where it holds no hash of itself."""
+    held = record.get("record_sha256")
+    return None if held is None else held == _sha256(record)
 
 
 class Source(Record):
@@ -142,19 +147,33 @@ def read_record(kind: type[AnyRecord], path: Path, *, changed_too: bool = False)
     """
     try:
         text = path.read_bytes()
-        record = kind.model_validate_json(text)
     except OSError as error:
         raise InputError(path, found=error.strerror, expected=kind.__doc__) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(path, found=f"{key}: {first['msg']}", expected=kind.__doc__) from None
-    if not changed_too and is_unchanged(text) is False:
+    record = parse_record(kind, text, path)
+    if not changed_too and is_unchanged(json.loads(text)) is False:
         found, expected = "other contents than were written", anew(str(kind.__doc__), path)
         raise InputError(path, found=found, expected=expected)
     if isinstance(record, SealedRecord):
         return record.model_copy(update={"record_sha256": None})
     return record
+
+
+def parse_record(
+    kind: type[AnyRecord], record: str | bytes | Mapping[str, Any], where: Path
+) -> AnyRecord:
+    """A record from its JSON, as text or parsed.
+
+    Raises:
+        InputError: it is not such a record.
+    """
+    try:
+        if isinstance(record, Mapping):
+            return kind.model_validate(record)
+        return kind.model_validate_json(record)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(where, found=f"{key}: {first['msg']}", expected=kind.__doc__) from None
 
 
 def file_sha256(path: Path) -> str:

@@ -230,12 +230,20 @@ def is_as_written(path: Path, *, large: bool) -> bool | None:
     """
     try:
         with h5py.File(path, "r") as file:
-            if CHECKSUM not in file.attrs or not (large or CHECKSUMS in file):
-                return None
-            sealed = Sealed(path, file)
-            sealed.compare()
-            if large and sealed.name:
-                sealed.compare_large()
+            return holds_as_written(path, file, large=large)
+    except DAMAGE:
+        return False
+
+
+def holds_as_written(path: Path, file: Any, *, large: bool) -> bool | None:
+    """The same of an open file."""
+    try:
+        if CHECKSUM not in file.attrs or not (large or CHECKSUMS in file):
+            return None
+        sealed = Sealed(path, file)
+        sealed.compare()
+        if large and sealed.name:
+            sealed.compare_large()
     except (InputError, *DAMAGE):
         return False
     return True

@@ -17,20 +17,20 @@ from typing import Any, Literal
 
 from mstkd.artifacts.contents import content_sha256
 from mstkd.artifacts.lineage import Told, told_by
-from mstkd.artifacts.records import ModelRecord, read_record
 from mstkd.errors import InputError
 
+RECORD, WEIGHTS, HISTORY = "model.json", "model.safetensors", "history.csv"
 State = Literal["current", "stale", "damaged", "missing"]
 SHOWN = 3  # differences in a message
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Asked:
     """What a job would make one of its outputs of."""
 
     step: str  # the sub-command
     settings: Mapping[str, Any]  # as they are dumped; empty where the step takes none
-    read: Sequence[Sequence[Path]]  # the files it reads, those of one kind in order
+    read: Sequence[Sequence[str | Path]]  # the files it reads, those of one kind in order
     subject: Mapping[str, str | int | None]  # of models, what their path says of them
     # Settings, and the precision that `auto` came to, if it matters, to what of them is compared.
     compared: Callable[[Any, str | None], Any]
@@ -45,54 +45,79 @@ class Standing:
 
 
 CURRENT = Standing("current")
+DAMAGED = Standing("damaged", "edited or damaged since it was written")
 
 
 class Contents:
-    """Content hashes of files, each looked up once.
+    """What files hold, each looked up once: what they say of themselves, and content hashes.
 
-    Those that weights, packs and caches carry are taken at their word: whoever reads them checks.
+    Hashes that weights, packs and caches carry are taken at their word: whoever reads them checks.
+    Paths are texts here, as thousands of jobs name the same files and `Path` takes its time.
     """
 
     def __init__(self) -> None:
         self.of = functools.cache(self._of)
+        self.standing_of_record = functools.cache(self._standing_of_record)
+        self._told = functools.cache(lambda record: told_by(Path(record)))
 
-    @staticmethod
-    def _of(path: Path) -> str | None:
+    def _of(self, path: str) -> str | None:
         try:
-            if path.suffix == ".safetensors":
-                return read_record(ModelRecord, path.with_name("model.json")).weights_sha256
-            return content_sha256(path)
+            if _name(path) != WEIGHTS:
+                return content_sha256(Path(path))
+            told = self._told(_record(path))
+            return told.files.get(WEIGHTS) if told and told.unchanged is not False else None
         except (OSError, InputError):
             return None  # gone, or damaged: then the job that makes it is told so itself
 
+    def _standing_of_record(self, record: str, asked: Asked) -> Standing:
+        try:
+            told = self._told(record)
+        except (InputError, OSError, ValueError) as error:
+            return Standing("damaged", str(error))
+        if told is None:
+            return Standing("stale", "it holds no record of what made it")
+        if told.unchanged is False:
+            return DAMAGED
+        different = list(differences(told, Path(record).parent, asked, self))
+        if not different:
+            return CURRENT
+        more = len(different) - SHOWN
+        told_first = "; ".join(different[:SHOWN])
+        return Standing("stale", told_first + (f"; and {more} more" if more > 0 else ""))
 
-def standing(output: Path, asked: Asked, contents: Contents) -> Standing:
+    def is_of_record(self, history: str) -> bool:
+        """Whether a history is the one that its model's record knows, where that knows one."""
+        told = self._told(_record(history))
+        return told is None or told.files.get(HISTORY) in (None, self.of(history))
+
+
+def _name(path: str) -> str:
+    return path[path.rfind("/") + 1 :]
+
+
+def _record(path: str) -> str:
+    """The record beside a model's file."""
+    return path.removesuffix(_name(path)) + RECORD
+
+
+def standing(output: str | Path, asked: Asked, contents: Contents) -> Standing:
     """How the file `output` stands to what is asked for.
 
     Weights, packs and caches are not read whole: whoever reads them does.
     """
-    if not output.is_file():
+    if not Path(output).is_file():
         return Standing("missing", "not there")
-    # A model's weights are spoken for by its record.
-    record = output.with_name("model.json")
-    try:
-        told = told_by(record if output.suffix == ".safetensors" else output)
-    except (InputError, OSError, ValueError) as error:
-        return Standing("damaged", str(error))
-    if told is None:
-        return Standing("stale", "it holds no record of what made it")
-    if told.unchanged is False:
-        return Standing("damaged", "edited or damaged since it was written")
-    different = list(differences(told, output.parent, asked, contents))
-    if not different:
-        return CURRENT
-    more = len(different) - SHOWN
-    return Standing(
-        "stale", "; ".join(different[:SHOWN]) + (f"; and {more} more" if more > 0 else "")
-    )
+    path = str(output)
+    name = _name(path)
+    # A model's weights and history are spoken for by its record.
+    record = _record(path) if name in (WEIGHTS, HISTORY) else path
+    found = contents.standing_of_record(record, asked)
+    if name == HISTORY and found.state != "damaged" and not contents.is_of_record(path):
+        return DAMAGED
+    return found
 
 
-def differences(told: Told, folder: Path, asked: Asked, contents: Contents) -> Iterator[str]:
+def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents) -> Iterator[str]:
     """What a record says that is not asked for, in words.
 
     Args:
@@ -106,18 +131,21 @@ def differences(told: Told, folder: Path, asked: Asked, contents: Contents) -> I
         yield f"made by {made.step}, asked of {asked.step}"
         return
     if told.subject is not None:
-        own = told.subject.model_dump()
         for name, value in asked.subject.items():
-            if str(own[name]) != str(value):
-                yield f"it is of {name} {own[name]}, asked for {value}"
-    then, now = (_flat(asked.compared(one, None)) for one in (made.settings, asked.settings))
-    # What was left to the machine is also what the machine made of it.
-    came_to = _flat(asked.compared(made.settings, made.precision))
-    for key in dict.fromkeys((*then, *now)):
-        if now.get(key, "unset") not in (then.get(key, "unset"), came_to.get(key, "unset")):
-            yield f"{key} {_text(then, key)}, now {_text(now, key)}"
-    recorded = {_normal(folder / source.path): source.sha256 for source in made.sources}
-    kinds = [[_normal(path) for path in kind] for kind in asked.read]
+            own = getattr(told.subject, name)
+            if str(own) != str(value):
+                yield f"it is of {name} {own}, asked for {value}"
+    if made.settings != asked.settings:
+        then, now = (_flat(asked.compared(one, None)) for one in (made.settings, asked.settings))
+        # What was left to the machine is also what the machine made of it.
+        came_to = _flat(asked.compared(made.settings, made.precision))
+        for key in dict.fromkeys((*then, *now)):
+            if now.get(key, "unset") not in (then.get(key, "unset"), came_to.get(key, "unset")):
+                yield f"{key} {_text(then, key)}, now {_text(now, key)}"
+    recorded = {
+        os.path.normpath(f"{folder}/{source.path}"): source.sha256 for source in made.sources
+    }
+    kinds = [[os.path.normpath(path) for path in kind] for kind in asked.read]
     wanted = dict.fromkeys(path for kind in kinds for path in kind)
     yield from (
         f"made from {path}, which is not asked for" for path in recorded if path not in wanted
@@ -126,7 +154,7 @@ def differences(told: Told, folder: Path, asked: Asked, contents: Contents) -> I
     for kind in map(dict.fromkeys, kinds):
         before = [path for path in recorded if path in kind]
         if before != list(kind) and len(before) == len(kind):
-            yield f"made from {' '.join(map(str, before[:SHOWN]))} in this order"
+            yield f"made from {' '.join(before[:SHOWN])} in this order"
     for path in wanted:
         now_there = contents.of(path)
         if path in recorded and now_there is not None and now_there != recorded[path]:
@@ -145,7 +173,3 @@ def _flat(settings: Any, above: str = "") -> dict[str, Any]:
 
 def _text(flat: Mapping[str, Any], key: str) -> str:
     return json.dumps(flat[key], ensure_ascii=False) if key in flat else "unset"
-
-
-def _normal(path: Path) -> Path:
-    return Path(os.path.normpath(path))

@@ -141,8 +141,11 @@ def cache_embeddings(
 
 
 def _is_made(output: Path, made: Provenance) -> bool:
-    if not is_as_written(output, large=False) or read_attribute(output) != made:
+    if not is_as_written(output, large=False):
         return False
+    with h5py.File(output, "r") as file:
+        if read_attribute(output, file) != made:
+            return False
     return bool(is_as_written(output, large=True))
 
 

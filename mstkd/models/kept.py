@@ -78,7 +78,7 @@ def put_back(
     contents = Contents()
     if not whole or any(differences(told_of_model(record), output.parent, asked, contents)):
         return False
-    if any(contents.of(Path(path)) is None for kind in read for path in kind):
+    if any(contents.of(os.path.normpath(path)) is None for kind in read for path in kind):
         return False
     if write:
         # Not under the hands of another that may still train it.

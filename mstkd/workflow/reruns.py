@@ -9,6 +9,7 @@ each of which holds what made it (`artifacts.standing`). Times of files are stil
 from __future__ import annotations
 
 import atexit
+import functools
 import inspect
 import json
 import os
@@ -47,6 +48,7 @@ REPLACED = (
     "params_changed",
     "code_changed",
     "input_changed",
+    "software_stack_changed",
     "incomplete",
 )
 
@@ -61,16 +63,25 @@ class Difference(ParamsChange):  # type: ignore[misc]  # snakemake is not typed
         return ", ".join(sorted(self.only_old))
 
 
-def asked(job: Any) -> Iterator[tuple[Path, Asked]] | None:
-    """Each record among a job's outputs and what it should say; None for jobs that are not ours."""
-    command = COMMAND.search(job.rule.shellcmd or "")
-    return None if command is None else _asked(job, command[1])
+@functools.cache
+def _step(command: str) -> str | None:
+    """The step that a rule's command calls; None for commands that are not ours."""
+    found = COMMAND.search(command)
+    return None if found is None else found[1]
 
 
-def _asked(job: Any, step: str) -> Iterator[tuple[Path, Asked]]:
-    settings = json.loads(getattr(job.params, "settings", "{}"))
+def is_ours(job: Any) -> bool:
+    """Whether a job is one of `mstkd`, whose outputs say themselves what made them."""
+    return _step(job.rule.shellcmd or "") is not None
+
+
+def asked(job: Any) -> Iterator[tuple[str, Asked]]:
+    """Each output of a job that is ours, and what its record should say."""
+    step = _step(job.rule.shellcmd)
+    assert step is not None, "one of ours"
+    settings = _settings(job)
     read = {
-        name: list(map(Path, [paths] if isinstance(paths, str) else paths))
+        name: [paths] if isinstance(paths, str) else list(paths)
         for name, paths in job.input._allitems()
         if name not in WAITED_FOR
     }
@@ -78,30 +89,40 @@ def _asked(job: Any, step: str) -> Iterator[tuple[Path, Asked]]:
     if step == "train-students":
         yield from _of_each_student(job, settings["students"], read, subject)
         return
-    for output in map(Path, job.output):
-        yield output, Asked(step, settings, list(read.values()), subject, compared)
+    what = Asked(step, settings, list(read.values()), subject, compared)
+    for output in job.output:
+        yield output, what
+
+
+_parsed = functools.cache(json.loads)  # few texts, of thousands of jobs
+
+
+def _settings(job: Any) -> Any:
+    """The param `settings` alone: for all of them, Snakemake works out the job's resources too."""
+    text = getattr(job.rule.params, "settings", "{}")
+    return _parsed(text(job.wildcards) if callable(text) else text)
 
 
 def _of_each_student(
     job: Any, students: Sequence[Mapping[str, Any]], read: dict[str, Any], subject: dict[str, str]
-) -> Iterator[tuple[Path, Asked]]:
+) -> Iterator[tuple[str, Asked]]:
     """Each of them says that it was trained alone: what it is does not hang on the others."""
     adaptors = dict.fromkeys(student["adaptor"] for student in students)
     file_of = dict(zip(adaptors, read.pop("adaptors"), strict=True))
     for student, output in zip(students, job.output.models, strict=True):
         who = {**subject, "name": student["adaptor"], "loss": student["loss"]}
         files = [*read.values(), [file_of[student["adaptor"]]]]
-        yield Path(output), Asked("train-student", student["settings"], files, who, compared)
+        yield output, Asked("train-student", student["settings"], files, who, compared)
 
 
 def _subject(wildcards: Any) -> dict[str, str]:
     return {SUBJECT[name]: value for name, value in wildcards.items() if name in SUBJECT}
 
 
-def _places(output: Path, what: Asked) -> tuple[Path, ...] | None:
+def _places(output: str, what: Asked) -> tuple[Path, ...] | None:
     """The files outside that a result is made from; None where it is made from results."""
     if what.step == "synthesize":
-        return tuple(drawn_folders(output))
+        return tuple(drawn_folders(Path(output)))
     if not what.step.startswith("pack-"):
         return None
     kind = PackUnlabelledSettings if what.step == "pack-unlabelled" else PackSettings
@@ -134,25 +155,25 @@ class Reruns:
 
     def of(self, job: Any) -> Standing | None:
         """How a job's outputs stand; None for jobs that are not of `mstkd`."""
+        if not is_ours(job):
+            return None
         if job not in self._known:
-            outputs = asked(job)
-            if outputs is None:
-                return None
             # What is missing may not be needed; beside it, what is there may be of another config.
-            found = [self._standing(output, what) for output, what in outputs]
+            found = [self._standing(output, what) for output, what in asked(job)]
             found.sort(key=lambda one: ("damaged", "stale", "missing", "current").index(one.state))
             self._known[job] = found[0]
         return self._known[job]
 
-    def _standing(self, output: Path, what: Asked) -> Standing:
+    def _standing(self, output: str, what: Asked) -> Standing:
         found = standing(output, what, self._contents)
         places = _places(output, what)
         if found.state != "current" or places is None:
             return found
+        noted = listing_path(Path(output))
         try:
-            before = read_record(Listing, listing_path(output))
+            before = read_record(Listing, noted)
         except InputError:
-            return Standing("stale", f"{listing_path(output)} does not say what it was made from")
+            return Standing("stale", f"{noted} does not say what it was made from")
         now = self._listing(places)
         if now == before:
             return CURRENT
@@ -176,7 +197,8 @@ def answer_from_records(workflow: Any) -> None:
     _check_interface(PersistenceBase)
     reruns = Reruns()
     if STANDINGS in os.environ:
-        atexit.register(_write, workflow, reruns, Path(os.environ[STANDINGS]))
+        path = Path(os.environ[STANDINGS]).absolute()
+        atexit.register(_write, workflow, reruns, path, Path.cwd())
     own = {name: getattr(PersistenceBase, name) for name in REPLACED}
 
     def params_changed(self: Any, job: Any, file: Any = None) -> Any:
@@ -189,15 +211,15 @@ def answer_from_records(workflow: Any) -> None:
 
     def with_answer(name: str, answer: Any) -> Any:
         def method(self: Any, job: Any, file: Any = None) -> Any:
-            if reruns.of(job) is None:
-                return own[name](self, job) if file is None else own[name](self, job, file)
-            return answer
+            if is_ours(job):
+                return answer
+            return own[name](self, job) if file is None else own[name](self, job, file)
 
         return method
 
     async def incomplete(self: Any, job: Any) -> list[Any]:
         # An output is whole, or not there; that of another run is told by its record.
-        return await own["incomplete"](self, job) if reruns.of(job) is None else []
+        return [] if is_ours(job) else await own["incomplete"](self, job)
 
     PersistenceBase.params_changed = params_changed
     PersistenceBase.incomplete = incomplete
@@ -205,6 +227,7 @@ def answer_from_records(workflow: Any) -> None:
     PersistenceBase.has_outdated_metadata = with_answer("has_outdated_metadata", False)
     PersistenceBase.code_changed = with_answer("code_changed", ())
     PersistenceBase.input_changed = with_answer("input_changed", ())
+    PersistenceBase.software_stack_changed = with_answer("software_stack_changed", ())
 
 
 def _check_interface(persistence: type) -> None:
@@ -223,8 +246,10 @@ def _check_interface(persistence: type) -> None:
             )
 
 
-def _write(workflow: Any, reruns: Reruns, path: Path) -> None:
+def _write(workflow: Any, reruns: Reruns, path: Path, folder: Path) -> None:
     jobs = []
+    # Snakemake, which has left the folder of `--directory`, asked for none that must run anyway.
+    os.chdir(folder)
     for job in workflow.dag.jobs:
         found = reruns.of(job)
         if found is not None:
