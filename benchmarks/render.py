@@ -471,6 +471,26 @@ def power(found: Result) -> str:
     return table(header, rows)
 
 
+def finished_dag(found: Result) -> str:
+    """Ours, the bare workflow, and what is ours of it, before too where that was measured."""
+    cases = {
+        "nothing changed": found["nothing_changed"],
+        "one lambda edited": found["one_lambda_edited"],
+        "`--touch` after the edit": found["touch_after_the_edit"],
+    }
+    columns = ("ours", "bare", "ours_less_bare", "before", "before_less_bare")
+    rows = [(name, *(one.get(column, "") for column in columns)) for name, one in cases.items()]
+    rows.append(("`mstkd check`", found["check"]["processor_seconds"], "", "", "", ""))
+    header = (f"{found['jobs']:,} finished jobs, processor seconds", "ours", "bare")
+    return table((*header, "ours less bare", "before", "before less bare"), rows)
+
+
+def watching(found: Result) -> str:
+    header = ("a listing of files", "files", "processor seconds", "target", "seconds")
+    spent, seconds = (sorted(found[name])[1] for name in ("processor_seconds", "seconds"))
+    return table(header, [("median of 3", found["files"], spent, found["target"], seconds)])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "adaptor_epoch": adaptor_epoch,
     "training_step": training_step,
@@ -490,6 +510,8 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "calibration": calibration,
     "uncertainty": uncertainty,
     "power": power,
+    "finished_dag": finished_dag,
+    "watching": watching,
 }
 
 

@@ -19,6 +19,7 @@ from mstkd.data.watched import listing
 
 RESULT = Path(__file__).parent / "results" / "watching.json"
 GROUPS, EACH = "ABCD", 45  # images of an identity
+MOST_SECONDS = 5
 
 
 def main() -> None:
@@ -33,16 +34,21 @@ def main() -> None:
             identity.mkdir(parents=True)
             for image in range(EACH):
                 os.close(os.open(identity / f"{image}.jpg", os.O_CREAT | os.O_WRONLY))
-        seconds = []
+        seconds, processor = [], []
         for _ in range(3):
-            begin = time.perf_counter()
+            begin, begun = time.perf_counter(), time.process_time()
             files = sum(listing([Path(folder, group)]).files for group in GROUPS)
             seconds.append(round(time.perf_counter() - begin, 2))
+            processor.append(round(time.process_time() - begun, 2))
     result = {
-        "what": "seconds to list all files with size and time, group by group, in one process; the "
-        "files are empty and their entries in memory",
+        "what": "to list all files with size and time, group by group, in one process; the files "
+        "are empty and their entries in memory; processor_seconds are the user's and the system's, "
+        "which other programs disturb less",
         "files": files,
         "seconds": sorted(seconds),
+        "processor_seconds": sorted(processor),
+        "target": f"at most {MOST_SECONDS} processor seconds",
+        "target_met": sorted(processor)[1] <= MOST_SECONDS,
         **machine,
     }
     write_json(arguments.output, result)
