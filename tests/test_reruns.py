@@ -226,6 +226,17 @@ def test_another_version_of_the_package_reruns_nothing(finished, tmp_path, monke
     assert planned(finished, TINY) == {}
 
 
+def test_touch_hides_no_edit(finished, tmp_path):
+    """Times are made right; what a record says stays said."""
+    copied = tmp_path / "copy"
+    shutil.copytree(finished, copied)
+    edits, expected = EDITS["lambda of one loss"]
+    snakemake(copied, edited(TINY, edits), "--touch")
+    # Of another config, but newer than what they are made from.
+    assert planned(copied, edited(TINY, edits)) == expected | CONFIG_FILE
+    assert planned(copied, TINY) == {}
+
+
 def test_claims_of_a_run_before_there_were_scores_in_them_are_judged_anew(finished, tmp_path):
     """Those were made of the metrics alone and had no settings; nothing is trained for others."""
     copied = tmp_path / "copy"
