@@ -10,7 +10,7 @@ import torch
 from networks import BACKBONE, DIM, save_teacher, subject, teacher_settings
 from packs import bin_pack
 
-from mstkd.artifacts.contents import read_attribute
+from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.records import ModelRecord, read_record
 from mstkd.config import AdaptorSettings, CacheSettings, StudentSettings
 from mstkd.data.pack import open_pack
@@ -121,7 +121,7 @@ def test_what_auto_came_to_stands_in_the_records(tmp_path, packs, verification_p
     records = [read_record(ModelRecord, path.with_name("model.json")) for path in made]
     told = [(record.settings["engine"]["precision"], record.precision) for record in records]
     assert told == [("auto", "float32"), ("bfloat16", "bfloat16"), ("auto", "float32")]
-    cache = read_attribute(fused[0])
+    cache = told_by(fused[0]).made
     assert (cache.settings["precision"], cache.precision) == ("auto", "float32")
 
 
