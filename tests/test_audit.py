@@ -17,6 +17,7 @@ from mstkd.config import EvaluationSettings
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing.measured import differential_intervals
 from mstkd.evaluation.auditing.systems import names_of
+from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.evaluate import evaluate
 from mstkd.evaluation.uncertainty import GroupRates
 
@@ -346,6 +347,13 @@ def test_the_other_way_round_everything_changes_sign(two, tmp_path):
         (-other[exact]["value"]).tolist(), nan_ok=True
     )
     assert rows[exact]["p"].tolist() == pytest.approx(other[exact]["p"].tolist(), nan_ok=True)
+
+
+def test_what_is_known_of_an_interval_stands_beside_it(two):
+    told = two[0].comparisons[two[0].comparisons["measure"] == "std"]
+    assert len(told) and told["note"].str.contains(NOTES["difference of std"]).all()
+    numbers = two[0].measures[two[0].measures["measure"] == "garbe"].dropna(subset="value")
+    assert len(numbers) and numbers["note"].str.contains(NOTES["garbe"]).all()
 
 
 def test_p_values_are_adjusted_over_each_measure_at_each_place(two):

@@ -21,6 +21,7 @@ from mstkd.artifacts.records import Provenance, SealedRecord
 from mstkd.config import ClaimsSettings, Threshold
 from mstkd.evaluation.claims import Cell, Claim, Judged, Question, judge
 from mstkd.evaluation.contrasts import Contrast, mcnemar, scope
+from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.measures import fold_decisions
 from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval
@@ -112,7 +113,8 @@ def _note(seeds: Sequence[int]) -> str:
     text = (
         "Intervals and p-values allow for identities drawn anew, so pairs that share a person are "
         "not taken for independent, and for thresholds chosen on the folds. Those of STD and SER "
-        "are of what is not noise, so a difference as it stands may lie outside. "
+        "are of what is not noise, so a difference as it stands may lie outside. Of "
+        f"differences of STD, {NOTES['difference of std']}; of SER, {NOTES['difference of ser']}. "
     )
     if len(seeds) > 1:
         text += (

@@ -15,6 +15,7 @@ from scipy import stats
 
 from mstkd.evaluation.auditing.systems import ALL, Systems
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, negated, spread_contrast
+from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.fairness import differential
 from mstkd.evaluation.intervals import (
     FAIRNESS,
@@ -273,7 +274,8 @@ class _AtThreshold:
                     1 - even.low,
                     *(1 - one for one in (even.corrected, even.floor, even.floor_high)),
                 )
-            notes = [word or _floor(even, m, name) for m, word in enumerate(short)]
+            known = f"; {NOTES[name]}" if name in NOTES else ""
+            notes = [word or _floor(even, m, name) + known for m, word in enumerate(short)]
             found = _where_told(Interval(even.value, even.low, even.high), short)
             contrast = _of_spread(spread, sign=-1 if name == "fdr" else 1)
             yield Measured(name, at, ALL, found, INVERTED, notes, contrast, even=even)

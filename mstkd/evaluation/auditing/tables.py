@@ -15,6 +15,7 @@ import pandas as pd
 from mstkd.evaluation.auditing.measured import Measured
 from mstkd.evaluation.auditing.systems import Systems
 from mstkd.evaluation.contrasts import Contrast, holm, mcnemar, verdict
+from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.uncertainty import CONFIDENCE
 
 SCOPE = "on these pairs, of these two systems"
@@ -172,6 +173,8 @@ def _difference(
         note = f"less what noise adds {found.corrected:+.3g}"
         if np.isnan(one.found.value[list(pair)]).any():
             note += "; a group without errors counts as half an error"
+        if f"difference of {one.measure}" in NOTES:
+            note += f"; {NOTES[f'difference of {one.measure}']}"
     return Difference(
         first=first,
         second=second,
