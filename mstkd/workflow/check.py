@@ -144,7 +144,10 @@ def show(checked: Checked, console: Console) -> None:
     believed = "" if checked.deep else "; weights, images and embeddings were not read (--deep)"
     missing = [job for job in checked.jobs if job.state == "missing" and not job.runs]
     if missing:
-        console.print(f"{len(missing):,} jobs' results are not there and nothing needs them")
+        gone = (
+            f"{len(missing):,} jobs' results are not there and nothing needs them; what made them"
+        )
+        console.print(f"{gone} is not known, so an edit of their settings since is not seen")
     runs = sum(job.runs for job in checked.jobs)
     verdict = f"a plain run makes {runs:,} jobs" if runs else "nothing to be done"
     console.print(verdict + believed, style="bold")
