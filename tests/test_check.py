@@ -193,3 +193,12 @@ def test_a_page_says_which_models_another_config_made(results, tmp_path):
     assert "is of a model, group or set that is not asked for" in said(
         {"students.losses": {"EAF-KD": {}}}
     )
+    caches = results / "results/embeddings"
+    caches.rename(tmp_path / "embeddings")
+    try:
+        gone = said({"cache.dtype": "float32"})
+    finally:
+        (tmp_path / "embeddings").rename(caches)
+    # Three of them; of another type than is asked for now, as nobody can tell any more.
+    assert "all 20 models shown had been made by the config" in gone
+    assert "3 files that they were made from were gone: what had made those is not known" in gone

@@ -33,6 +33,12 @@ def verdict(config: Path, folder: Path, metrics: Sequence[str]) -> str:
     found = {name: records.why_not(Path(os.path.normpath(folder / name))) for name in metrics}
     others = [f"{Path(name).parent}: {why}" for name, why in found.items() if why is not None]
     count = f"{len(found):,} model{'s' if len(found) > 1 else ''}"
+    if not others and records.gone:
+        return (
+            f"When this page was made, all {count} shown had been made by the config beside it, as "
+            f"far as the records say. {len(records.gone):,} files that they were made from were "
+            "gone: what had made those is not known, nor whether an edit since concerned them."
+        )
     if not others:
         return (
             f"When this page was made, all {count} shown, and what they were made from, had been "
@@ -56,6 +62,7 @@ class _Records:
         packs = files.packs(config, config.evaluation.pairs)
         self._tested_packs = [Path(*Path(pack).parts[-2:]) for pack in packs]
         self._contents = Contents()
+        self.gone: set[Path] = set()  # of the files that those asked about were made from
         self.why_not = functools.cache(self._why_not)
 
     def _why_not(self, path: Path) -> str | None:
@@ -75,6 +82,7 @@ class _Records:
         for why in differences(told, path.parent, asked, self._contents):
             return f"{path.name}: {why}"
         # What is gone is not missed, and what came before it is not known.
+        self.gone.update(source for source in sources if not source.is_file())
         above = (self.why_not(source) for source in sources if source.is_file())
         return next((why for why in above if why is not None), None)
 
