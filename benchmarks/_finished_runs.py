@@ -19,7 +19,6 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
-from mstkd.artifacts.provenance import source_list
 from mstkd.artifacts.records import (
     Metrics,
     ModelRecord,
@@ -27,6 +26,7 @@ from mstkd.artifacts.records import (
     Subject,
     file_sha256,
 )
+from mstkd.artifacts.sources import source_list
 from mstkd.artifacts.standing import Asked, Contents
 from mstkd.embeddings.cache import write_cache
 from mstkd.evaluation.evaluate import _fairness

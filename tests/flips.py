@@ -24,7 +24,7 @@ from networks import save_teacher, subject
 from packs import settings_of, write_faces, write_rfw
 from PIL import Image
 
-from mstkd.artifacts.lineage import told_by
+from mstkd.artifacts.told import told_by
 from mstkd.config import CacheSettings, EvaluationSettings
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train, pack_verification

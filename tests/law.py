@@ -412,7 +412,7 @@ class Walks:
         try:
             happened += [event(world, chance) for event, chance in events]
             happened.append(f"in the end {settle(world)}")
-            fresh = self._of_fresh_run(world)
+            fresh = self.of_fresh_run(world)
             different = differing(world.digests(), fresh)
             if different:
                 happened.append(f"after mstkd check --deep {mend(world, different)}")
@@ -426,7 +426,8 @@ class Walks:
             shutil.rmtree(world.folder, ignore_errors=True)
         return happened
 
-    def _of_fresh_run(self, world: World) -> dict[str, str]:
+    def of_fresh_run(self, world: World) -> dict[str, str]:
+        """What a run from nothing with the same config and images gives."""
         if world.key() not in self._fresh:
             fresh = World(self._folder / f"fresh{world.key()}")
             fresh.choice, fresh.changes = dict(world.choice), list(world.changes)

@@ -6,7 +6,8 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from law import EVENTS, Walks, World, differing, quick_jobs
+from law import EVENTS, Walks, World, differing, quick_jobs, settle
+from PIL import Image
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
@@ -62,3 +63,47 @@ def test_a_missing_sibling_hides_no_stale_result(walks, tmp_path):
     world.choice["groups"] = 1
     plan = world.run("--dry-run")
     assert f"{folder.relative_to(world.folder)}/metrics.json" in plan.stdout
+
+
+def delete(world, pattern):
+    for path in (world.folder / "results").glob(pattern):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def edit_head(world):
+    world.choice["teachers.head"] = 1
+
+
+def replace_image(world):
+    image = next((world.folder / "faces/train/A").rglob("*.jpg"))
+    Image.new("RGB", (16, 16), (200, 10, 128)).save(image)
+    world.changes.append("replaced")
+
+
+@pytest.mark.parametrize("pattern", ["teachers", "packs/*/*.h5", "embeddings", "splits"])
+def test_what_is_deleted_is_not_missed_where_it_would_be_the_same(walks, tmp_path, pattern):
+    world = World(tmp_path / "world")
+    shutil.copytree(walks.start, world.folder)
+    delete(world, pattern)
+    plan = world.run("--dry-run")
+    assert "Nothing to be done" in plan.stdout + plan.stderr, plan.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "edit"),
+    [
+        ("teachers", edit_head),
+        ("embeddings", edit_head),
+        ("*/tiny/*/*/seed0/*.safetensors", edit_head),
+        ("packs/*/*.h5", replace_image),
+        ("packs", replace_image),
+    ],
+)
+def test_an_edit_of_what_is_deleted_is_seen(walks, tmp_path, pattern, edit):
+    """What was made from it keeps what had been asked of it."""
+    world = World(tmp_path / "world")
+    shutil.copytree(walks.start, world.folder)
+    delete(world, pattern)
+    edit(world)
+    settle(world)
+    assert not differing(world.digests(), walks.of_fresh_run(world))

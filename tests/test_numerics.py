@@ -8,8 +8,9 @@ import torch
 from networks import save_teacher, subject
 from torch._inductor import config as inductor
 
+from mstkd.artifacts.sources import compared
 from mstkd.compute.numerics import configure
-from mstkd.config import CacheSettings, Config, EvaluationSettings, compared, read_config
+from mstkd.config import CacheSettings, Config, EvaluationSettings, read_config
 from mstkd.embeddings.cache import cache_embeddings
 from mstkd.evaluation.evaluate import evaluate
 

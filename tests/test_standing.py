@@ -1,15 +1,17 @@
 """Whether a result is what a job would make: told by its record, whatever happened to the file."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from mstkd.artifacts.provenance import beside, provenance_of, sidecar, source_list
-from mstkd.artifacts.records import ModelRecord, Subject, file_sha256
+from mstkd.artifacts.provenance import beside, sidecar
+from mstkd.artifacts.records import ModelRecord, Provenance, Source, Subject, file_sha256
+from mstkd.artifacts.sources import descent, descents, descents_of, provenance_of, source_list
 from mstkd.artifacts.standing import Asked, Contents, standing
-from mstkd.config import SplitSettings, compared
+from mstkd.config import SplitSettings
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def hashes(paths):
 
 def asked(read, step="split", **settings):
     given = SplitSettings(**{"seed": 1, **settings}).model_dump(mode="json")
-    return Asked(step, given, [read], {}, compared)
+    return Asked(step, given, [read], {})
 
 
 def test_what_is_asked_for_is_current(made):
@@ -65,6 +67,82 @@ def test_a_source_that_is_gone_is_not_missed(made):
     output, read = made
     read[0].unlink()
     assert standing(output, asked(read), Contents()).state == "current"
+
+
+def test_a_source_that_is_gone_counts_as_what_is_asked_of_it_now(made):
+    """`a.csv` says nothing of itself, so its content stands for what made it."""
+    output, read = made
+    content = file_sha256(read[0])
+    read[0].unlink()
+
+    def found(descent):
+        what = dataclasses.replace(asked(read), descent_of={str(read[0]): descent}.get)
+        return standing(output, what, Contents())
+
+    assert found(content).state == "current"
+    assert found("another").why == f"made from {read[0]}, which is gone and was of other settings"
+    assert "nobody knows if it would be the same" in found(None).why
+
+
+@pytest.fixture
+def chain(tmp_path):
+    """A split, made from a pack, and what was made from the split."""
+
+    def write(seed):
+        pack, split, end = (tmp_path / name for name in ("pack.csv", "split.csv", "end.csv"))
+        pack.write_text("pack")
+        for path, text, source in ((split, "same\n", pack), (end, "end\n", split)):
+            made = provenance_of("split", SplitSettings(seed=seed), hashes([source]), path)
+            path.write_text(text)
+            sidecar(path).write_text(beside(text, made))
+        return split, end
+
+    return write
+
+
+def test_what_was_asked_of_a_source_counts_where_its_content_is_the_same(chain):
+    split, end = chain(seed=1)
+    assert standing(end, asked([split]), Contents()).state == "current"
+    kept = end.read_text(), sidecar(end).read_text()
+    chain(seed=2)  # another split of the same content
+    end.write_text(kept[0])
+    sidecar(end).write_text(kept[1])
+    found = standing(end, asked([split]), Contents())
+    assert found.why == f"made from {split} when that was of other settings"
+    older = json.loads(kept[1])
+    del older["sources"][0]["descents"]  # as before there were any
+    sidecar(end).write_text(json.dumps(older))
+    assert standing(end, asked([split]), Contents()).state == "current"
+
+
+def test_a_descent_is_of_step_settings_and_of_all_above(chain):
+    split, _ = chain(seed=1)
+    pack = file_sha256(split.with_name("pack.csv"))
+    settings = {"seed": 1, "recipe": SplitSettings(seed=1).recipe}
+    assert descents_of(split) == [descent("split", settings, {"pack.csv": pack})]
+    differ = [
+        descent("split", {**settings, "seed": 2}, {"pack.csv": pack}),
+        descent("evaluate", settings, {"pack.csv": pack}),
+        descent("split", settings, {"pack.csv": "another"}),
+        descent("split", settings, {"other.csv": pack}),
+    ]
+    assert len({*differ, *descents_of(split)}) == 5
+
+
+def test_what_was_left_to_the_machine_has_two_descents(tmp_path):
+    def made(precision, came_to, above):
+        source = Source(path="../teacher", sha256="t", descents=above)
+        settings = {"precision": precision}
+        return Provenance(
+            step="train-student", settings=settings, sources=[source], precision=came_to
+        )
+
+    left, came_to = descents(made("auto", "float32", ["auto", "float32"]))
+    assert descents(made("float32", "float32", ["float32"])) == [came_to]
+    assert descents(made("auto", "bfloat16", ["auto", "bfloat16"]))[0] == left
+    assert descents(made("auto", "bfloat16", ["auto", "bfloat16"]))[1] != came_to
+    packed = made("auto", None, []).model_copy(update={"step": "pack-train"})
+    assert descents(packed) == []
 
 
 def test_an_edited_result_is_damaged(made):
@@ -103,7 +181,7 @@ def model(tmp_path):
     )
     (folder / "model.json").write_text(record.text())
     subject = {"backbone": "b", "set": "baseline", "name": "SL", "seed": "3"}
-    return folder, Asked("train-adaptor", {"embedding_dim": 8}, [[read]], subject, compared)
+    return folder, Asked("train-adaptor", {"embedding_dim": 8}, [[read]], subject)
 
 
 def states(folder, what):
@@ -153,7 +231,7 @@ def test_compile_off_and_auto_are_one_setting(made):
     record = record.model_copy(update={"settings": off})
     sidecar(output).write_text(beside(output.read_text(), record))
     for compile_, state in (("auto", "current"), ("default", "stale")):
-        wanted = Asked("split", {**off, "engine": {"compile": compile_}}, [read], {}, compared)
+        wanted = Asked("split", {**off, "engine": {"compile": compile_}}, [read], {})
         assert standing(output, wanted, Contents()).state == state
 
 
@@ -181,7 +259,7 @@ def test_what_auto_came_to_counts_as_asked_for(made, recorded, came_to, wanted, 
     record = provenance_of("split", None, hashes(read), output)
     record = record.model_copy(update={"settings": settings(recorded), "precision": came_to})
     sidecar(output).write_text(beside(output.read_text(), record))
-    now = Asked("split", settings(wanted), [read], {}, compared)
+    now = Asked("split", settings(wanted), [read], {})
     found = standing(output, now, Contents())
     assert found.state == state
     assert found.state == "current" or found.why == (

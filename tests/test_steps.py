@@ -10,8 +10,8 @@ import torch
 from networks import BACKBONE, DIM, save_teacher, subject, teacher_settings
 from packs import bin_pack
 
-from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.records import ModelRecord, read_record
+from mstkd.artifacts.told import told_by
 from mstkd.config import AdaptorSettings, CacheSettings, StudentSettings
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.cache import cache_embeddings, open_cache

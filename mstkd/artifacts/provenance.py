@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import html
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from mstkd.artifacts.records import Provenance, Source, file_sha256
+from mstkd.artifacts.records import Provenance, file_sha256
 from mstkd.errors import InputError
 
 MARK = "mstkd-provenance"
@@ -29,31 +28,6 @@ END_OF_TITLE = "</title>\n"
 def hashed(paths: Iterable[Path]) -> dict[Path, str]:
     """The hash of each file's bytes; of packs and caches see `contents.hashed_contents`."""
     return {path: file_sha256(path) for path in paths}
-
-
-def source_list(sources: Mapping[Path, str], output: Path) -> list[Source]:
-    """Files with their content hashes, as seen from the folder of `output`."""
-    return [
-        Source(path=Path(os.path.relpath(path, output.parent)).as_posix(), sha256=sha256)
-        for path, sha256 in sources.items()
-    ]
-
-
-def provenance_of(
-    step: str, settings: BaseModel | None, sources: Mapping[Path, str], output: Path
-) -> Provenance:
-    """What a step that writes `output` says of itself.
-
-    Args:
-        step: the sub-command.
-        settings: the step's settings, None where it takes none.
-        sources: the files it read, with their content hashes.
-        output: the result; sources are named from its folder.
-    """
-    given = {}
-    if settings is not None:
-        given = settings.model_dump(mode="json", exclude_none=True, by_alias=True)
-    return Provenance(step=step, settings=given, sources=source_list(sources, output))
 
 
 # ---------------------------------------------------------------- in texts

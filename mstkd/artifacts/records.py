@@ -62,6 +62,8 @@ class Source(Record):
 
     path: str  # from the folder of the result, so that a folder of results can be moved whole
     sha256: str  # of the bytes; of packs and caches the hash of content that they carry
+    # What had been asked of it, see `sources.descent`: none of packs, and in older versions.
+    descents: list[str] = []
 
 
 # In which networks computed.

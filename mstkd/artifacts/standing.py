@@ -2,7 +2,8 @@
 
 A result holds which step made it, by which settings, of which subject and from which files. Where
 all of that is what is asked for now, and the files it was made from still have the content that
-was read, it is current, whatever happened in between.
+was read, it is current, whatever happened in between. Of a file that is gone it holds what had been
+asked of it (`sources.descent`): where the same is asked for now, it is not missed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mstkd.artifacts.contents import content_sha256
-from mstkd.artifacts.lineage import Told, told_by
+from mstkd.artifacts.records import Source
+from mstkd.artifacts.sources import compared, descents_of
+from mstkd.artifacts.told import Told, told_by
 from mstkd.errors import InputError
 
 RECORD, WEIGHTS, HISTORY = "model.json", "model.safetensors", "history.csv"
@@ -32,8 +35,9 @@ class Asked:
     settings: Mapping[str, Any]  # as they are dumped; empty where the step takes none
     read: Sequence[Sequence[str | Path]]  # the files it reads, those of one kind in order
     subject: Mapping[str, str | int | None]  # of models, what their path says of them
-    # Settings, and the precision that `auto` came to, if it matters, to what of them is compared.
-    compared: Callable[[Any, str | None], Any]
+    # Of a file it reads that is gone: what is asked of that (`sources.descent`), None where that is
+    # not known. Without it, what is gone is passed over.
+    descent_of: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Contents:
     def __init__(self) -> None:
         self.of = functools.cache(self._of)
         self.standing_of_record = functools.cache(self._standing_of_record)
+        self.descents_of = functools.cache(lambda path: descents_of(Path(path)))
         self._told = functools.cache(lambda record: told_by(Path(record)))
 
     def _of(self, path: str) -> str | None:
@@ -136,15 +141,13 @@ def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents
             if str(own) != str(value):
                 yield f"it is of {name} {own}, asked for {value}"
     if made.settings != asked.settings:
-        then, now = (_flat(asked.compared(one, None)) for one in (made.settings, asked.settings))
+        then, now = (_flat(compared(one)) for one in (made.settings, asked.settings))
         # What was left to the machine is also what the machine made of it.
-        came_to = _flat(asked.compared(made.settings, made.precision))
+        came_to = _flat(compared(made.settings, made.precision))
         for key in dict.fromkeys((*then, *now)):
             if now.get(key, "unset") not in (then.get(key, "unset"), came_to.get(key, "unset")):
                 yield f"{key} {_text(then, key)}, now {_text(now, key)}"
-    recorded = {
-        os.path.normpath(f"{folder}/{source.path}"): source.sha256 for source in made.sources
-    }
+    recorded = {os.path.normpath(f"{folder}/{source.path}"): source for source in made.sources}
     kinds = [[os.path.normpath(path) for path in kind] for kind in asked.read]
     wanted = dict.fromkeys(path for kind in kinds for path in kind)
     yield from (
@@ -156,9 +159,24 @@ def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents
         if before != list(kind) and len(before) == len(kind):
             yield f"made from {' '.join(before[:SHOWN])} in this order"
     for path in wanted:
-        now_there = contents.of(path)
-        if path in recorded and now_there is not None and now_there != recorded[path]:
+        if path in recorded:
+            yield from _of_source(path, recorded[path], asked, contents)
+
+
+def _of_source(path: str, then: Source, asked: Asked, contents: Contents) -> Iterator[str]:
+    """Whether a file is what was read, or would be if it were made now."""
+    content = contents.of(path)
+    if content is not None:
+        if content != then.sha256:
             yield f"made from another {path}"
+        elif then.descents and not {*then.descents} & {*contents.descents_of(path)}:
+            yield f"made from {path} when that was of other settings"
+    elif asked.descent_of is not None:
+        descent = asked.descent_of(path)
+        if descent is None:
+            yield f"made from {path}, which is gone, and nobody knows if it would be the same now"
+        elif descent not in (then.descents or [then.sha256]):
+            yield f"made from {path}, which is gone and was of other settings"
 
 
 def _flat(settings: Any, above: str = "") -> dict[str, Any]:

@@ -284,7 +284,8 @@ def train_students(
 def write_config(settings: str, *, output: Path) -> None:
     """Write the config with every default, as YAML that a run can take."""
     from mstkd.artifacts.atomic import write_text
-    from mstkd.artifacts.provenance import embedded, provenance_of
+    from mstkd.artifacts.provenance import embedded
+    from mstkd.artifacts.sources import provenance_of
     from mstkd.config import Config, read_settings
 
     config = read_settings(Config, settings)

@@ -51,7 +51,6 @@ from mstkd.config.training import (
     TeacherOptimiser,
     Teachers,
     TeacherSettings,
-    compared,
 )
 from mstkd.config.whole import Config
 
@@ -98,7 +97,6 @@ __all__ = [
     "TeacherSettings",
     "Teachers",
     "Threshold",
-    "compared",
     "read_config",
     "read_settings",
     "teachers_of",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -56,31 +55,6 @@ class EngineSettings(Settings):
 # `engine.deterministic` in the settings of steps that take no other key of it: written where it
 # is on, so that what was made before these steps heard of it is still what is asked for.
 Deterministic = Literal[True] | None
-
-
-def compared(settings: Any, precision: str | None = None) -> Any:
-    """Dumped settings as those of two runs are compared, at any depth.
-
-    `engine.compile: auto` leaves it to the machine, so results that were made with `off`, the
-    default before, are not made again.
-
-    Args:
-        settings: what a config asks for, or what a record says.
-        precision: what `auto` came to where the record's result was made, for what it came to.
-    """
-    if isinstance(settings, Mapping):
-        came_to = {("compile", "off"): "auto"}
-        if precision is not None:
-            came_to["precision", "auto"] = precision
-        return {
-            key: came_to.get((key, value), value)
-            if isinstance(value, str)
-            else compared(value, precision)
-            for key, value in settings.items()
-        }
-    if isinstance(settings, list | tuple):
-        return [compared(value, precision) for value in settings]
-    return settings
 
 
 class SamplingSettings(Settings):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.artifacts.atomic import replacing, write_text
-from mstkd.artifacts.provenance import provenance_of
+from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
 from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.listing import read_unlabelled

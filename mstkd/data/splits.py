@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import beside, provenance_of, read_sidecar, sidecar
+from mstkd.artifacts.provenance import beside, read_sidecar, sidecar
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import SplitSettings
 from mstkd.data.pack import open_pack
 from mstkd.errors import InputError

@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image
 
 from mstkd.artifacts import atomic
-from mstkd.artifacts.provenance import beside, provenance_of, sidecar
+from mstkd.artifacts.provenance import beside, sidecar
+from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
 from mstkd.config import SynthesizeSettings
 from mstkd.data.faces import (

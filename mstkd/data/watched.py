@@ -16,7 +16,9 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from mstkd.artifacts.contents import content_sha256
 from mstkd.artifacts.records import Record
+from mstkd.artifacts.sources import compared, descent, given
 from mstkd.config import PackSettings, PackUnlabelledSettings
 from mstkd.data.formats.layouts import leads_to_folder, verification_folder
 
@@ -28,6 +30,17 @@ class Listing(Record):
 
     files: int
     sha256: str
+
+
+class Noted(Listing):
+    """What lay where a pack was made from, and what became of it; older versions: that alone."""
+
+    asked: str | None = None  # of the pack, as `sources.descent` says it
+    content: str | None = None  # of the pack
+
+    def is_of(self, now: Listing) -> bool:
+        """Whether the same lies there now."""
+        return (self.files, self.sha256) == (now.files, now.sha256)
 
 
 def listing_path(output: Path) -> Path:
@@ -121,10 +134,13 @@ def noting(step: str, settings: BaseModel, output: Path) -> Iterator[None]:
     if step == "synthesize":
         yield
         index = output / "index.csv"
-        listing(drawn_folders(index)).write(listing_path(index))
+        drawn = listing(drawn_folders(index))
+        Noted(**drawn.model_dump()).write(listing_path(index))
         return
     assert isinstance(settings, PackSettings | PackUnlabelledSettings)
     before = listing(watched(settings))  # before the step reads it
     listing_path(output).unlink(missing_ok=True)
     yield
-    before.write(listing_path(output))
+    asked = descent(step, compared(given(settings)), {})
+    noted = Noted(**before.model_dump(), asked=asked, content=content_sha256(output))
+    noted.write(listing_path(output))

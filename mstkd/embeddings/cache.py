@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from mstkd import __version__
 from mstkd.artifacts.atomic import naming, replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute, read_attribute
-from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import ModelRecord, Provenance
 from mstkd.artifacts.sealed import (
     CHECKSUMS,
@@ -34,6 +33,7 @@ from mstkd.artifacts.sealed import (
     reserve,
     seal,
 )
+from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
 from mstkd.compute.devices import precision_on
 from mstkd.compute.numerics import configure

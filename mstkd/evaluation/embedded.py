@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.sealed import DAMAGE
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.data.formats.columns import TextColumns, Texts
 from mstkd.errors import InputError

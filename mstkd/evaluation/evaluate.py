@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import Metrics, ModelRecord
+from mstkd.artifacts.sources import provenance_of
 from mstkd.compute.numerics import configure
 from mstkd.config import EvaluationSettings
 from mstkd.data.formats.bins import are_made_up

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import h5py
 
-from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import ModelRecord, read_record
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings, EvaluationSettings, PackSettings, validate
 from mstkd.config.data import file_kind
 from mstkd.data.formats.bins import group_bins

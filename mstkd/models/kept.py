@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.lineage import told_of_model
 from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_record
 from mstkd.artifacts.standing import Asked, Contents, differences
+from mstkd.artifacts.told import told_of_model
 from mstkd.artifacts.writers import only_writer
-from mstkd.config import Step, compared
+from mstkd.config import Step
 from mstkd.errors import InputError
 from mstkd.models.weights import history_path, record_path
 from mstkd.progress import say
@@ -73,7 +73,6 @@ def put_back(
         settings.model_dump(mode="json", exclude_none=True),
         read,
         subject.model_dump(),
-        compared,
     )
     contents = Contents()
     if not whole or any(differences(told_of_model(record), output.parent, asked, contents)):

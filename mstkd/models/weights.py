@@ -16,8 +16,8 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import source_list
 from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256, read_record
+from mstkd.artifacts.sources import source_list
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import build_adaptor

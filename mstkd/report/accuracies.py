@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.provenance import hashed
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 from mstkd.report.formats import rounded

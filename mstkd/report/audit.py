@@ -10,8 +10,9 @@ import numpy as np
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import hashed_contents
-from mstkd.artifacts.provenance import beside, embedded, provenance_of, sidecar
+from mstkd.artifacts.provenance import beside, embedded, sidecar
 from mstkd.artifacts.records import Provenance, Record, SealedRecord
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing.audit import Audit, audit_rates, audit_systems

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mstkd import __version__
 from mstkd.artifacts.contents import hashed_contents
-from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import Provenance, SealedRecord
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import ClaimsSettings, Threshold
 from mstkd.evaluation.claims import Cell, Claim, Judged, Question, judge
 from mstkd.evaluation.contrasts import Contrast, mcnemar, scope

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError, anew
 from mstkd.report.canvas import STYLE, check_format, new_figure, save

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.findings import SEVERITIES, FindingRecord, Findings, PackCounts
-from mstkd.artifacts.provenance import embedded, hashed, provenance_of
+from mstkd.artifacts.provenance import embedded, hashed
 from mstkd.artifacts.records import read_record
+from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
 from mstkd.report.templates import page_html
 

@@ -14,8 +14,9 @@ from markupsafe import Markup
 from PIL import Image, UnidentifiedImageError
 
 from mstkd.artifacts.atomic import write_text
-from mstkd.artifacts.provenance import embedded, hashed, provenance_of
+from mstkd.artifacts.provenance import embedded, hashed
 from mstkd.artifacts.records import read_record
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import PageSettings, Threshold
 from mstkd.errors import InputError
 from mstkd.evaluation.claims import Measure

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.lineage import Lineage, lineage, lineage_lines
-from mstkd.artifacts.provenance import embedded, hashed, provenance_of
+from mstkd.artifacts.provenance import embedded, hashed
 from mstkd.artifacts.records import Provenance
+from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
 from mstkd.report.templates import page_html
 

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mstkd.artifacts.contents import hashed_contents
-from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.sealed import DAMAGE, OFFSETS, Pieces, Sealed
+from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
 

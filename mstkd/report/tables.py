@@ -18,7 +18,8 @@ from rich.table import Table as TerminalTable
 from rich.text import Text
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import EMBED, beside, embedded, hashed, provenance_of, sidecar
+from mstkd.artifacts.provenance import EMBED, beside, embedded, hashed, sidecar
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings, Threshold
 from mstkd.errors import InputError
 from mstkd.report.formats import FORMATS, cell_text, shown_table

@@ -13,9 +13,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mstkd.artifacts.lineage import Told, told_by
 from mstkd.artifacts.standing import Asked, Contents, differences
-from mstkd.config import PackSettings, Settings, compared, files, read_config
+from mstkd.artifacts.told import Told, told_by
+from mstkd.config import PackSettings, Settings, files, read_config
 from mstkd.errors import InputError
 
 SHOWN = 5  # models that are named
@@ -33,16 +33,11 @@ def verdict(config: Path, folder: Path, metrics: Sequence[str]) -> str:
     found = {name: records.why_not(Path(os.path.normpath(folder / name))) for name in metrics}
     others = [f"{Path(name).parent}: {why}" for name, why in found.items() if why is not None]
     count = f"{len(found):,} model{'s' if len(found) > 1 else ''}"
-    if not others and records.gone:
-        return (
-            f"When this page was made, all {count} shown had been made by the config beside it, as "
-            f"far as the records say. {len(records.gone):,} files that they were made from were "
-            "gone: what had made those is not known, nor whether an edit since concerned them."
-        )
     if not others:
+        # The same where files are gone: the page of a run hangs on no more than config and data.
         return (
-            f"When this page was made, all {count} shown, and what they were made from, had been "
-            "made by the config beside it, as far as the records say."
+            f"When this page was made, all {count} shown, and all that was there of what they were "
+            "made from, had been made by the config beside it, as far as the records say."
         )
     more = len(others) - SHOWN
     return (
@@ -62,7 +57,6 @@ class _Records:
         packs = files.packs(config, config.evaluation.pairs)
         self._tested_packs = [Path(*Path(pack).parts[-2:]) for pack in packs]
         self._contents = Contents()
-        self.gone: set[Path] = set()  # of the files that those asked about were made from
         self.why_not = functools.cache(self._why_not)
 
     def _why_not(self, path: Path) -> str | None:
@@ -78,11 +72,9 @@ class _Records:
         if settings is None:
             return f"{path.name} is of a model, group or set that is not asked for"
         read = self._tested(sources) if told.made.step == "evaluate" else [sources]
-        asked = Asked(told.made.step, json.loads(settings.dump()), read, {}, compared)
+        asked = Asked(told.made.step, json.loads(settings.dump()), read, {})
         for why in differences(told, path.parent, asked, self._contents):
             return f"{path.name}: {why}"
-        # What is gone is not missed, and what came before it is not known.
-        self.gone.update(source for source in sources if not source.is_file())
         above = (self.why_not(source) for source in sources if source.is_file())
         return next((why for why in above if why is not None), None)
 

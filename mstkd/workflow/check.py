@@ -13,10 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.provenance import SIDECAR
 from mstkd.artifacts.records import Record, read_record
 from mstkd.artifacts.standing import State
+from mstkd.artifacts.told import told_by
 from mstkd.errors import InputError, ManyFaultsError, anew
 from mstkd.progress import progress
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
@@ -144,10 +144,7 @@ def show(checked: Checked, console: Console) -> None:
     believed = "" if checked.deep else "; weights, images and embeddings were not read (--deep)"
     missing = [job for job in checked.jobs if job.state == "missing" and not job.runs]
     if missing:
-        gone = (
-            f"{len(missing):,} jobs' results are not there and nothing needs them; what made them"
-        )
-        console.print(f"{gone} is not known, so an edit of their settings since is not seen")
+        console.print(f"{len(missing):,} jobs' results are not there and nothing needs them")
     runs = sum(job.runs for job in checked.jobs)
     verdict = f"a plain run makes {runs:,} jobs" if runs else "nothing to be done"
     console.print(verdict + believed, style="bold")

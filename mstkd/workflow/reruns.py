@@ -14,7 +14,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from snakemake.common import __version__ as snakemake_version
 from snakemake.persistence import ParamsChange, PersistenceBase
 
 from mstkd.artifacts.records import Record, read_record
+from mstkd.artifacts.sources import PACKING, compared, descent
 from mstkd.artifacts.standing import CURRENT, Asked, Contents, Standing, State, standing
-from mstkd.config import PackSettings, PackUnlabelledSettings, compared
-from mstkd.data.watched import Listing, drawn_folders, listing, listing_path, watched
+from mstkd.config import PackSettings, PackUnlabelledSettings
+from mstkd.data.watched import Listing, Noted, drawn_folders, listing, listing_path, watched
 from mstkd.errors import InputError
 
 COMMAND = re.compile(r"mstkd --log \{log:q\} ([a-z-]+)")
@@ -75,7 +76,9 @@ def is_ours(job: Any) -> bool:
     return _step(job.rule.shellcmd or "") is not None
 
 
-def asked(job: Any) -> Iterator[tuple[str, Asked]]:
+def asked(
+    job: Any, descent_of: Callable[[str], str | None] | None = None
+) -> Iterator[tuple[str, Asked]]:
     """Each output of a job that is ours, and what its record should say."""
     step = _step(job.rule.shellcmd)
     assert step is not None, "one of ours"
@@ -87,9 +90,9 @@ def asked(job: Any) -> Iterator[tuple[str, Asked]]:
     }
     subject = _subject(job.wildcards)
     if step == "train-students":
-        yield from _of_each_student(job, settings["students"], read, subject)
+        yield from _of_each_student(job, settings["students"], read, subject, descent_of)
         return
-    what = Asked(step, settings, list(read.values()), subject, compared)
+    what = Asked(step, settings, list(read.values()), subject, descent_of)
     for output in job.output:
         yield output, what
 
@@ -104,7 +107,11 @@ def _settings(job: Any) -> Any:
 
 
 def _of_each_student(
-    job: Any, students: Sequence[Mapping[str, Any]], read: dict[str, Any], subject: dict[str, str]
+    job: Any,
+    students: Sequence[Mapping[str, Any]],
+    read: dict[str, Any],
+    subject: dict[str, str],
+    descent_of: Callable[[str], str | None] | None,
 ) -> Iterator[tuple[str, Asked]]:
     """Each of them says that it was trained alone: what it is does not hang on the others."""
     adaptors = dict.fromkeys(student["adaptor"] for student in students)
@@ -112,7 +119,7 @@ def _of_each_student(
     for student, output in zip(students, job.output.models, strict=True):
         who = {**subject, "name": student["adaptor"], "loss": student["loss"]}
         files = [*read.values(), [file_of[student["adaptor"]]]]
-        yield output, Asked("train-student", student["settings"], files, who, compared)
+        yield output, Asked("train-student", student["settings"], files, who, descent_of)
 
 
 def _subject(wildcards: Any) -> dict[str, str]:
@@ -123,7 +130,7 @@ def _places(output: str, what: Asked) -> tuple[Path, ...] | None:
     """The files outside that a result is made from; None where it is made from results."""
     if what.step == "synthesize":
         return tuple(drawn_folders(Path(output)))
-    if not what.step.startswith("pack-"):
+    if not what.step.startswith(PACKING):
         return None
     kind = PackUnlabelledSettings if what.step == "pack-unlabelled" else PackSettings
     return tuple(watched(kind.model_validate(what.settings)))
@@ -151,6 +158,7 @@ class Reruns:
     def __init__(self) -> None:
         self._contents = Contents()
         self._known: dict[Any, Standing] = {}
+        self._descents: dict[str, str | None] = {}
         self._listings: dict[tuple[Path, ...], Listing] = {}
 
     def of(self, job: Any) -> Standing | None:
@@ -159,10 +167,48 @@ class Reruns:
             return None
         if job not in self._known:
             # What is missing may not be needed; beside it, what is there may be of another config.
-            found = [self._standing(output, what) for output, what in asked(job)]
+            descent_of = functools.partial(self._descent_below, job)
+            found = [self._standing(output, what) for output, what in asked(job, descent_of)]
             found.sort(key=lambda one: ("damaged", "stale", "missing", "current").index(one.state))
             self._known[job] = found[0]
         return self._known[job]
+
+    def _descent_below(self, job: Any, path: str) -> str | None:
+        """What the config asks of a file that a job reads, and of all that that is made from."""
+        if path not in self._descents:
+            self._descents[path] = self._descent(job, path)
+        return self._descents[path]
+
+    def _descent(self, job: Any, path: str) -> str | None:
+        makers = (
+            maker
+            for maker, made in job.dag.dependencies[job].items()
+            if path in map(os.path.normpath, made)
+        )
+        maker = next(makers, None)
+        if maker is None or not is_ours(maker):
+            return None
+        what = next((what for out, what in asked(maker) if os.path.normpath(out) == path), None)
+        if what is None:
+            return None
+        places = _places(path, what)
+        if places is not None:
+            return self._contents.of(path) or self._content_of_gone(path, what, places)
+        read = [os.path.normpath(one) for kind in what.read for one in kind]
+        folder = Path(path).parent
+        sources = {Path(os.path.relpath(one, folder)).as_posix(): one for one in read}
+        above = {name: self._descent_below(maker, one) for name, one in sources.items()}
+        known = {name: one for name, one in above.items() if one is not None}
+        return descent(what.step, compared(what.settings), known) if known == above else None
+
+    def _content_of_gone(self, path: str, what: Asked, places: tuple[Path, ...]) -> str | None:
+        """The content of a pack that was deleted, if it would be made of the same as it was."""
+        try:
+            before = read_record(Noted, listing_path(Path(path)))
+        except InputError:
+            return None
+        same = before.asked == descent(what.step, compared(what.settings), {})
+        return before.content if same and before.is_of(self._listing(places)) else None
 
     def _standing(self, output: str, what: Asked) -> Standing:
         found = standing(output, what, self._contents)
@@ -171,11 +217,11 @@ class Reruns:
             return found
         noted = listing_path(Path(output))
         try:
-            before = read_record(Listing, noted)
+            before = read_record(Noted, noted)
         except InputError:
             return Standing("stale", f"{noted} does not say what it was made from")
         now = self._listing(places)
-        if now == before:
+        if before.is_of(now):
             return CURRENT
         told = f"{before.files:,} files then, {now.files:,} now"
         return Standing("stale", f"files of {', '.join(map(str, places))} changed: {told}")

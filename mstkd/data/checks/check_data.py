@@ -22,7 +22,7 @@ from mstkd.artifacts.findings import (
     PackCounts,
     Severity,
 )
-from mstkd.artifacts.provenance import provenance_of
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import CheckSettings
 from mstkd.data.checks.copies import copied_images, copies_across, copies_in_training
 from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names, record_of
