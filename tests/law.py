@@ -35,6 +35,7 @@ import yaml
 from PIL import Image
 from runs import ROOT, edited
 
+from mstkd.artifacts.provenance import SIDECAR
 from mstkd.artifacts.sealed import DAMAGE
 
 SNAKEMAKE, MSTKD = (Path(sys.executable).with_name(name) for name in ("snakemake", "mstkd"))
@@ -177,9 +178,11 @@ def held(path: Path) -> bytes:
 def differing(found: dict[str, str], expected: dict[str, str]) -> list[str]:
     """Results that are not a fresh run's.
 
-    One that was deleted and that nothing needs is not missed; the page of provenance says so.
+    One that was deleted and that nothing needs is not missed, and what lies beside it speaks of
+    nothing; the page of provenance says so.
     """
     gone = {name for name in expected if name not in found}
+    found = {name: one for name, one in found.items() if name.removesuffix(SIDECAR) not in gone}
     needed = {name for name in gone if name.startswith(TARGETS)}
     excused = PROVENANCE if gone - needed else ()
     differs = {name for name in found if name in expected and found[name] != expected[name]}

@@ -77,7 +77,7 @@ def made_by(path: Path) -> Provenance | None:
     Raises:
         InputError: the file is of no known kind, or damaged.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or path.name == "history.csv":
         return told_of_model(read_record(ModelRecord, path.with_name("model.json"))).made
     if path.suffix == ".csv":
         record = sidecar(path)
