@@ -29,7 +29,7 @@ from mstkd.artifacts.records import (
 from mstkd.artifacts.sources import source_list
 from mstkd.artifacts.standing import Asked, Contents
 from mstkd.embeddings.cache import write_cache
-from mstkd.evaluation.evaluate import _fairness
+from mstkd.evaluation.protocol import fairness_of
 from mstkd.evaluation.scorefiles import write_hdf5
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.models.kept import keep
@@ -217,8 +217,8 @@ def _write_evaluation(scores: Path, metrics: Path, what: Asked, read: dict[Path,
     told = Metrics(
         subject=model.subject,
         weights_sha256=model.weights_sha256,
-        own_threshold=_fairness(table, "own"),
-        shared_threshold=_fairness(table, "shared"),
+        own_threshold=fairness_of(table, "own"),
+        shared_threshold=fairness_of(table, "shared"),
         provenance=_made(metrics, what, read),
     )
     metrics.write_text(told.text())

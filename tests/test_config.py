@@ -12,10 +12,10 @@ import runs
 import yaml
 from pydantic import BaseModel
 
+from mstkd.artifacts.sources import compared
 from mstkd.config import (
     Config,
     TableSettings,
-    compared,
     read_config,
     read_settings,
     teachers_of,
