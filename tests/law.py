@@ -79,6 +79,7 @@ EDITS: dict[str, tuple[Any, ...]] = {
 # What the plain command is asked for; the rest is what that is made from.
 TARGETS = ("results/tables/", "results/figures/", "results/report", "results/data-report")
 PROVENANCE = ("results/provenance.html", "results/provenance.json")
+LONGEST_RUN = 600  # seconds: some ten times what it takes on a busy machine
 ENDED = 60  # seconds after which what should have ended counts as hanging
 
 
@@ -130,9 +131,13 @@ class World:
         return [*map(str, command), "--cores", "2", *options]
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*options), capture_output=True, text=True, check=False, timeout=600
-        )
+        command = self.command(*options)
+        try:
+            return subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=LONGEST_RUN
+            )
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"{options} does not end:\n{error.stdout!r}"[-6000:]) from None
 
     def check_deep(self) -> str:
         """What `mstkd check --deep` says."""

@@ -86,7 +86,7 @@ def test_a_finished_run_is_current(results):
     assert told["deep"] is True and told["orphans"] == []
     assert {(job["state"], job["runs"]) for job in told["jobs"]} == {("current", False)}
     page = (results / "results/report.html").read_text()
-    assert "When this page was made, all 20 models shown, and all that was there of what" in page
+    assert "When this page was made, all that was there of the 20 models shown, and of what" in page
 
 
 @pytest.mark.slow
@@ -174,8 +174,8 @@ def test_a_page_says_which_models_another_config_made(results, tmp_path):
         page = (tmp_path / "page.html").read_text()
         return next(line for line in page.splitlines() if "When this page was made" in line)
 
-    assert "all 20 models shown" in said({})
-    assert "all 20 models shown" in said({"report.decimals": 1})
+    assert "all that was there of the 20 models shown" in said({})
+    assert "all that was there of the 20 models shown" in said({"report.decimals": 1})
     weak = said(WEAK)
     assert "7 of the 20 models shown had not been made by the config beside it: " in weak
     assert "students/tiny/specialized/SL/a-KD/seed0: model.safetensors: loss.kd_weight" in weak
@@ -200,4 +200,4 @@ def test_a_page_says_which_models_another_config_made(results, tmp_path):
     finally:
         (tmp_path / "embeddings").rename(caches)
     # Of another type than is asked for now: the page speaks of what was there.
-    assert "all 20 models shown, and all that was there of what they were made from, had" in gone
+    assert "all that was there of the 20 models shown, and of what they were made from, had" in gone

@@ -30,14 +30,15 @@ def verdict(config: Path, folder: Path, metrics: Sequence[str]) -> str:
         metrics: from there, the metrics.json file of each model that is shown.
     """
     records = _Records(config)
-    found = {name: records.why_not(Path(os.path.normpath(folder / name))) for name in metrics}
+    paths = {name: Path(os.path.normpath(folder / name)) for name in metrics}
+    found = {name: records.why_not(path) for name, path in paths.items() if path.is_file()}
     others = [f"{Path(name).parent}: {why}" for name, why in found.items() if why is not None]
-    count = f"{len(found):,} model{'s' if len(found) > 1 else ''}"
+    count = f"{len(metrics):,} model{'s' if len(metrics) > 1 else ''}"
     if not others:
         # The same where files are gone: the page of a run hangs on no more than config and data.
         return (
-            f"When this page was made, all {count} shown, and all that was there of what they were "
-            "made from, had been made by the config beside it, as far as the records say."
+            f"When this page was made, all that was there of the {count} shown, and of what they "
+            "were made from, had been made by the config beside it, as far as the records say."
         )
     more = len(others) - SHOWN
     return (
