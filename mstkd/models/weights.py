@@ -20,7 +20,7 @@ from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256,
 from mstkd.artifacts.sources import source_list
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
 from mstkd.errors import InputError, anew
-from mstkd.models.adaptors import build_adaptor
+from mstkd.models.adaptors import DLDP, SL, DuL, build_adaptor
 from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
 
 
@@ -136,7 +136,7 @@ def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
     return model.eval(), record
 
 
-def load_adaptor(path: Path, teachers: int) -> tuple[nn.Module, ModelRecord]:
+def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecord]:
     """An adaptor of so many teachers in evaluation mode, with its record.
 
     Raises:
