@@ -121,6 +121,21 @@ def student_adaptor(config: Config, backbone: str, set_: StudentSet, adaptor: st
     return [f"{folder}/seed{{seed}}/{WEIGHTS}"] if set_ in SETS else []
 
 
+def set_adaptors(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
+    """Weights of every adaptor of a set of teachers."""
+    return [
+        path
+        for adaptor in config.adaptors.architectures
+        for path in student_adaptor(config, backbone, set_, adaptor)
+    ]
+
+
+def fused_files(config: Config, name: str) -> list[str]:
+    """That file of every adaptor that one job scores, whatever its wildcards."""
+    folder = f"{config.results()}/adaptors/{{backbone}}/{{set}}"
+    return [f"{folder}/{adaptor}/seed{{seed}}/{name}" for adaptor in config.adaptors.architectures]
+
+
 def together_adaptors(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
     """The adaptors of the students that one job trains, each once."""
     adaptors = dict.fromkeys(adaptor for adaptor, _ in students_together(config))

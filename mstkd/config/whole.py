@@ -269,6 +269,7 @@ class Config(Settings):
             "train-adaptor": lambda: self.adaptor_settings(who["name"]),
             "train-student": lambda: self.student_settings(who["set"], who["loss"]),
             "evaluate": self.evaluation_settings,
+            "trace-adaptors": self.evaluation_settings,
         }
         if who.get("group") not in (None, *self.groups):
             return None

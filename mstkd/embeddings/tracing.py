@@ -67,7 +67,7 @@ def fused_parts(adaptor: SL | DuL | DLDP, blocks: Tensor) -> Parts:
     weight = first.weight.reshape(dim, -1, dim)  # (D, T, D)
     terms = torch.einsum("ntk,dtk->ntd", x, weight)
     if isinstance(adaptor, SL):
-        return Parts(terms, first.bias.expand(len(x), dim))
+        return Parts(terms, first.bias.detach().expand(len(x), dim))
     second = adaptor.fc2
     hidden = first(blocks)  # (N, D)
     slopes = torch.ones_like(hidden).masked_fill(hidden < 0, adaptor.negative_slope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.records import Metrics, ModelRecord
+from mstkd.artifacts.records import Metrics, ModelRecord, Provenance
 from mstkd.artifacts.sources import provenance_of
 from mstkd.compute.numerics import configure
 from mstkd.config import EvaluationSettings
@@ -34,8 +34,16 @@ def pair_distances(model: nn.Module, pack: Pack, device: torch.device) -> NDArra
     Raises:
         InputError: the model's embeddings are not finite, or zero.
     """
+    return distances_of(embed_with_mirror(model, pack.images, device), pack)
+
+
+def distances_of(embeddings: NDArray[np.floating], pack: Pack) -> NDArray[np.float64]:
+    """Squared distance (P,) of each pair of a pack, of the embeddings (N, D) of its images.
+
+    Raises:
+        InputError: they are not finite, or zero.
+    """
     assert pack.pairs is not None, "a verification pack"
-    embeddings = embed_with_mirror(model, pack.images, device)
     try:
         return squared_distances(embeddings[pack.pairs[:, 0]], embeddings[pack.pairs[:, 1]])
     except ValueError as error:
@@ -101,14 +109,18 @@ def evaluate(
     made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
     with replacing(scores, metrics) as (scores_part, metrics_part):
         write_hdf5(table, scores_part, made[scores])
-        told = Metrics(
-            subject=record.subject,
-            weights_sha256=record.weights_sha256,
-            own_threshold=fairness_of(table, "own"),
-            shared_threshold=fairness_of(table, "shared"),
-            provenance=made[metrics],
-        )
-        metrics_part.write_text(told.text(), encoding="utf-8")
+        metrics_part.write_text(metrics_of(table, record, made[metrics]).text(), encoding="utf-8")
+
+
+def metrics_of(table: ScoreTable, record: ModelRecord, made: Provenance) -> Metrics:
+    """What a model scored, by the paper's protocol and with one threshold for all groups."""
+    return Metrics(
+        subject=record.subject,
+        weights_sha256=record.weights_sha256,
+        own_threshold=fairness_of(table, "own"),
+        shared_threshold=fairness_of(table, "shared"),
+        provenance=made,
+    )
 
 
 def score_packs(
@@ -137,21 +149,32 @@ def score_packs(
     where = configure(device, threads, deterministic=settings.deterministic or False)
     network, record = load_backbone(model)
     extractor = Extractor(network, where)
+    opened = open_tested(packs, settings.folds, {model: record})
+    distances = [pair_distances(extractor, pack, where) for pack in opened]
+    return score_table(opened, distances, settings.folds), record, opened
+
+
+def open_tested(
+    packs: Sequence[Path], folds: int, models: Mapping[Path, ModelRecord]
+) -> list[Pack]:
+    """Verification packs, a group each, on whose pairs models can be scored.
+
+    Raises:
+        InputError: a pack of another size than a model takes, or too few pairs for the folds.
+    """
     opened = [open_pack(path, "verification") for path in packs]
     pack_hashes(opened)
-    if one_image_size(opened) != record.image_size:
-        raise InputError(
-            opened[0].path,
-            found=f"{opened[0].image_size} pixels",
-            expected=f"{record.image_size} pixels as {model}",
-        )
+    size = one_image_size(opened)
+    for model, record in models.items():
+        if record.image_size != size:
+            found, expected = f"{size} pixels", f"{record.image_size} pixels as {model}"
+            raise InputError(opened[0].path, found=found, expected=expected)
     for pack in opened:
-        check_pairs(pack, settings.folds)
-    distances = [pair_distances(extractor, pack, where) for pack in opened]
-    return _score_table(opened, distances, settings.folds), record, opened
+        check_pairs(pack, folds)
+    return opened
 
 
-def _score_table(
+def score_table(
     packs: Sequence[Pack], distances: Sequence[NDArray[np.float64]], folds: int
 ) -> ScoreTable:
     """The pairs of all packs, a group each, with the cosines of unit embeddings."""

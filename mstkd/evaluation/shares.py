@@ -35,9 +35,11 @@ class Share(Record):
     method: Method
     group: str  # of the face
     teacher: str  # or "none": of biases, or of what is there when every teacher is absent
-    value: float  # a fraction; of genuine and impostor pairs a part of the mean cosine
-    low: float
-    high: float
+    # A fraction; of genuine and impostor pairs a part of the mean cosine. None where genuine pairs
+    # are no more alike than impostor pairs, so that nothing separates them.
+    value: float | None
+    low: float | None
+    high: float | None
 
 
 class Tracing(SealedRecord):
@@ -91,7 +93,7 @@ class PairShares:
 
     def of(self, measure: Measure, confidence: float = CONFIDENCE) -> Interval:
         """Components (C,) of the mean similarity of genuine or of impostor pairs; or of what lies
-        between these means, as fractions of it.
+        between these means, as fractions of it: NaN where that is nothing, or less.
         """
         means, own = self._means, np.eye(len(self._means.values), dtype=np.float64)
         if measure != "separation":
@@ -101,6 +103,8 @@ class PairShares:
             )
         kind = np.array([-1.0, 1.0])
         apart = means.values @ kind  # (C,)
+        if apart.sum() <= 0:
+            return Interval(*np.full((3, len(apart)), np.nan))
         shares = apart / apart.sum()
         slopes: Floats = (own - shares[:, None]) / apart.sum()  # of a ratio of sums
         return means.interval(shares, np.kron(slopes, kind).astype(np.float64), confidence)

@@ -29,3 +29,36 @@ rule evaluate:
         "mstkd --log {log:q} evaluate --settings {params.settings:q}"
         " --model {input.model:q} --packs {input.packs:q}"
         " --threads {threads} --scores {output.scores:q} --metrics {output.metrics:q}"
+
+
+# All adaptors of a set at once: what takes time is the teachers' embeddings, which they share.
+rule trace_adaptors:
+    input:
+        teachers=of_config(files.set_teachers, "backbone", "set"),
+        adaptors=of_config(files.set_adaptors, "backbone", "set"),
+        packs=files.packs(CONFIG, CONFIG.evaluation.pairs),
+        cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
+    output:
+        tracing="<results>/tracing/{backbone}/{set}/seed{seed}.json",
+        metrics=files.fused_files(CONFIG, "metrics.json"),
+        scores=files.fused_files(CONFIG, "scores.h5"),
+    log:
+        "<results>/logs/trace_adaptors/{backbone}-{set}-seed{seed}.log",
+    benchmark:
+        "<results>/benchmarks/trace_adaptors/{backbone}-{set}-seed{seed}.tsv"
+    wildcard_constraints:
+        set="|".join(SETS),
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=1,
+        mem_mb=growing(16_000),
+        runtime=longer(HOUR),
+    params:
+        settings=settings_of("evaluation_settings"),
+    shell:
+        "mstkd --log {log:q} trace-adaptors --settings {params.settings:q}"
+        " --teachers {input.teachers:q} --adaptors {input.adaptors:q}"
+        " --packs {input.packs:q} --cache {input.cache:q}"
+        " --threads {threads} --outputs {output.metrics:q} --output {output.tracing:q}"

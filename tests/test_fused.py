@@ -1,0 +1,199 @@
+"""The step `trace-adaptors`: spaces scored as a plain computation does, and shares that add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from networks import DIM, save_teacher, subject
+
+from mstkd.artifacts.lineage import told_by
+from mstkd.artifacts.records import Metrics, ModelRecord, read_record
+from mstkd.config import CacheSettings, EvaluationSettings
+from mstkd.data.pack import open_pack
+from mstkd.embeddings.cache import cache_embeddings, open_cache
+from mstkd.errors import InputError
+from mstkd.evaluation.fused import trace_adaptors
+from mstkd.evaluation.scorefiles import read_scores
+from mstkd.evaluation.shares import Share, Tracing
+from mstkd.models.adaptors import ADAPTORS
+from mstkd.models.weights import load_backbone, save_model
+
+TEACHERS = ("T-A", "T-B")
+
+
+def save_adaptor(folder, name, cache, *, planted=None, **who):
+    """An adaptor with random weights, or one that reads the block of one teacher alone."""
+    torch.manual_seed(7)
+    adaptor = ADAPTORS[name](len(TEACHERS), DIM)
+    first = adaptor.fc if name == "SL" else adaptor.fc1
+    if planted is not None:
+        with torch.no_grad():
+            first.weight.reshape(DIM, len(TEACHERS), DIM)[:, 1 - planted] = 0
+            for layer in (first, getattr(adaptor, "fc2", first)):
+                layer.bias.zero_()
+    output = folder / name / "seed0/model.safetensors"
+    save_model(
+        output,
+        state=adaptor.state_dict(),
+        history=[{"epoch": 1, "learning_rate": 0.1, "loss": 1.0}],
+        subject=subject(name, kind="adaptor", **who),
+        settings={
+            "embedding_dim": DIM,
+            "adaptor": {"architecture": name},
+            "optimiser": {"epochs": 1, "lr": 0.1, "milestones": [], "schedule_epochs": 1},
+            "head": {},
+        },
+        image_size=None,
+        inputs={"embeddings": open_cache(cache).sha256},
+        chosen_epoch=1,
+        chosen_by="the only epoch",
+        sources={cache: open_cache(cache).sha256},
+    )
+    return output
+
+
+def tell_apart(path, pack):
+    """Let a random network's embeddings spread: it sees all faces nearly alike."""
+    model, record = load_backbone(path)
+    images = torch.from_numpy(np.array(open_pack(pack).images)).permute(0, 3, 1, 2) / 127.5 - 1
+    seen = []
+    model.features.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        model(images)
+    model.features.running_mean.copy_(seen[0].mean(dim=0))
+    model.features.running_var.copy_(seen[0].var(dim=0))
+    kept = {name: getattr(record, name) for name in ("subject", "settings", "image_size", "inputs")}
+    history = [{"epoch": 1, "learning_rate": 0.1, "loss": 1.0, "accuracy": 50.0}]
+    chosen = {"chosen_epoch": 1, "chosen_by": "the last epoch"}
+    save_model(path, state=model.state_dict(), history=history, **kept, **chosen)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, packs):
+    """Weights of two teachers, and their cache."""
+    folder = tmp_path_factory.mktemp("fused")
+    teachers = [
+        tell_apart(
+            save_teacher(folder, subject(name), packs[place : place + 1], weights_seed=place),
+            packs[0],
+        )
+        for place, name in enumerate(TEACHERS)
+    ]
+    cache = folder / "cache.h5"
+    settings = CacheSettings(dtype="float32")
+    cache_embeddings(settings, teachers=teachers, packs=packs, output=cache, device="cpu")
+    return teachers, cache
+
+
+def traced(folder, made, adaptors, packs, **changed):
+    teachers, cache = made
+    outputs = [path.with_name("metrics.json") for path in adaptors]
+    given = {"teachers": teachers, "adaptors": adaptors, "packs": packs, "cache": cache}
+    given |= {"outputs": outputs, "output": folder / "tracing.json", "device": "cpu"}
+    trace_adaptors(EvaluationSettings(folds=2), **{**given, **changed})
+    return outputs, read_record(Tracing, folder / "tracing.json")
+
+
+def plain_blocks(teachers, pack):
+    images = torch.from_numpy(np.array(pack.images)).permute(0, 3, 1, 2).double() / 127.5 - 1
+    blocks = []
+    for path in teachers:
+        model = load_backbone(path)[0].double()
+        with torch.no_grad():
+            both = model(images) + model(images.flip(3))
+        blocks.append(both / both.norm(dim=1, keepdim=True))
+    return torch.cat(blocks, dim=1)
+
+
+def shares_of(tracing: Tracing, **chosen) -> list[Share]:
+    return [one for one in tracing.shares if all(getattr(one, k) == v for k, v in chosen.items())]
+
+
+def test_a_fused_space_is_scored_as_a_plain_computation_does(tmp_path, made, verification_packs):
+    adaptors = [save_adaptor(tmp_path, name, made[1]) for name in ("SL", "DuL")]
+    (_, metrics), tracing = traced(tmp_path, made, adaptors, verification_packs)
+    network = ADAPTORS["DuL"](2, DIM)
+    torch.manual_seed(7)
+    network = ADAPTORS["DuL"](2, DIM).double().eval()
+    expected = []
+    for path in verification_packs:
+        pack = open_pack(path)
+        with torch.no_grad():
+            fused = network(plain_blocks(made[0], pack)).numpy()
+        fused /= np.linalg.norm(fused, axis=1, keepdims=True)
+        expected.append((fused[pack.pairs[:, 0]] * fused[pack.pairs[:, 1]]).sum(axis=1))
+    table = read_scores(metrics.with_name("scores.h5"))
+    np.testing.assert_allclose(table.similarity, np.concatenate(expected), atol=1e-5)
+    record = read_record(Metrics, metrics)
+    assert record.subject == subject("DuL", kind="adaptor")
+    weights = read_record(ModelRecord, adaptors[1].with_name("model.json")).weights_sha256
+    assert record.weights_sha256 == weights
+    assert list(record.own_threshold.groups) == tracing.groups == ["A", "B"]
+    told = told_by(metrics)
+    assert told.made.step == "trace-adaptors"
+    assert len(told.made.sources) == 2 + 2 + 2 + 1
+    assert tracing.adaptors == ["SL", "DuL"] and tracing.teachers == list(TEACHERS)
+
+
+def test_shares_add_up_and_are_means_over_faces(tmp_path, made, verification_packs):
+    adaptors = [save_adaptor(tmp_path, name, made[1]) for name in ADAPTORS]
+    outputs, tracing = traced(tmp_path, made, adaptors, verification_packs)
+    sums: dict[tuple[str, ...], float] = {}
+    for one in tracing.shares:
+        assert one.value is None or one.low <= one.value <= one.high
+        key = (one.adaptor, one.measure, one.method, one.group)
+        sums[key] = sums.get(key, 0) + (one.value if one.value is not None else np.nan)
+    assert len(sums) == 3 * 4 * 2 * 2
+    for (name, measure, _, group), total in sums.items():
+        table = read_scores(outputs[tracing.adaptors.index(name)].with_name("scores.h5"))
+        here = table.group1 == table.groups.index(group)
+        genuine = table.similarity[here & table.same].mean()
+        impostor = table.similarity[here & ~table.same].mean()
+        apart = 1.0 if genuine > impostor else np.nan
+        expected = {"genuine": genuine, "impostor": impostor, "separation": apart}
+        assert total == pytest.approx(expected.get(measure, 1.0), abs=1e-5, nan_ok=True)
+    torch.manual_seed(7)
+    network = ADAPTORS["SL"](2, DIM).double()
+    blocks = plain_blocks(made[0], open_pack(verification_packs[1]))
+    with torch.no_grad():
+        fused = network(blocks)
+        term = blocks[:, :DIM] @ network.fc.weight[:, :DIM].T
+    expected = ((term * fused).sum(1) / (fused * fused).sum(1)).mean().item()
+    chosen = {"adaptor": "SL", "measure": "embedding", "method": "projection", "group": "B"}
+    assert shares_of(tracing, teacher="T-A", **chosen)[0].value == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("planted", [0, 1])
+@pytest.mark.parametrize("name", ["SL", "DuL"])
+def test_an_adaptor_that_reads_one_teacher_is_traced_to_it(
+    tmp_path, made, verification_packs, name, planted
+):
+    adaptor = save_adaptor(tmp_path, name, made[1], planted=planted)
+    _, tracing = traced(tmp_path, made, [adaptor], verification_packs)
+    own = shares_of(tracing, measure="embedding", method="projection", teacher=TEACHERS[planted])
+    assert [one.value for one in own] == pytest.approx([1, 1], abs=1e-9)
+    other = shares_of(tracing, teacher=TEACHERS[1 - planted])
+    assert max(abs(one.value) for one in other if one.value is not None) < 1e-9
+    separation = shares_of(tracing, measure="separation", teacher=TEACHERS[planted])
+    known = [one.value for one in separation if one.value is not None]
+    assert known == pytest.approx([1] * len(known), abs=1e-9)
+
+
+def test_what_does_not_belong_together_is_refused(tmp_path, made, packs, verification_packs):
+    teachers, cache = made
+    adaptor = save_adaptor(tmp_path, "SL", cache)
+
+    def refusal(**changed):
+        with pytest.raises(InputError) as error:
+            traced(tmp_path, made, [adaptor], verification_packs, **changed)
+        return str(error.value)
+
+    assert "found T-B, T-A; expected T-A, T-B" in refusal(teachers=teachers[::-1])
+    other = tmp_path / "other.h5"
+    cache_embeddings(CacheSettings(), teachers=teachers, packs=packs, output=other, device="cpu")
+    assert "an adaptor of other embeddings" in refusal(cache=other)
+    assert "--outputs: found 0 files; expected 1, one an adaptor" in refusal(outputs=[])
+    assert not (tmp_path / "tracing.json").exists()
+    assert not adaptor.with_name("scores.h5").exists()
