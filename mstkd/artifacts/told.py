@@ -31,6 +31,9 @@ KNOWN = (
     "a pack, split, cache, model, scores.h5, metrics.json, claims.json, data-findings.json, "
     "table, figure or report of mstkd"
 )
+# The subject of a document, a text in brackets with a backslash before what means something there
+# (ISO 32000-1, sections 7.3.4.2 and 14.3.3).
+PDF_SUBJECT = re.compile(rb"/Subject \(((?:[^\\()]|\\.)*)\)", re.DOTALL)
 
 
 class Told(NamedTuple):
@@ -64,7 +67,7 @@ def told_by(path: Path, *, large: bool = False) -> Told | None:
     if path.suffix in EMBED:
         told = extracted(path.read_text(encoding="utf-8", errors="replace"), path)
         return None if told is None else Told(*told)
-    if path.suffix in (".png", ".svg"):
+    if path.suffix in (".png", ".svg", ".pdf"):
         return _of_figure(path)
     if h5py.is_hdf5(path):
         return _of_hdf5(path, large=large)
@@ -149,6 +152,9 @@ def _of_figure(path: Path) -> Told | None:
                 text = str(image.info.get("Description", ""))
         except UnidentifiedImageError:
             raise InputError(path, found="other data", expected="a PNG image") from None
+    elif path.suffix == ".pdf":
+        told = PDF_SUBJECT.search(path.read_bytes())
+        text = re.sub(rb"\\(.)", rb"\1", told[1]).decode("ascii", "replace") if told else ""
     else:
         drawing = path.read_text(encoding="utf-8", errors="replace")
         found = re.search(r"<dc:description>(.*?)</dc:description>", drawing, re.DOTALL)

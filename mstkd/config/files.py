@@ -136,6 +136,15 @@ def fused_files(config: Config, name: str) -> list[str]:
     return [f"{folder}/{adaptor}/seed{{seed}}/{name}" for adaptor in config.adaptors.architectures]
 
 
+def tracings(config: Config, backbone: str) -> list[str]:
+    """Whose the fused spaces are, of teachers of a backbone, or of its variant."""
+    return [
+        f"{config.results()}/tracing/{backbone}/{set_}/seed{seed}.json"
+        for set_ in SETS
+        for seed in config.seeds
+    ]
+
+
 def together_adaptors(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
     """The adaptors of the students that one job trains, each once."""
     adaptors = dict.fromkeys(adaptor for adaptor, _ in students_together(config))

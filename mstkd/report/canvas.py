@@ -21,11 +21,19 @@ from mstkd.errors import InputError
 from mstkd.report.templates import page_html
 
 DPI = 150
+VECTORS = (".svg", ".pdf")
+# What each format calls a description, and what is left out: the date and the version of software.
+METADATA = {
+    "png": ("Description", ("Software",)),
+    "svg": ("Description", ("Date",)),
+    "pdf": ("Subject", ("CreationDate", "Creator", "Producer")),
+}
 MOST_PIXELS = 60_000  # of a side; Matplotlib refuses more than 65,535
-FORMATS = (".png", ".svg", ".html")
+FORMATS = (".png", ".svg", ".pdf", ".html")
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mstkd",  # else the ids in an SVG are random
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # TrueType, which journals ask for
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "axes.titlesize": 9.0,
@@ -55,10 +63,10 @@ def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
 
     The same figure gives the same bytes. An .html file is a page that holds the image.
     """
-    dateless = {"Date": None} if output.suffix == ".svg" else {"Software": None}
-    told = {"Title": title, "Description": described(made), **dateless}
+    kind = output.suffix[1:] if output.suffix in VECTORS else "png"
+    description, dateless = METADATA[kind]
+    told = {"Title": title, description: described(made), **dict.fromkeys(dateless)}
     image = io.BytesIO()
-    kind = "svg" if output.suffix == ".svg" else "png"
     dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
     figure.savefig(image, format=kind, dpi=dpi, metadata=told)
     content = image.getvalue()

@@ -74,11 +74,13 @@ MODELS = models.every_model(CONFIG)
 TABLES = models.tables(CONFIG)
 FIGURES = [name for name, table in TABLES.items() if table.threshold == "own"]
 FORMATS = ("csv", "md", "tex", "html")
+TEACHERS = dict.fromkeys(model.backbone for model in MODELS if model.kind == "teachers")
 REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=TABLES, format=FORMATS),
     *expand("<results>/figures/{table}.png", table=FIGURES),
     "<results>/figures/training.png",
     "<results>/figures/training.html",
+    *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
     "<results>/report.html",
     "<results>/data-report.html",

@@ -87,6 +87,44 @@ rule render_curves:
         " --models {params.models:q} --seeds {params.seeds} --outputs {output.figures:q}"
 
 
+rule render_tracing:
+    input:
+        tracing=of_config(files.tracings, "backbone"),
+    output:
+        numbers=report(
+            "<results>/figures/tracing-{backbone}.csv",
+            caption="../report/tracing.rst",
+            category="Figures",
+            subcategory="Teachers' shares",
+            labels={"figure": "all shares", "format": "csv"},
+        ),
+        figures=[
+            report(
+                "<results>/figures/tracing-{{backbone}}-{}.png".format(measure),
+                caption="../report/tracing.rst",
+                category="Figures",
+                subcategory="Teachers' shares",
+                labels={"figure": "of the {}".format(measure), "format": "png"},
+            )
+            for measure in ("embedding", "separation")
+        ],
+        vectors=expand(
+            "<results>/figures/tracing-{{backbone}}-{measure}.{format}",
+            measure=["embedding", "separation"],
+            format=["svg", "pdf"],
+        ),
+    log:
+        "<results>/logs/render_tracing/{backbone}.log",
+    benchmark:
+        "<results>/benchmarks/render_tracing/{backbone}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} render-tracing --tracing {input.tracing:q}"
+        " --outputs {output.numbers:q} {output.figures:q} {output.vectors:q}"
+
+
 rule render_samples:
     input:
         packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
