@@ -154,7 +154,7 @@ def test_figures_have_their_size_and_are_the_same_again(
     tmp_path: Path, make: object, size: tuple[int, int]
 ) -> None:
     metrics = make(tmp_path)  # type: ignore[operator]
-    for suffix in (".png", ".svg"):
+    for suffix in (".png", ".svg", ".pdf"):
         outputs = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
         for output in outputs:
             render_accuracies(settings("A <title> & more"), metrics=metrics, output=output)
@@ -168,7 +168,9 @@ def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
     mixed = [*teachers(tmp_path), *students(tmp_path)]
     with pytest.raises(InputError, match="found kind student; expected teacher"):
         render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"found \.gif; expected \.png or \.svg or \.html"):
+    with pytest.raises(
+        InputError, match=r"found \.gif; expected \.png or \.svg or \.pdf or \.html"
+    ):
         render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.gif")
     assert not list(tmp_path.glob("a.*"))
 

@@ -45,6 +45,7 @@ TORCHLESS = [
     "evaluation.contrasts",
     "evaluation.claims",
     "evaluation.power",
+    "evaluation.shares",
     "evaluation.protocol",
     "evaluation.auditing",
     "evaluation.embedded",

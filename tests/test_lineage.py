@@ -55,7 +55,7 @@ def render(folder):
     settings = TableSettings(caption=CAPTION, groups=("A", "B"))
     tables = [folder / f"tables/t.{suffix}" for suffix in ("csv", "md", "tex", "html")]
     render_table(settings, metrics=metrics, outputs=tables)
-    for suffix in ("png", "svg"):
+    for suffix in ("png", "svg", "pdf"):
         render_accuracies(settings, metrics=metrics, output=folder / f"figures/t.{suffix}")
     curves = [folder / f"figures/curves.{suffix}" for suffix in ("png", "html")]
     render_curves(models=[folder / "teacher/model.json"], outputs=curves)
@@ -161,6 +161,7 @@ def test_a_table_is_followed_up_to_the_packs(chain, suffix):
     [
         ("figures/t.png", "render-accuracies", "teacher/metrics.json"),
         ("figures/t.svg", "render-accuracies", "teacher/metrics.json"),
+        ("figures/t.pdf", "render-accuracies", "teacher/metrics.json"),
         ("figures/curves.png", "render-curves", "teacher/model.json"),
         ("figures/curves.html", "render-curves", "teacher/model.json"),
         ("figures/samples.png", "render-samples", "packs/train-A.h5"),
@@ -245,7 +246,7 @@ def test_the_same_inputs_give_the_same_bytes(made, chain):
         for path in chain.rglob("*")
         if path.parent.name in ("tables", "figures") or path.name in ("report.html", "claims.json")
     ]
-    assert len(rendered) == 5 + 5 + 2
+    assert len(rendered) == 5 + 6 + 2
     for path in rendered:
         path.unlink()
     render(chain)
@@ -326,7 +327,7 @@ def test_the_command_prints_lines_or_json(chain):
 @pytest.mark.workflow
 def test_every_result_of_a_whole_run_leads_back_to_the_packs(finished, monkeypatch):
     monkeypatch.chdir(finished)
-    kinds = {".h5", ".safetensors", ".json", ".csv", ".md", ".tex", ".html", ".png"}
+    kinds = {".h5", ".safetensors", ".json", ".csv", ".md", ".tex", ".html", ".png", ".pdf"}
     results = finished / "results"
     told = [
         path

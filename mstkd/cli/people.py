@@ -159,6 +159,44 @@ def audit(
     typer.echo(f"\n{output / 'audit.html'}, measures.csv, comparisons.csv, audit.json")
 
 
+def trace(
+    images: Annotated[list[Path], typer.Argument(help="Aligned faces, of the teachers' size.")],
+    student: Annotated[
+        Path | None, typer.Option("--student", help="Weights: traced is what it was taught.")
+    ] = None,
+    adaptor: Annotated[
+        Path | None, typer.Option("--adaptor", help="Weights, in place of a student's.")
+    ] = None,
+    teachers: Annotated[
+        list[Path] | None,
+        typer.Option("--teachers", help="Weights, in block order, once each; else as recorded."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="The teachers' embedding cache; else as recorded")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="A picture to write: .png, .svg or .pdf.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All numbers.")] = False,
+    threads: Annotated[int, OPTIONS["threads"]] = 1,
+    device: Device = "auto",
+) -> None:
+    """Say which teachers the fused embedding of an image is from; of two, their similarity too.
+
+    What a student is taught is the fused embedding (docs/tracing.md).
+
+    Example: mstkd trace face.png --student model.safetensors --output shares.png
+    """
+    from mstkd.evaluation.traced import find_fusion, trace_images
+    from mstkd.report.traced import render_traced, traced_lines
+
+    fusion = find_fusion(student=student, adaptor=adaptor, cache=cache, teachers=teachers or ())
+    told = trace_images(images, fusion, threads=threads, device=device)
+    if output is not None:
+        render_traced(told, output)
+    typer.echo(told.text() if as_json else "\n".join(traced_lines(told)))
+
+
 def provenance(
     path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
     as_json: Annotated[
@@ -274,6 +312,7 @@ COMMANDS = (
     detect_landmarks,
     make_pairs,
     audit,
+    trace,
     check,
     provenance,
     show_tables,

@@ -77,7 +77,9 @@ class Extractor(nn.Module):
 
 
 def uploads(
-    images: Images, device: torch.device, rows: Iterable[slice] | None = None
+    images: Images | NDArray[np.uint8],
+    device: torch.device,
+    rows: Iterable[slice] | None = None,
 ) -> Iterator[Tensor]:
     """Batches (B, 3, H, H) in [-1, 1] on the device, of uint8 images (N, H, H, 3).
 
@@ -125,12 +127,12 @@ def unit_embeddings(
 
 @torch.no_grad()
 def embed_with_mirror(
-    model: nn.Module, images: Images, device: torch.device
+    model: nn.Module, images: Images | NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.float32]:
     """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
 
     `model` is on the device and in evaluation mode, as `Extractor` makes it; `images` are uint8
-    (N, H, H, 3) of a pack.
+    (N, H, H, 3) of a pack, or in memory.
     """
     # They stay on the device until all are there: each copy back would wait.
     parts = [model(batch) + model(batch.flip(3)) for batch in uploads(images, device)]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -182,7 +183,9 @@ def load_fusion(path: Path, cache: Cache) -> Adaptor:
     return Adaptor(path, network, record)
 
 
-def teacher_blocks(extractors: Sequence[Extractor], images: Images, device: torch.device) -> Tensor:
+def teacher_blocks(
+    extractors: Sequence[Extractor], images: Images | NDArray[np.uint8], device: torch.device
+) -> Tensor:
     """Unit embeddings of image plus mirror image (N, T * D), float32 on the device.
 
     `images` are uint8 (N, H, H, 3).
@@ -245,6 +248,6 @@ def _with_none(worth: Tensor) -> Tensor:
     return torch.cat([shapley(worth), worth[:1]]).T
 
 
-def _pairs(pack: Pack) -> np.ndarray:
+def _pairs(pack: Pack) -> NDArray[np.integer]:
     assert pack.pairs is not None, "a verification pack"
     return pack.pairs

@@ -2,7 +2,7 @@
 
 A share is a mean over faces or pairs, whose covariance is that of `uncertainty.group_rates`, or a
 ratio of such means, whose variance follows by the delta method; intervals are Student's, for as
-many identities less one. Arrays in, arrays out, and the record of tracing.json.
+many identities less one. Arrays in, arrays out, and the records of what was traced.
 
 Shapes: N faces, P pairs, C components (the teachers and what is no teacher's).
 """
@@ -59,6 +59,37 @@ class Tracing(SealedRecord):
     shares: list[Share]
     confidence: float = CONFIDENCE
     provenance: Provenance | None = None
+    package_version: str = __version__
+
+
+Shares = dict[str, float]  # by teacher; "none" for what is no teacher's
+
+
+class TracedImage(Record):
+    """Whose the fused embedding of an image is; fractions that sum to 1."""
+
+    image: str
+    projection: Shares
+    shapley: Shares | None  # None of more teachers than have subsets few enough
+
+
+class TracedPair(Record):
+    """Whose the similarity of two images is; parts that sum to it."""
+
+    similarity: float  # cosine in the fused space
+    projection: Shares
+    shapley: Shares | None
+
+
+class TracedImages(SealedRecord):
+    """What `mstkd trace` found."""
+
+    format: Literal["mstkd-traced-images"] = "mstkd-traced-images"
+    adaptor: str
+    teachers: list[str]  # in block order
+    absent: str  # what stands in the block of a teacher that is not there
+    images: list[TracedImage]
+    pair: TracedPair | None  # of two images
     package_version: str = __version__
 
 
