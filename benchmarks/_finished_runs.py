@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import (
-    Metrics,
     ModelRecord,
     Provenance,
     Subject,
@@ -29,9 +28,10 @@ from mstkd.artifacts.records import (
 from mstkd.artifacts.sources import source_list
 from mstkd.artifacts.standing import Asked, Contents
 from mstkd.embeddings.cache import write_cache
-from mstkd.evaluation.protocol import fairness_of
+from mstkd.evaluation.evaluate import metrics_of
 from mstkd.evaluation.scorefiles import write_hdf5
 from mstkd.evaluation.scores import ScoreTable
+from mstkd.evaluation.shares import Share, Tracing
 from mstkd.models.kept import keep
 from mstkd.models.weights import events_folder, history_path, record_path
 from mstkd.workflow.reruns import asked, is_ours
@@ -164,6 +164,8 @@ def _write_model(job: Any, contents: Contents) -> bool:
             _write_cache(first, what, read)
         elif what.step == "evaluate":
             _write_evaluation(*outputs, what, read)
+        elif what.step == "trace-adaptors":
+            _write_tracing(list(outputs), what, read)
         elif what.step.startswith("train-"):
             _write_weights(first, what, read)
         else:
@@ -214,14 +216,38 @@ def _write_evaluation(scores: Path, metrics: Path, what: Asked, read: dict[Path,
     model = ModelRecord.model_validate_json(metrics.with_name("model.json").read_bytes())
     table = _scores(np.random.default_rng(list(str(metrics).encode())))
     write_hdf5(table, scores, _made(scores, what, read))
-    told = Metrics(
-        subject=model.subject,
-        weights_sha256=model.weights_sha256,
-        own_threshold=fairness_of(table, "own"),
-        shared_threshold=fairness_of(table, "shared"),
-        provenance=_made(metrics, what, read),
-    )
-    metrics.write_text(told.text())
+    metrics.write_text(metrics_of(table, model, _made(metrics, what, read)).text())
+
+
+def _write_tracing(outputs: Sequence[Path], what: Asked, read: dict[Path, str]) -> None:
+    """The tracing, then metrics.json of each adaptor, then scores.h5 of each."""
+    output, *of_adaptors = outputs
+    half = len(of_adaptors) // 2
+    for metrics, scores in zip(of_adaptors[:half], of_adaptors[half:], strict=True):
+        _write_evaluation(scores, metrics, what, read)
+    names: dict[str, Any] = {"adaptor": "SL", "method": "projection"}
+    names |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    shares = [
+        Share(**names, measure=measure, group=group, teacher=teacher)
+        for measure in ("embedding", "separation")
+        for group in ("A", "B")
+        for teacher in ("T-1", "T-2")
+    ]
+    counts = {"A": 20, "B": 20}
+    Tracing(
+        backbone=str(what.subject["backbone"]),
+        set=str(what.subject["set"]),
+        seed=int(str(what.subject["seed"])),
+        groups=["A", "B"],
+        teachers=["T-1", "T-2"],
+        adaptors=["SL"],
+        faces=counts,
+        identities=counts,
+        pairs=counts,
+        absent="the mean block",
+        shares=shares,
+        provenance=_made(output, what, read),
+    ).write(output)
 
 
 def _scores(random: np.random.Generator) -> ScoreTable:

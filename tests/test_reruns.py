@@ -25,11 +25,13 @@ PAGE = {"render_page": 1, "render_provenance": 1}
 SUMMARY = {"compute_claims": 1, **PAGE}
 DATA_REPORT = {"check_data": 1, "render_data_report": 1}
 CONFIG_FILE = {"write_config": 1}  # the config with its defaults, after every edit
+TRACING = {"trace_adaptors": 2, "render_tracing": 1}  # one a set of teachers; one of both
 ALL_TRAINING = {
     "train_teacher": 4,
     "train_single_teacher": 1,
     "cache_embeddings": 3,
     "train_adaptor": 6,
+    **TRACING,
     "train_student": 15,
     "evaluate": 20,
     "render_curves": 1,
@@ -61,6 +63,7 @@ EDITS = {
         {"adaptors.architectures": {"SL": {}, "DuL": {}, "DLDP": {"dropout": 0.5}}},
         {
             "train_adaptor": 2,
+            **TRACING,
             "train_student": 4,
             "evaluate": 4,
             "render_table": 4,
@@ -89,6 +92,7 @@ EDITS = {
         {
             "cache_embeddings": 3,
             "train_adaptor": 6,
+            **TRACING,
             "train_student": 14,
             "evaluate": 14,
             "render_table": 4,
@@ -104,6 +108,8 @@ EDITS = {
             "train_teacher": 2,
             "cache_embeddings": 1,
             "train_adaptor": 3,
+            "trace_adaptors": 1,
+            "render_tracing": 1,
             "train_student": 6,
             "evaluate": 8,
             "render_curves": 1,
@@ -113,7 +119,7 @@ EDITS = {
     ),
     "folds of the evaluation": (
         {"evaluation.folds": 4},
-        {"evaluate": 20, **TABLES, **SUMMARY, **DATA_REPORT},
+        {"evaluate": 20, **TRACING, **TABLES, **SUMMARY, **DATA_REPORT},
     ),
     "decimals of the tables": ({"report.decimals": 1}, {**TABLES, **PAGE}),
     "title of the report": ({"report.title": "Another"}, PAGE),
@@ -277,6 +283,7 @@ def test_a_new_group_leaves_the_specialized_teachers_of_the_others(folders):
         "train_single_teacher": 1,
         "cache_embeddings": 3,
         "train_adaptor": 6,
+        **TRACING,
         "train_student": 15,
         "evaluate": 22,
         "render_curves": 1,
@@ -298,6 +305,7 @@ def test_another_order_of_groups_makes_all_caches_anew(folders):
         "train_single_teacher": 1,
         "cache_embeddings": 3,
         "train_adaptor": 6,
+        **TRACING,
         "train_student": 15,
         "evaluate": 20,
         "render_curves": 1,
