@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from edits import rewrite
@@ -19,7 +20,7 @@ from mstkd.artifacts.records import ModelRecord, Provenance, read_record
 from mstkd.config import TableSettings
 from mstkd.errors import InputError
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
-from mstkd.report.canvas import new_figure, save
+from mstkd.report.canvas import ink, new_figure, save
 from mstkd.report.curves import draw_curves, line_styles, read_history
 from mstkd.report.figures import render_accuracies, render_curves, render_samples
 from mstkd.report.rows import Row, read_rows
@@ -71,6 +72,21 @@ def texts(figure: Figure) -> list[str]:
 
 def rows_of(metrics: list[Path]) -> list[Row]:
     return read_rows(metrics, GROUPS)
+
+
+@pytest.mark.parametrize("name", ["Blues", "cividis", "Greys"])
+def test_letters_stand_out_from_every_shade(name: str) -> None:
+    """By the contrast ratio of WCAG 2.2, written out."""
+
+    def luminance(colour: Any) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for share in np.linspace(0, 1, 101):
+        colour = mpl.colormaps[name](share)
+        letters = 0.0 if ink(colour) == "black" else 1.0
+        darker, lighter = sorted((luminance(colour), letters))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5
 
 
 # ---------------------------------------------------------------- accuracies

@@ -11,8 +11,8 @@ from networks import DIM, save_teacher, subject
 from PIL import Image
 from typer.testing import CliRunner
 
-from mstkd.artifacts.lineage import told_by
 from mstkd.artifacts.records import Metrics, ModelRecord, read_record
+from mstkd.artifacts.told import told_by
 from mstkd.cli.app import app
 from mstkd.config import CacheSettings, EvaluationSettings
 from mstkd.data.pack import open_pack

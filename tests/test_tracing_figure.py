@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from scipy import stats
 
-from mstkd.artifacts.lineage import told_by
+from mstkd.artifacts.told import told_by
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import Share, TracedImage, TracedImages, TracedPair, Tracing
 from mstkd.report.figures import render_tracing

@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import provenance_of
 from mstkd.artifacts.records import ModelRecord, Provenance
+from mstkd.artifacts.sources import provenance_of
 from mstkd.compute.numerics import configure
 from mstkd.config import EvaluationSettings
 from mstkd.data.pack import Images, Pack

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mstkd.artifacts.provenance import hashed, provenance_of
+from mstkd.artifacts.provenance import hashed
+from mstkd.artifacts.sources import provenance_of
 from mstkd.data.decode import decode
 from mstkd.evaluation.shares import NO_TEACHER, TracedImages
 from mstkd.report.canvas import STYLE, check_format, new_figure, save

@@ -21,12 +21,13 @@ from matplotlib.patches import Rectangle
 from scipy import stats
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import beside, hashed, provenance_of, sidecar
+from mstkd.artifacts.provenance import beside, hashed, sidecar
 from mstkd.artifacts.records import read_record
+from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
-from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save
 from mstkd.report.formats import rounded
 from mstkd.report.rows import SECTIONS
 
@@ -49,7 +50,6 @@ FRAMED = "Framed: the teacher of the group."
 EVEN = "{:.0f} would be an even share."
 CELL = (0.78, 0.44)  # inches
 LETTERS_AN_INCH = 15  # of a note
-DARK = 0.5  # of the shades, from which on letters are white
 
 
 class Key(NamedTuple):
@@ -202,12 +202,7 @@ def _draw_panel(
         unknown = np.isnan(value)
         share = 0.0 if unknown else float(np.clip(value / most, 0, 1))
         colour = "white" if teacher == NO_TEACHER or unknown else shades(0.05 + 0.85 * share)
-        dark = colour != "white" and share > DARK
-        letters: dict[str, Any] = {
-            "ha": "center",
-            "va": "center",
-            "color": "white" if dark else "black",
-        }
+        letters: dict[str, Any] = {"ha": "center", "va": "center", "color": ink(colour)}
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="#999999", lw=0.6))
         framed = own.get(teacher) == group
         if framed:
