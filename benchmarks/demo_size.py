@@ -21,12 +21,8 @@ import yaml
 from _machine import describe
 
 from mstkd.artifacts.records import Metrics, read_record
-from mstkd.data.pack import open_pack
 from mstkd.embeddings.cache import open_cache
-from mstkd.embeddings.embed import embed_with_mirror
-from mstkd.evaluation.fairness import summarize
-from mstkd.evaluation.verification import kfold_accuracy
-from mstkd.models.weights import load_adaptor, load_backbone
+from mstkd.models.weights import load_adaptor
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/demo_size.json"
@@ -89,32 +85,6 @@ def geometry(results, set_):
     }
 
 
-def fused_accuracy(results, set_):
-    """Global accuracy and STD of all teachers at once, through the adaptor, with no student."""
-    cache = open_cache(results / f"embeddings/small/{set_}/seed0.h5")
-    path = results / f"adaptors/small/{set_}/SL/seed0/model.safetensors"
-    adaptor, _ = load_adaptor(path, len(cache.teachers))
-    folder = results / f"teachers/small/{set_}"
-    networks = [
-        load_backbone(folder / name / "seed0/model.safetensors")[0] for name in cache.teachers
-    ]
-    accuracies = []
-    for group in cache.packs:
-        pack = open_pack(results / f"packs/verification/{group}.h5", "verification")
-        blocks = [
-            torch.nn.functional.normalize(
-                torch.from_numpy(embed_with_mirror(network, pack.images, torch.device("cpu")))
-            )
-            for network in networks
-        ]
-        with torch.no_grad():
-            fused = adaptor(torch.cat(blocks, dim=1)).numpy()
-        folds = kfold_accuracy(fused[pack.pairs[:, 0]], fused[pack.pairs[:, 1]], pack.same)
-        accuracies.append(100 * float(folds.mean()))
-    summary = summarize(accuracies)
-    return {"accuracy": summary.global_accuracy, "std": summary.std}
-
-
 def last_losses(results, pattern):
     """Training loss of the last epoch of each model that matches."""
     return [
@@ -138,9 +108,9 @@ def run(config, folder):
         if who.kind == "student" and who.loss not in (*config["students"]["losses"], "none"):
             continue
         name = " ".join(filter(None, (who.kind, who.set, who.name, who.loss)))
+        if who.kind == "adaptor":
+            name = f"fused {who.set} teachers"
         accuracies[name] = {"accuracy": score.global_accuracy, "std": score.std}
-    for set_ in ("specialized", "baseline"):
-        accuracies[f"fused {set_} teachers"] = fused_accuracy(results, set_)
     return {
         "collapsed_loss_of_a_teacher": collapsed_loss(config["teachers"]["head"], classes),
         "last_loss_of_teachers": last_losses(results, "teachers/small/[sb]*/*T-[A-D1-4]"),
