@@ -34,6 +34,7 @@ ALL_TRAINING = {
     **TRACING,
     "train_student": 15,
     "evaluate": 20,
+    "render_stages": 1,
     "render_curves": 1,
 }
 EDITS = {
@@ -42,6 +43,7 @@ EDITS = {
         {
             "train_student": 7,
             "evaluate": 7,
+            "render_stages": 1,
             "render_table": 2,
             "render_accuracies": 1,
             "render_curves": 1,
@@ -53,6 +55,7 @@ EDITS = {
         {
             "train_student": 14,
             "evaluate": 14,
+            "render_stages": 1,
             "render_table": 2,
             "render_accuracies": 1,
             "render_curves": 1,
@@ -66,6 +69,7 @@ EDITS = {
             **TRACING,
             "train_student": 4,
             "evaluate": 4,
+            "render_stages": 1,
             "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
@@ -81,6 +85,7 @@ EDITS = {
         {
             "train_student": 15,
             "evaluate": 15,
+            "render_stages": 1,
             "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
@@ -95,6 +100,7 @@ EDITS = {
             **TRACING,
             "train_student": 14,
             "evaluate": 14,
+            "render_stages": 1,
             "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
@@ -112,6 +118,7 @@ EDITS = {
             "render_tracing": 1,
             "train_student": 6,
             "evaluate": 8,
+            "render_stages": 1,
             "render_curves": 1,
             **TABLES,
             **SUMMARY,
@@ -119,7 +126,7 @@ EDITS = {
     ),
     "folds of the evaluation": (
         {"evaluation.folds": 4},
-        {"evaluate": 20, **TRACING, **TABLES, **SUMMARY, **DATA_REPORT},
+        {"evaluate": 20, "render_stages": 1, **TRACING, **TABLES, **SUMMARY, **DATA_REPORT},
     ),
     "decimals of the tables": ({"report.decimals": 1}, {**TABLES, **PAGE}),
     "title of the report": ({"report.title": "Another"}, PAGE),
@@ -130,6 +137,7 @@ EDITS = {
         {
             "train_student": 7,
             "evaluate": 7,
+            "render_stages": 1,
             "render_table": 2,
             "render_accuracies": 1,
             "render_curves": 1,
@@ -160,6 +168,7 @@ EDITS = {
         {
             "train_student": 15,
             "evaluate": 15,
+            "render_stages": 1,
             "render_table": 4,
             "render_accuracies": 2,
             "render_curves": 1,
@@ -286,6 +295,7 @@ def test_a_new_group_leaves_the_specialized_teachers_of_the_others(folders):
         **TRACING,
         "train_student": 15,
         "evaluate": 22,
+        "render_stages": 1,
         "render_curves": 1,
         "render_samples": 2,
         **DATA_REPORT,
@@ -308,6 +318,7 @@ def test_another_order_of_groups_makes_all_caches_anew(folders):
         **TRACING,
         "train_student": 15,
         "evaluate": 20,
+        "render_stages": 1,
         "render_curves": 1,
         "render_samples": 2,
         **DATA_REPORT,

@@ -47,6 +47,7 @@ STEPS = {
     "render-curves": "report.curves",
     "render-samples": "report.samples",
     "render-tracing": "report.tracing",
+    "render-stages": "report.stages",
     "render-data-report": "report.data_report",
     "compute-claims": "report.claims",
     "render-page": "report.page",

@@ -136,6 +136,33 @@ def fused_files(config: Config, name: str) -> list[str]:
     return [f"{folder}/{adaptor}/seed{{seed}}/{name}" for adaptor in config.adaptors.architectures]
 
 
+def stages_with_seed_open(config: Config, backbone: str, *, name: str) -> list[str]:
+    """That file of teachers of a backbone, or of its variant, of their adaptors and students.
+
+    With {seed} in its path, as `with_seed_open`.
+    """
+    of_backbone = [
+        model for model in every_model(config) if model.backbone == backbone and model.set in SETS
+    ]
+    paths = [_of_model(config, model, name) for model in of_backbone]
+    folder = f"{config.results()}/adaptors/{backbone}"
+    adaptors = [
+        f"{folder}/{set_}/{adaptor}/seed{{seed}}/{name}"
+        for set_ in SETS
+        for adaptor in config.adaptors.architectures
+    ]
+    return paths + adaptors
+
+
+def stages(config: Config, backbone: str, *, name: str) -> list[str]:
+    """The same files of every seed."""
+    return [
+        path.replace("{seed}", str(seed))
+        for path in stages_with_seed_open(config, backbone, name=name)
+        for seed in config.seeds
+    ]
+
+
 def tracings(config: Config, backbone: str) -> list[str]:
     """Whose the fused spaces are, of teachers of a backbone, or of its variant."""
     return [

@@ -3,6 +3,13 @@
 from mstkd.report.accuracies import render_accuracies
 from mstkd.report.curves import render_curves
 from mstkd.report.samples import render_samples
+from mstkd.report.stages import render_stages
 from mstkd.report.tracing import render_tracing
 
-__all__ = ["render_accuracies", "render_curves", "render_samples", "render_tracing"]
+__all__ = [
+    "render_accuracies",
+    "render_curves",
+    "render_samples",
+    "render_stages",
+    "render_tracing",
+]

@@ -81,6 +81,7 @@ REPORT_FILES = [
     "<results>/figures/training.png",
     "<results>/figures/training.html",
     *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
+    *expand("<results>/figures/stages-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
     "<results>/report.html",
     "<results>/data-report.html",

@@ -125,6 +125,41 @@ rule render_tracing:
         " --outputs {output.numbers:q} {output.figures:q} {output.vectors:q}"
 
 
+rule render_stages:
+    input:
+        metrics=of_config(files.stages, "backbone", name="metrics.json"),
+        # Beside the metrics, as for the claims.
+        scores=of_config(files.stages, "backbone", name="scores.h5"),
+    output:
+        numbers="<results>/figures/stages-{backbone}.csv",
+        figure=report(
+            "<results>/figures/stages-{backbone}.png",
+            caption="../report/stages.rst",
+            category="Figures",
+            subcategory="From teachers to students",
+            labels={"figure": "accuracy from stage to stage"},
+        ),
+        vectors=expand(
+            "<results>/figures/stages-{{backbone}}.{format}", format=["svg", "pdf"]
+        ),
+    log:
+        "<results>/logs/render_stages/{backbone}.log",
+    benchmark:
+        "<results>/benchmarks/render_stages/{backbone}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        metrics=of_config(
+            files.stages_with_seed_open, "backbone", name="metrics.json", of=PLACED
+        ),
+        seeds=CONFIG.seeds,
+    shell:
+        "mstkd --log {log:q} render-stages --metrics {params.metrics:q}"
+        " --seeds {params.seeds} --outputs {output.numbers:q} {output.figure:q}"
+        " {output.vectors:q}"
+
+
 rule render_samples:
     input:
         packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
