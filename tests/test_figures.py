@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from edits import rewrite
 from matplotlib.figure import Figure
@@ -17,7 +18,8 @@ from PIL import Image
 from reporting import write_metrics, write_model, write_pack
 
 from mstkd.artifacts.records import ModelRecord, Provenance, read_record
-from mstkd.config import TableSettings
+from mstkd.artifacts.told import told_by
+from mstkd.config import TableSettings, teachers_of
 from mstkd.errors import InputError
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
 from mstkd.report.canvas import ink, new_figure, save
@@ -218,12 +220,53 @@ def test_curves_draw_the_history_and_ring_the_kept_epoch(tmp_path: Path) -> None
     ]
     assert losses.lines[0].get_xdata().tolist() == [1, 2, 3, 4]
     assert losses.get_title(loc="left") == "Students, a-KD: loss"
-    assert accuracy.get_title(loc="left") == "Students, a-KD: accuracy, percent"
+    assert accuracy.get_title(loc="left") == "Students, a-KD: groups' mean accuracy, percent"
     assert losses.get_xlabel() == "epoch"
     legend = accuracy.get_legend()
     assert legend is not None
     # Two seeds of a model share a line of the legend.
     assert [t.get_text() for t in legend.get_texts()] == ["specialized SL", "baseline SL"]
+
+
+def set_teachers(folder: Path) -> list[Path]:
+    """All teachers of four groups, each with the packs that it was trained on in its record."""
+    paths = []
+    for set_ in ("specialized", "baseline", "single"):
+        for teacher in teachers_of(set_, GROUPS):
+            who: dict[str, Any] = {"set_": set_, "name": teacher.name, **TEACHER}
+            path = write_model(folder, accuracies=[50.0, 60.0], **who)
+            record = read_record(ModelRecord, path)
+            inputs = dict.fromkeys(teacher.groups, "0" * 64)
+            record.model_copy(update={"inputs": inputs}).write(path)
+            paths.append(path)
+    return paths
+
+
+def test_a_panel_of_teachers_says_on_which_groups_pairs_its_lines_are(tmp_path: Path) -> None:
+    outputs = [tmp_path / f"curves.{suffix}" for suffix in ("svg", "csv", "pdf")]
+    render_curves(models=set_teachers(tmp_path), outputs=outputs)
+    text = outputs[0].read_text()
+    for title in ("Teachers: accuracy on the group in brackets", "groups' mean accuracy"):
+        assert title in text
+    for label in ("T-A (A)", "T-D (D)", "BT-1 (A)", "BT-4 (D)", "single teacher", "T-all"):
+        assert (f">{label}<" in text) == (label != "single teacher")
+    frame = pd.read_csv(outputs[1], keep_default_na=False)
+    assert frame.groupby("name")["accuracy_of"].first().to_dict() == {
+        **{f"T-{group}": group for group in GROUPS},
+        **{f"BT-{number}": group for number, group in enumerate(GROUPS, 1)},
+        "T-all": "A B C D",
+    }
+    row = frame[(frame["name"] == "BT-2") & (frame["epoch"] == 2)].iloc[0]
+    assert (row["accuracy"], row["training_loss"], row["kept"]) == (60, 10 + 4 / 4, 2)
+    told = told_by(outputs[1])
+    assert told is not None and told.unchanged and len(told.made.sources) == 2 * 9
+
+
+def test_lines_differ_without_colour(tmp_path: Path) -> None:
+    runs = [(read_record(ModelRecord, path), read_history(path)) for path in set_teachers(tmp_path)]
+    losses, _ = draw_curves({"Teachers": runs}).axes
+    lines = [line for line in losses.lines if line.get_marker() != "o"]
+    assert len({(line.get_marker(), str(line._dash_pattern)) for line in lines}) == 9
 
 
 def test_sets_differ_in_hue_and_names_in_dash(tmp_path: Path) -> None:

@@ -153,27 +153,42 @@ def source(path: str, content: str) -> Source:
 
 def test_fused_spaces_must_have_been_scored_on_the_same_pairs(tmp_path: Path) -> None:
     """They were made from more files, and those are no pairs."""
-    student, fused = "0" * 64, [source("../t/model.safetensors", "1"), source("../seed0.h5", "2")]
+    student = "0" * 64
 
-    def rows(*, content: str = "a", folds: int = 10) -> None:
+    def rows(*, content: str = "a", folds: int = 10, cache: str = "2") -> None:
         made = Provenance(
             step="evaluate",
             settings={"folds": 10},
             sources=[Source(path="model.safetensors", sha256=student), source("A.h5", "a")],
         )
-        traced = Provenance(
-            step="trace-adaptors",
-            settings={"folds": folds},
-            sources=[*fused, source("A.h5", content)],
-        )
+        fused = [
+            Provenance(
+                step="trace-adaptors",
+                settings={"folds": folds},
+                sources=[
+                    source("../t/model.safetensors", other),
+                    source("A.h5", content),
+                    source("../seed0.h5", other),
+                ],
+            )
+            for other in ("2", cache)
+        ]
         wrong = errors(PAIRS, dict.fromkeys(GROUPS, 90.0), seed=0)
         paths = [
             write_scored(tmp_path, PAIRS, wrong, provenance=made),
-            write_scored(tmp_path, PAIRS, wrong, provenance=traced, kind="adaptor", loss=None),
+            *(
+                write_scored(tmp_path, PAIRS, wrong, kind="adaptor", set=set_, **who)
+                for set_, who in zip(
+                    ("specialized", "baseline"),
+                    ({"loss": None, "provenance": one} for one in fused),
+                    strict=True,
+                )
+            ),
         ]
         read_rows(paths)
 
     rows()
+    rows(cache="3")
     with pytest.raises(InputError, match=r"evaluated on A\.h5: content bbbb"):
         rows(content="b")
     with pytest.raises(InputError, match="evaluated by folds: 5; expected 10"):

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import described, embedded
+from mstkd.artifacts.provenance import beside, described, embedded, sidecar
 from mstkd.artifacts.records import Provenance
 from mstkd.errors import InputError
 from mstkd.report.templates import page_html
@@ -66,6 +67,14 @@ def check_format(output: Path) -> None:
     """Raise InputError unless the suffix is that of a figure."""
     if output.suffix not in FORMATS:
         raise InputError(output, found=output.suffix or "no suffix", expected=" or ".join(FORMATS))
+
+
+def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:
+    """Write the numbers of a picture as CSV in full precision, and what made them beside it."""
+    text = frame.to_csv(index=False, lineterminator="\n")
+    with replacing(sidecar(output), output) as (record, rows):
+        record.write_text(beside(text, made), encoding="utf-8")
+        rows.write_text(text, encoding="utf-8")
 
 
 def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:

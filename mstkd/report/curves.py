@@ -14,21 +14,36 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.artifacts.provenance import hashed
-from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
+from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_record
 from mstkd.artifacts.sources import provenance_of
+from mstkd.config import teachers_of
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError, anew
-from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
 from mstkd.report.rows import SECTIONS, row_label
 
+Dash = str | tuple[int, tuple[int, ...]]
+Style = tuple[str, tuple[float, float, float, float], Dash]  # label, colour, dashes
 TITLE = "Training: loss and accuracy over the epochs"
 PANEL_INCHES = 2.1
 TITLE_WIDTH = 50  # letters, as many as a panel is wide
 HUES = {"Specialized": "Blues", "Baseline": "Oranges", "Controls": "Greys"}
-DASHES = ("-", "--", ":", "-.")
+# With a mark a set they tell lines apart in grey too.
+DASHES: tuple[Dash, ...] = (
+    "-",
+    "--",
+    ":",
+    "-.",
+    (0, (8, 2)),
+    (0, (1, 3)),
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (3, 3)),
+)
+MARKS = {"Specialized": "^", "Baseline": "s", "Controls": "x"}
+MARKED = 8  # of the points of a line, about
+SINGLE = "Teacher of all groups"
 NOUNS = {"teacher": "Teachers", "adaptor": "Adaptors", "student": "Students"}
 
-Style = tuple[str, tuple[float, float, float, float], str]  # label, colour, dashes
 Run = tuple[ModelRecord, pd.DataFrame]
 
 
@@ -40,13 +55,14 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
     Args:
         models: model.json files, each with its history.csv beside it: `epoch`, `loss` and
             `accuracy` (percent; blank where an epoch was not evaluated).
-        outputs: .png, .svg or .html files of the one figure.
+        outputs: files of the one figure, and .csv for its numbers.
 
     Raises:
         InputError: the suffix is unknown, or a file is missing or is not what it must be.
     """
     for output in outputs:
-        check_format(output)
+        if output.suffix != ".csv":
+            check_format(output)
     if not models:
         raise InputError("models", found="no file", expected="one model.json or more")
     panels: dict[str, list[Run]] = {}
@@ -61,7 +77,36 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
         read = hashed(file for path in models for file in (path, history_path(path)))
         for output in outputs:  # drawn for each: a figure saved again has moved a little
             made = provenance_of("render-curves", None, read, output)
-            save(draw_curves(panels), output, title=TITLE, made=made)
+            if output.suffix == ".csv":
+                write_numbers(curves_frame(panels), output, made)
+            else:
+                save(draw_curves(panels), output, title=TITLE, made=made)
+
+
+def curves_frame(panels: dict[str, list[Run]]) -> pd.DataFrame:
+    """A row an epoch of each model: who it is, `epoch`, `training_loss`, `accuracy`, and so on.
+
+    `accuracy_of` are the groups of a teacher's accuracy, `kept` is the epoch that was kept.
+    """
+    frames = []
+    for runs in panels.values():
+        for record, history in runs:
+            who = record.subject.model_dump()
+            known = history.reindex(columns=["epoch", "loss", "accuracy"])
+            known = known.rename(columns={"loss": "training_loss"})  # `loss` is the student's
+            groups = " ".join(looked_at(record))
+            frames.append(known.assign(**who, accuracy_of=groups, kept=record.chosen_epoch))
+    columns = [*Subject.model_fields, "epoch", "training_loss", "accuracy", "accuracy_of", "kept"]
+    return pd.concat(frames)[columns]
+
+
+def looked_at(record: ModelRecord) -> tuple[str, ...]:
+    """The groups whose pairs choose a teacher's epoch; of any other model none."""
+    subject = record.subject
+    if subject.kind != "teacher" or subject.set == "none":
+        return ()
+    teachers = teachers_of(subject.set, list(record.inputs))
+    return next((one.selected_on for one in teachers if one.name == subject.name), ())
 
 
 def history_path(model: Path) -> Path:
@@ -97,7 +142,9 @@ def _panel(record: ModelRecord) -> str:
         return str(loss._replace(base="Student without distillation"))
     teachers = told(split_variant(subject.backbone).values)
     if subject.kind == "teacher":
-        return str(split_variant(subject.backbone)._replace(base=NOUNS[subject.kind]))
+        # What of these is drawn is another accuracy: they share no panel.
+        noun = SINGLE if len(looked_at(record)) > 1 else NOUNS[subject.kind]
+        return str(split_variant(subject.backbone)._replace(base=noun))
     parts = [NOUNS[subject.kind], str(loss), f"teachers {teachers}" if teachers else ""]
     return ", ".join(part for part in parts if part)
 
@@ -108,14 +155,18 @@ def draw_curves(panels: dict[str, list[Run]]) -> Figure:
     grid = figure.subplots(len(panels), 2, squeeze=False)
     for (title, runs), (losses, accuracies) in zip(panels.items(), grid, strict=True):
         for (record, history), style in zip(runs, line_styles(runs), strict=True):
+            mark = MARKS[SECTIONS[record.subject.set]]
             for axes, column in ((losses, "loss"), (accuracies, "accuracy")):
-                _draw_line(axes, history, column, style=style, chosen_epoch=record.chosen_epoch)
+                chosen = record.chosen_epoch
+                _draw_line(axes, history, column, style=style, mark=mark, chosen_epoch=chosen)
         losses.set_yscale("log")
         losses.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         losses.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         losses.yaxis.set_minor_formatter(NullFormatter())
         _finish(losses, f"{title}: loss")
-        _finish(accuracies, f"{title}: accuracy, percent")
+        one_each = any(len(looked_at(record)) == 1 for record, _ in runs)
+        what = "accuracy on the group in brackets" if one_each else "groups' mean accuracy"
+        _finish(accuracies, f"{title}: {what}, percent")
         if not accuracies.lines:
             accuracies.set_axis_off()
             accuracies.set_title("", loc="left")
@@ -136,13 +187,23 @@ def draw_curves(panels: dict[str, list[Run]]) -> Figure:
 
 
 def _draw_line(
-    axes: Axes, history: pd.DataFrame, column: str, *, style: Style, chosen_epoch: int
+    axes: Axes, history: pd.DataFrame, column: str, *, style: Style, mark: str, chosen_epoch: int
 ) -> None:
     known = history[["epoch", column]].dropna() if column in history else history.iloc[:0]
     if known.empty:
         return
     label, colour, dashes = style
-    axes.plot(known["epoch"], known[column], dashes, color=colour, lw=1.4, label=label)
+    axes.plot(
+        known["epoch"],
+        known[column],
+        ls=dashes,
+        color=colour,
+        lw=1.4,
+        marker=mark,
+        ms=4,
+        markevery=max(1, len(known) // MARKED),
+        label=label,
+    )
     chosen = known[known["epoch"] == chosen_epoch]
     if len(chosen):
         x, y = chosen["epoch"], chosen[column]
@@ -162,9 +223,11 @@ def line_styles(runs: Sequence[Run]) -> list[Style]:
         subject = record.subject
         section, label = SECTIONS[subject.set], row_label(subject.set, subject.name)
         index, count = names[section].index(label), len(names[section])
-        shade = float(np.linspace(0.95, 0.5, count)[index]) if count > 1 else 0.8
+        shade = float(np.linspace(0.95, 0.65, count)[index]) if count > 1 else 0.8
         teacher = subject.kind == "teacher" or section == "Controls"
         text = label if teacher else f"{section.lower()} {label}"
+        if len(groups := looked_at(record)) == 1:
+            text = f"{text} ({groups[0]})"
         styles.append((text, mpl.colormaps[HUES[section]](shade), DASHES[index % len(DASHES)]))
     return styles
 

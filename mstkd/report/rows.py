@@ -146,8 +146,7 @@ def read_rows(metrics: Sequence[Path], groups: Sequence[str] | None = None) -> l
 def _check_evaluated_alike(path: Path, run: Metrics, other: Path, first: Metrics) -> None:
     """Refuse numbers of two configs: evaluated by other settings, or on other pairs.
 
-    Records of older versions do not say. Another step, which scores fused spaces, reads more than
-    pairs: of both, what both read counts.
+    Records of older versions do not say. Of two steps, what both of them read counts.
     """
     expected, found = _evaluation(first), _evaluation(run)
     if not expected or not found:
@@ -172,10 +171,14 @@ def _evaluation(run: Metrics) -> dict[str, str]:
     if made is None:
         return {}
     settings = {f"evaluated by {key}": str(value) for key, value in made.settings.items()}
+    # What scores fused spaces reads weights of teachers and a cache too; its packs bear their
+    # groups' names.
+    fused = made.step == "trace-adaptors"
     packs = {
         f"evaluated on {Path(source.path).name}": f"content {source.sha256[:12]}"
         for source in made.sources
-        if source.sha256 != run.weights_sha256
+        if (Path(source.path).stem in run.own_threshold.groups if fused else True)
+        and source.sha256 != run.weights_sha256
     }
     return settings | packs
 

@@ -5,7 +5,6 @@ The paper shows teachers and students, and nothing in between.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,9 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import hashed_contents
-from mstkd.artifacts.provenance import beside, hashed, sidecar
+from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import Subject
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
@@ -27,7 +25,7 @@ from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast
 from mstkd.evaluation.uncertainty import GroupRates
-from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
 from mstkd.report.formats import rounded
 from mstkd.report.rows import SECTIONS
 from mstkd.report.scored import Scored, read_scored, scores_path
@@ -76,14 +74,10 @@ def render_stages(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
     scored = read_scored(metrics)
     frame = stages_frame(scored)
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
-    text = io.StringIO()
-    frame.to_csv(text, index=False, lineterminator="\n")
     for output in outputs:
         made = provenance_of("render-stages", None, read, output)
         if output.suffix == ".csv":
-            with replacing(sidecar(output), output) as (record, rows):
-                record.write_text(beside(text.getvalue(), made), encoding="utf-8")
-                rows.write_text(text.getvalue(), encoding="utf-8")
+            write_numbers(frame, output, made)
         else:
             with mpl.rc_context(STYLE):
                 save(draw_stages(frame), output, title=TITLE, made=made)

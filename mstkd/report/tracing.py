@@ -5,7 +5,6 @@ A share is drawn by shade and printed, so that nothing hangs on colour.
 
 from __future__ import annotations
 
-import io
 import itertools
 import textwrap
 from collections.abc import Sequence
@@ -20,14 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from scipy import stats
 
-from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import beside, hashed, sidecar
+from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
-from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save
+from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save, write_numbers
 from mstkd.report.formats import rounded
 from mstkd.report.rows import SECTIONS
 
@@ -84,14 +82,9 @@ def render_tracing(*, tracing: Sequence[Path], outputs: Sequence[Path]) -> None:
             figure = draw_shares(frame, records[0].groups, measure)
             made = provenance_of("render-tracing", None, read, path)
             save(figure, path, title=TITLES[measure], made=made)
-    text = io.StringIO()
-    frame.to_csv(text, index=False, lineterminator="\n")
     for path in outputs:
         if path.suffix == ".csv":
-            told = beside(text.getvalue(), provenance_of("render-tracing", None, read, path))
-            with replacing(sidecar(path), path) as (record, rows):
-                record.write_text(told, encoding="utf-8")
-                rows.write_text(text.getvalue(), encoding="utf-8")
+            write_numbers(frame, path, provenance_of("render-tracing", None, read, path))
 
 
 def _measure(path: Path) -> Measure:

@@ -64,6 +64,9 @@ rule render_curves:
         # In Snakemake's report the head of an image higher than the window is out of reach.
         figures=[
             "<results>/figures/training.png",
+            *expand(
+                "<results>/figures/training.{format}", format=["svg", "pdf", "csv"]
+            ),
             report(
                 "<results>/figures/training.html",
                 caption="../report/training.rst",
