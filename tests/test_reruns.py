@@ -22,7 +22,7 @@ def test_nothing_to_do_after_a_finished_run(finished, entry):
 # single teacher for each loss, and one with no distillation.
 TABLES = {"render_table": 6, "render_accuracies": 3}
 PAGE = {"render_page": 1, "render_provenance": 1}
-SUMMARY = {"compute_claims": 1, **PAGE}
+SUMMARY = {"compute_claims": 1, "render_intervals": 1, **PAGE}
 DATA_REPORT = {"check_data": 1, "render_data_report": 1}
 CONFIG_FILE = {"write_config": 1}  # the config with its defaults, after every edit
 TRACING = {"trace_adaptors": 2, "render_tracing": 1}  # one a set of teachers; one of both

@@ -50,6 +50,7 @@ STEPS = {
     "render-stages": "report.stages",
     "render-data-report": "report.data_report",
     "compute-claims": "report.claims",
+    "render-intervals": "report.intervals",
     "render-page": "report.page",
     "render-provenance": "report.provenance_page",
     "write-config": "cli.steps",

@@ -2,6 +2,7 @@
 
 from mstkd.report.accuracies import render_accuracies
 from mstkd.report.curves import render_curves
+from mstkd.report.intervals import render_intervals
 from mstkd.report.samples import render_samples
 from mstkd.report.stages import render_stages
 from mstkd.report.tracing import render_tracing
@@ -9,6 +10,7 @@ from mstkd.report.tracing import render_tracing
 __all__ = [
     "render_accuracies",
     "render_curves",
+    "render_intervals",
     "render_samples",
     "render_stages",
     "render_tracing",

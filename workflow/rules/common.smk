@@ -80,6 +80,7 @@ REPORT_FILES = [
     *expand("<results>/figures/{table}.png", table=FIGURES),
     "<results>/figures/training.png",
     "<results>/figures/training.html",
+    "<results>/figures/intervals-std.png",
     *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/stages-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),

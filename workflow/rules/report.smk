@@ -238,6 +238,40 @@ rule compute_claims:
         " --metrics {params.metrics:q} --seeds {params.seeds} --output {output.claims:q}"
 
 
+rule render_intervals:
+    input:
+        claims="<results>/claims.json",
+    output:
+        figures=[
+            report(
+                "<results>/figures/intervals-{}.png".format(what),
+                caption="../report/intervals.rst",
+                category="Figures",
+                subcategory="All models, with intervals",
+                labels={"figure": title},
+            )
+            for what, title in (
+                ("groups", "accuracy of each group"),
+                ("std", "STD against global accuracy"),
+            )
+        ],
+        others=expand(
+            "<results>/figures/intervals-{what}.{format}",
+            what=["groups", "std"],
+            format=["svg", "pdf", "csv"],
+        ),
+    log:
+        "<results>/logs/render_intervals.log",
+    benchmark:
+        "<results>/benchmarks/render_intervals.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    shell:
+        "mstkd --log {log:q} render-intervals --claims {input.claims:q}"
+        " --outputs {output.figures:q} {output.others:q}"
+
+
 rule render_page:
     input:
         tables=expand("<results>/tables/{table}.html", table=TABLES),

@@ -1,0 +1,214 @@
+"""All models with intervals: accuracy of each group, and STD against global accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mstkd.artifacts.provenance import hashed
+from mstkd.artifacts.records import read_record
+from mstkd.artifacts.sources import provenance_of
+from mstkd.errors import InputError
+from mstkd.report.accuracies import GROUP_MARKS
+from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
+from mstkd.report.claims import Claims
+from mstkd.report.judgements import ModelTold
+from mstkd.report.rows import SECTIONS
+
+NUMBERED = 40  # models, of more there is no room for names beside a picture
+SET_MARKS = {
+    "Specialized": ("^", "#0072B2"),
+    "Baseline": ("s", "#D55E00"),
+    "Controls": ("X", "#444444"),
+}
+NOTE = "Bars: 95 % intervals of people drawn anew; each group has its own threshold."
+SPREAD_NOTE = (
+    f"{NOTE} STD is without what noise adds to it. Dashed: what an even system shows on these "
+    "pairs in 19 of 20 cases. Hollow: teachers. Fair and accurate is below and to the right."
+)
+
+
+class Kind(NamedTuple):
+    """One of the pictures."""
+
+    title: str
+    frame: Callable[[Claims], pd.DataFrame]
+    draw: Callable[[Claims], Figure]
+
+
+def render_intervals(*, claims: Path, outputs: Sequence[Path]) -> None:
+    """Draw accuracies of groups, and STD against global accuracy, of all models with intervals.
+
+    Args:
+        claims: claims.json.
+        outputs: .csv for the numbers of a picture, and .png, .svg, .pdf or .html of it, whose
+            names end in `-groups` or `-std`.
+
+    Raises:
+        InputError: a suffix or ending is unknown, or the file is not what it must be.
+    """
+    kinds = {output: _kind(output) for output in outputs}
+    told = read_record(Claims, claims)
+    read = hashed([claims])
+    with mpl.rc_context(STYLE):
+        for output, kind in kinds.items():
+            made = provenance_of("render-intervals", None, read, output)
+            if output.suffix == ".csv":
+                write_numbers(kind.frame(told), output, made)
+            else:
+                save(kind.draw(told), output, title=kind.title, made=made)
+
+
+def _kind(output: Path) -> Kind:
+    if output.suffix != ".csv":
+        check_format(output)
+    ending = output.stem.rpartition("-")[2]
+    if ending not in KINDS:
+        expected = " or ".join(f"...-{one}" for one in KINDS)
+        raise InputError(output, found=output.stem, expected=f"a name {expected}")
+    return KINDS[ending]
+
+
+def _shown(told: Claims) -> list[ModelTold]:
+    """All models at the paper's thresholds, teachers first."""
+    models = [model for model in told.models if model.threshold == "own"]
+    return sorted(models, key=lambda model: model.subject.kind != "teacher")
+
+
+def groups_frame(told: Claims) -> pd.DataFrame:
+    """A row a model and group: who it is, `group`, `accuracy`, `low` and `high`, percent."""
+    return pd.DataFrame(
+        {
+            "label": model.label,
+            **model.subject.model_dump(),
+            "group": group,
+            "accuracy": model.groups[group].value,
+            "low": model.groups[group].low,
+            "high": model.groups[group].high,
+        }
+        for model in _shown(told)
+        for group in told.groups
+    )
+
+
+def std_frame(told: Claims) -> pd.DataFrame:
+    """A row a model: who it is, global accuracy with its interval, and of STD all that is known."""
+    return pd.DataFrame(
+        {
+            "label": model.label,
+            **model.subject.model_dump(),
+            "global_accuracy": model.global_accuracy.value,
+            "global_low": model.global_accuracy.low,
+            "global_high": model.global_accuracy.high,
+            **{f"std_{name}": value for name, value in model.std.model_dump().items()},
+        }
+        for model in _shown(told)
+    )
+
+
+def draw_groups(told: Claims) -> Figure:
+    """A row a model; its groups one below the other, each a mark with its interval."""
+    models, groups = _shown(told), told.groups
+    step = 0.7 / max(len(groups), 1)
+    height = (0.12 * len(groups) + 0.14) * len(models)
+    figure = new_figure(7.2, 1.1 + height)
+    axes = figure.add_subplot()
+    for y, model in enumerate(models):
+        if y % 2:
+            axes.axhspan(y - 0.5, y + 0.5, color="#f2f2f2", lw=0)
+        for place, (group, (colour, marker)) in enumerate(zip(groups, GROUP_MARKS, strict=False)):
+            at, accuracy = y + step * (place - (len(groups) - 1) / 2), model.groups[group]
+            axes.plot([accuracy.low, accuracy.high], [at, at], color="#444444", lw=1.1)
+            axes.plot([accuracy.value], [at], marker, color=colour, ms=5.5, mec="black", mew=0.5)
+    axes.set_yticks(range(len(models)), [_named(model, told) for model in models])
+    axes.set_ylim(len(models) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    axes.set_xlabel("Verification accuracy, percent")
+    handles = [
+        Line2D([], [], ls="", marker=marker, color=colour, mec="black", mew=0.5, label=group)
+        for group, (colour, marker) in zip(groups, GROUP_MARKS, strict=False)
+    ]
+    axes.legend(
+        handles=handles,
+        ncols=min(len(handles), 8),
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        handletextpad=0.2,
+    )
+    _finish(figure, KINDS["groups"].title, NOTE)
+    return figure
+
+
+def draw_std(told: Claims) -> Figure:
+    """STD against global accuracy, a mark a model; models are numbered where there is room."""
+    models = _shown(told)
+    numbered = len(models) <= NUMBERED
+    figure = new_figure(9.0 if numbered else 6.5, max(4.6, 0.19 * len(models) * numbered + 0.9))
+    axes = figure.add_subplot()
+    handles: list[Line2D] = []
+    for number, model in enumerate(models, 1):
+        marker, colour = SET_MARKS[SECTIONS[model.subject.set]]
+        x, y = model.global_accuracy, model.std
+        low, high = y.low, y.corrected if y.high is None else y.high
+        axes.plot([x.low, x.high], [y.corrected] * 2, color="#777777", lw=0.8, zorder=1)
+        axes.plot([x.value] * 2, [low, high], color="#777777", lw=0.8, zorder=1)
+        face = "white" if model.subject.kind == "teacher" else colour
+        style: dict[str, Any] = {"color": colour, "mfc": face, "marker": marker, "ms": 7}
+        axes.plot([x.value], [y.corrected], ls="", zorder=2, **style)
+        if numbered:
+            axes.annotate(
+                str(number),
+                (x.value, y.corrected),
+                xytext=(4, 4),
+                textcoords="offset points",
+                fontsize=7.5,
+                zorder=3,
+            )
+            handles.append(Line2D([], [], ls="", label=f"{number}  {_named(model, told)}", **style))
+    floor = float(np.mean([model.std.floor_high for model in models]))
+    axes.axhline(floor, color="#777777", lw=1, ls="--", zorder=0)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.set_xlabel("Global accuracy, percent")
+    axes.set_ylabel("STD, percentage points")
+    axes.grid()
+    if not numbered:
+        handles = [
+            Line2D([], [], ls="", marker=marker, color=colour, label=section)
+            for section, (marker, colour) in SET_MARKS.items()
+        ]
+    axes.legend(
+        handles=handles, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=7.5
+    )
+    _finish(figure, KINDS["std"].title, SPREAD_NOTE)
+    return figure
+
+
+def _named(model: ModelTold, told: Claims) -> str:
+    seed = f", seed {model.subject.seed}" if len(told.seeds) > 1 else ""
+    return f"{model.label}{seed}"
+
+
+def _finish(figure: Figure, title: str, note: str) -> None:
+    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=9)
+    half = len(note) // 2
+    if len(note) > 110:  # two lines
+        cut = note.index(" ", half)
+        note = f"{note[:cut]}\n{note[cut + 1 :]}"
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=7.5)
+
+
+KINDS = {
+    "groups": Kind(
+        "Verification accuracy of each group, with intervals", groups_frame, draw_groups
+    ),
+    "std": Kind("STD of the groups' accuracies against global accuracy", std_frame, draw_std),
+}
