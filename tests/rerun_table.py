@@ -47,7 +47,7 @@ RULES = "".join(
 )
 ORDER = re.findall(r"^ *(?:use rule \w+ as|rule) (\w+)", RULES, re.MULTILINE)
 EVERY_EDIT = "write_config"  # the config with its defaults, for the report: after every edit
-ONE_JOB = ("render_curves", "compute_claims", "render_page")  # of all models together
+ONE_JOB = ("render_curves", "render_det", "compute_claims", "render_page")  # of all models together
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 # One of a name of its own: what the paper's are called says which they are.

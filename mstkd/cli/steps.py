@@ -46,6 +46,7 @@ STEPS = {
     "render-accuracies": "report.accuracies",
     "render-curves": "report.curves",
     "render-samples": "report.samples",
+    "render-det": "report.det",
     "render-tracing": "report.tracing",
     "render-stages": "report.stages",
     "render-data-report": "report.data_report",

@@ -2,6 +2,7 @@
 
 from mstkd.report.accuracies import render_accuracies
 from mstkd.report.curves import render_curves
+from mstkd.report.det import render_det
 from mstkd.report.intervals import render_intervals
 from mstkd.report.samples import render_samples
 from mstkd.report.stages import render_stages
@@ -10,6 +11,7 @@ from mstkd.report.tracing import render_tracing
 __all__ = [
     "render_accuracies",
     "render_curves",
+    "render_det",
     "render_intervals",
     "render_samples",
     "render_stages",

@@ -81,6 +81,7 @@ REPORT_FILES = [
     "<results>/figures/training.png",
     "<results>/figures/training.html",
     "<results>/figures/intervals-std.png",
+    "<results>/figures/det.png",
     *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/stages-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),

@@ -163,6 +163,35 @@ rule render_stages:
         " {output.vectors:q}"
 
 
+rule render_det:
+    input:
+        metrics=files.of_every_seed(CONFIG, name="metrics.json"),
+        # Beside the metrics, as for the claims.
+        scores=files.of_every_seed(CONFIG, name="scores.h5"),
+    output:
+        figure=report(
+            "<results>/figures/det.png",
+            caption="../report/det.rst",
+            category="Figures",
+            subcategory="All models",
+            labels={"figure": "DET curves of each group"},
+        ),
+        others=expand("<results>/figures/det.{format}", format=["svg", "pdf", "csv"]),
+    log:
+        "<results>/logs/render_det.log",
+    benchmark:
+        "<results>/benchmarks/render_det.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        metrics=of_config(files.with_seed_open, name="metrics.json", of=PLACED),
+        seeds=CONFIG.seeds,
+    shell:
+        "mstkd --log {log:q} render-det --metrics {params.metrics:q}"
+        " --seeds {params.seeds} --outputs {output.figure:q} {output.others:q}"
+
+
 rule render_samples:
     input:
         packs=expand("<inputs>/packs/{{part}}/{group}.h5", group=CONFIG.groups),
@@ -247,7 +276,7 @@ rule render_intervals:
                 "<results>/figures/intervals-{}.png".format(what),
                 caption="../report/intervals.rst",
                 category="Figures",
-                subcategory="All models, with intervals",
+                subcategory="All models",
                 labels={"figure": title},
             )
             for what, title in (
