@@ -349,6 +349,15 @@ def test_a_page_holds_the_image_and_its_title_and_nothing_from_elsewhere(tmp_pat
     assert not re.search("https?:|<script|<link", page.replace(address, ""))
 
 
+def test_what_made_a_figure_is_read_from_every_format_whatever_stands_in_it(tmp_path: Path) -> None:
+    odd = {"caption": "Accuracy (%) of a\\b ) and ( é <x> & --"}
+    made = Provenance(step="render-curves", settings=odd, sources=[])
+    for suffix in ("png", "svg", "pdf", "html"):
+        save(new_figure(1, 1), tmp_path / f"a.{suffix}", title="(a \\ é)", made=made)
+        told = told_by(tmp_path / f"a.{suffix}")
+        assert told is not None and told.made.settings == odd, suffix
+
+
 def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:
     path = write_model(tmp_path, accuracies=[1.0])
     history = path.with_name("history.csv")

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings
-from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save
 from mstkd.report.formats import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows
 
@@ -112,7 +112,7 @@ def _map_row(
             rounded(value, settings.decimals),
             ha="center",
             va="center",
-            color="black" if share > 0.55 else "white",
+            color=ink(colour),
             weight="bold" if own else "normal",
         )
         if own:

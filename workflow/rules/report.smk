@@ -99,7 +99,7 @@ rule render_tracing:
             caption="../report/tracing.rst",
             category="Figures",
             subcategory="Teachers' shares",
-            labels={"figure": "all shares", "format": "csv"},
+            labels={"figure": "all shares (csv), {backbone} teachers"},
         ),
         figures=[
             report(
@@ -107,7 +107,7 @@ rule render_tracing:
                 caption="../report/tracing.rst",
                 category="Figures",
                 subcategory="Teachers' shares",
-                labels={"figure": "of the {}".format(measure), "format": "png"},
+                labels={"figure": "of the {}, {{backbone}} teachers".format(measure)},
             )
             for measure in ("embedding", "separation")
         ],
@@ -135,15 +135,17 @@ rule render_stages:
         scores=of_config(files.stages, "backbone", name="scores.h5"),
     output:
         numbers="<results>/figures/stages-{backbone}.csv",
+        # A page, as of training: it may be higher than a window.
         figure=report(
-            "<results>/figures/stages-{backbone}.png",
+            "<results>/figures/stages-{backbone}.html",
             caption="../report/stages.rst",
             category="Figures",
             subcategory="From teachers to students",
-            labels={"figure": "accuracy from stage to stage"},
+            labels={"figure": "accuracy from stage to stage, {backbone} teachers"},
         ),
-        vectors=expand(
-            "<results>/figures/stages-{{backbone}}.{format}", format=["svg", "pdf"]
+        others=expand(
+            "<results>/figures/stages-{{backbone}}.{format}",
+            format=["png", "svg", "pdf"],
         ),
     log:
         "<results>/logs/render_stages/{backbone}.log",
@@ -160,7 +162,7 @@ rule render_stages:
     shell:
         "mstkd --log {log:q} render-stages --metrics {params.metrics:q}"
         " --seeds {params.seeds} --outputs {output.numbers:q} {output.figure:q}"
-        " {output.vectors:q}"
+        " {output.others:q}"
 
 
 rule render_det:
@@ -170,13 +172,15 @@ rule render_det:
         scores=files.of_every_seed(CONFIG, name="scores.h5"),
     output:
         figure=report(
-            "<results>/figures/det.png",
+            "<results>/figures/det.html",
             caption="../report/det.rst",
             category="Figures",
             subcategory="All models",
             labels={"figure": "DET curves of each group"},
         ),
-        others=expand("<results>/figures/det.{format}", format=["svg", "pdf", "csv"]),
+        others=expand(
+            "<results>/figures/det.{format}", format=["png", "svg", "pdf", "csv"]
+        ),
     log:
         "<results>/logs/render_det.log",
     benchmark:
@@ -273,7 +277,7 @@ rule render_intervals:
     output:
         figures=[
             report(
-                "<results>/figures/intervals-{}.png".format(what),
+                "<results>/figures/intervals-{}.html".format(what),
                 caption="../report/intervals.rst",
                 category="Figures",
                 subcategory="All models",
@@ -287,7 +291,7 @@ rule render_intervals:
         others=expand(
             "<results>/figures/intervals-{what}.{format}",
             what=["groups", "std"],
-            format=["svg", "pdf", "csv"],
+            format=["png", "svg", "pdf", "csv"],
         ),
     log:
         "<results>/logs/render_intervals.log",
