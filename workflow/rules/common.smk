@@ -74,16 +74,28 @@ MODELS = models.every_model(CONFIG)
 TABLES = models.tables(CONFIG)
 FIGURES = [name for name, table in TABLES.items() if table.threshold == "own"]
 FORMATS = ("csv", "md", "tex", "html")
+PICTURES = ("png", "svg", "pdf", "csv")  # of one figure, and its numbers
 TEACHERS = dict.fromkeys(model.backbone for model in MODELS if model.kind == "teachers")
 REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=TABLES, format=FORMATS),
     *expand("<results>/figures/{table}.png", table=FIGURES),
-    "<results>/figures/training.png",
-    "<results>/figures/training.html",
-    "<results>/figures/intervals-std.png",
-    "<results>/figures/det.png",
+    *expand(
+        "<results>/figures/{name}.{format}",
+        name=["training", "intervals-groups", "intervals-std", "det"],
+        format=("html", *PICTURES),
+    ),
+    *expand(
+        "<results>/figures/stages-{backbone}.{format}",
+        backbone=TEACHERS,
+        format=("html", *PICTURES),
+    ),
+    *expand(
+        "<results>/figures/tracing-{backbone}-{measure}.{format}",
+        backbone=TEACHERS,
+        measure=["embedding", "separation"],
+        format=["png", "svg", "pdf"],
+    ),
     *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
-    *expand("<results>/figures/stages-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
     "<results>/report.html",
     "<results>/data-report.html",

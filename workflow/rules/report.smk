@@ -178,9 +178,7 @@ rule render_det:
             subcategory="All models",
             labels={"figure": "DET curves of each group"},
         ),
-        others=expand(
-            "<results>/figures/det.{format}", format=["png", "svg", "pdf", "csv"]
-        ),
+        others=expand("<results>/figures/det.{format}", format=PICTURES),
     log:
         "<results>/logs/render_det.log",
     benchmark:
@@ -291,7 +289,7 @@ rule render_intervals:
         others=expand(
             "<results>/figures/intervals-{what}.{format}",
             what=["groups", "std"],
-            format=["png", "svg", "pdf", "csv"],
+            format=PICTURES,
         ),
     log:
         "<results>/logs/render_intervals.log",
