@@ -71,7 +71,7 @@ def test_each_specialized_teacher_stands_for_its_own_group(tmp_path: Path) -> No
     own, fused, *students = frame[frame["set"] == "specialized"].to_dict("records")
     teachers = [path_of(paths, "teacher-iresnet34-specialized", f"T-{group}") for group in GROUPS]
     expected = [accuracy(path, group) for path, group in zip(teachers, GROUPS, strict=True)]
-    assert [own[group] for group in GROUPS] == pytest.approx(expected)
+    assert [own[f"accuracy_{group}"] for group in GROUPS] == pytest.approx(expected)
     assert own["global_accuracy"] == pytest.approx(np.mean(expected))
     assert np.isnan(own["change"])
     change = fused["global_accuracy"] - own["global_accuracy"]
@@ -84,7 +84,7 @@ def test_each_specialized_teacher_stands_for_its_own_group(tmp_path: Path) -> No
     mean = np.mean(
         [accuracy(path_of(paths, "teacher-iresnet34-baseline", f"BT-{n}"), "A") for n in (1, 2)]
     )
-    assert of_all["A"] == pytest.approx(mean)
+    assert of_all["accuracy_A"] == pytest.approx(mean)
 
 
 def test_the_change_of_a_student_has_the_joint_interval(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_seeds_stand_together(tmp_path: Path) -> None:
         accuracy(path_of(paths, f"adaptor-iresnet34-specialized-SL-None-seed{seed}"), "A")
         for seed in (0, 1)
     ]
-    assert fused["A"] == pytest.approx(np.mean(both))
+    assert fused["accuracy_A"] == pytest.approx(np.mean(both))
     with pytest.raises(InputError, match="a model of some seeds; expected of every seed"):
         stages_frame(read_scored(paths[:-1]))
 

@@ -84,7 +84,7 @@ def render_stages(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
 
 
 def stages_frame(scored: Scored) -> pd.DataFrame:
-    """A row a stage: `set`, `stage`, `adaptor`, `loss`, each group, and what follows.
+    """A row a stage: `set`, `stage`, `adaptor`, `loss`, `accuracy_<group>`, and what follows.
 
     `global_accuracy`, `low` and `high` in percent; `change`, `change_low` and `change_high` to the
     stage before it in percentage points, NaN of teachers; `seeds`. Each group has its own
@@ -102,7 +102,7 @@ def stages_frame(scored: Scored) -> pd.DataFrame:
             "loss": stage.loss,
         }
         for place, group in enumerate(scored.groups):
-            line[group] = _of_group(rates, stage.weights, place)
+            line[f"accuracy_{group}"] = _of_group(rates, stage.weights, place)
         line |= {"global_accuracy": whole.value, "low": whole.low, "high": min(whole.high, 100.0)}
         change: Contrast | None = None
         if stage.before is not None:
