@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from mstkd.artifacts.atomic import write_json
+from mstkd.evaluation.auditing.all_impostors import EmbeddedImages, all_impostors
 from mstkd.evaluation.impostors import count_impostors
 from mstkd.evaluation.measures import error_rates, fold_accuracies, rates_at_fmr, separation
 from mstkd.evaluation.scorefiles import read_scores, write_scores
@@ -220,7 +221,22 @@ def impostors(images: int) -> dict[str, Any]:
         seconds.append(time.perf_counter() - begin)
         return kept.append(matches)
 
-    mib = [rise_in_mib(ours), rise_in_mib(plain)]
+    def rows() -> object:
+        """All of impostors.csv, which takes the counts and a second look."""
+        begin = time.perf_counter()
+        people = identity.astype(np.int32)
+        table = genuine_pairs(embeddings, people, group.astype(np.int16))
+        found = all_impostors(
+            "random",
+            table,
+            EmbeddedImages(embeddings, identity, group),
+            thresholds=[0.15],
+            fmrs=FMRS,
+        )
+        seconds.append(time.perf_counter() - begin)
+        return found
+
+    mib = [rise_in_mib(ours), rise_in_mib(plain), rise_in_mib(rows)]
     upper = np.triu(kept[0].matches[0])
     off = np.abs(upper - kept[1][0]).sum() / upper.sum()
     if off > 1e-5:  # cosines of single precision at the threshold
@@ -232,7 +248,26 @@ def impostors(images: int) -> dict[str, Any]:
         "plain_seconds": round(seconds[1], 2),
         "mib": round(mib[0], 1),
         "plain_mib": round(mib[1], 1),
+        "rates_seconds": round(seconds[2], 2),
+        "rates_mib": round(mib[2], 1),
     }
+
+
+def genuine_pairs(embeddings: Array, person: Array, group: Array) -> ScoreTable:
+    """Every two images of a person that stand side by side."""
+    first = np.flatnonzero(person[:-1] == person[1:])
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return ScoreTable(
+        similarity=np.einsum("pd,pd->p", unit[first], unit[first + 1], dtype=np.float64),
+        same=np.ones(len(first), bool),
+        fold=np.zeros(len(first), np.int16),
+        group1=group[first],
+        group2=group[first],
+        groups=tuple("ABCD"),
+        identity1=person[first],
+        identity2=person[first],
+        identities=tuple(f"m.{number:06}" for number in range(int(person.max()) + 1)),
+    )
 
 
 def reading(table: ScoreTable) -> dict[str, float]:
@@ -272,7 +307,11 @@ def main() -> None:
         "impostors": of_pairs,
         "seconds_to_read_the_table": reading(table),
         "targets": TARGETS,
-        "target_met": bool(total <= 5 and of_pairs["seconds"] <= 60 and of_pairs["mib"] <= 1000),
+        "target_met": bool(
+            total <= 5
+            and max(of_pairs["seconds"], of_pairs["rates_seconds"]) <= 60
+            and max(of_pairs["mib"], of_pairs["rates_mib"]) <= 1000
+        ),
         **machine,
     }
     write_json(arguments.output, result)

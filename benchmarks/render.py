@@ -123,10 +123,15 @@ def measures(found: Result) -> str:
     )
     text = table(header, [(name, *case.values()) for name, case in found["measures"].items()])
     every = found["impostors"]
-    header = (f"{every['impostor_pairs']:,} impostor pairs", "ours", "the whole matrix")
+    header = (
+        f"{every['impostor_pairs']:,} impostor pairs",
+        "ours",
+        "the whole matrix",
+        "ours, every rate with its interval",
+    )
     rows: list[Row] = [
-        ("seconds", every["seconds"], every["plain_seconds"]),
-        ("memory, MiB", every["mib"], every["plain_mib"]),
+        ("seconds", every["seconds"], every["plain_seconds"], every["rates_seconds"]),
+        ("memory, MiB", every["mib"], every["plain_mib"], every["rates_mib"]),
     ]
     text += "\n" + table(header, rows)
     read = found["seconds_to_read_the_table"].items()

@@ -284,6 +284,105 @@ def test_embeddings_and_pairs(tmp_path, frame, embedded):
     assert again["value"].tolist() == pytest.approx(rows["value"].tolist(), nan_ok=True)
 
 
+def plain_matrix(vectors, person, group, *, threshold):
+    """Impostor pairs and false matches of every two groups, pair by pair in float64."""
+    unit = vectors / np.linalg.norm(vectors.astype(float), axis=1, keepdims=True)
+    found = {}
+    for one, row in enumerate(unit @ unit.T):
+        for other in range(one):
+            if person[one] == person[other]:
+                continue
+            pairs = found.setdefault(tuple(sorted((group[one], group[other]))), [0, 0])
+            pairs[0] += 1
+            pairs[1] += row[other] >= threshold
+    return found
+
+
+def test_false_matches_are_those_of_all_pairs_of_images(tmp_path, frame, embedded):
+    path, vectors, names, _ = embedded
+    pairs = written(tmp_path, frame.groupby("group").head(120).drop(columns="similarity"), "p.csv")
+    output = tmp_path / "out"
+    given = ["--embeddings", path, "--pairs", pairs, "--threshold", "0.5", "--threshold", "0.8"]
+    rows = audit(*given, "--fmr", "0.05", "--fmr", "1e-7", output=output)
+    told = pd.read_csv(output / "impostors.csv", keep_default_na=False, na_values=[""])
+    assert ",".join(told.columns) == (
+        "system,group1,group2,measure,at,threshold,value,low,high,confidence,method,pairs,errors,"
+        "note"
+    )
+    used = pd.read_csv(pairs)
+    person = {}
+    for side in "12":
+        person |= dict(zip(used[f"image{side}"], used[f"identity{side}"], strict=True))
+    row = {name: n for n, name in enumerate(names)}
+    images = sorted(person)
+    expected = plain_matrix(
+        vectors[[row[name] for name in images]],
+        [person[name] for name in images],
+        [name.split("/")[0] for name in images],
+        threshold=0.5,
+    )
+    fmr = told.query("measure == 'fmr' and at == 'threshold=0.5'").set_index(["group1", "group2"])
+    for groups, (count, matches) in expected.items():
+        one = fmr.loc[groups if groups in fmr.index else groups[::-1]]
+        assert (one["pairs"], one["errors"]) == (count, matches) and matches > 100
+        assert one["value"] == matches / count and one["low"] < one["value"] < one["high"]
+    within = [counts for (a, b), counts in expected.items() if a == b]
+    whole = fmr[fmr.index.get_level_values(0).isna()].iloc[0]
+    assert (whole["pairs"], whole["errors"]) == tuple(np.sum(within, axis=0))
+    # The genuine pairs are those of the list, and so is what is missed of them.
+    of_list = rows.query("measure == 'fnmr' and at == 'threshold=0.8'").set_index("group")
+    missed = told.query("measure == 'fnmr' and at == 'threshold=0.8'").set_index("group1")
+    for group in GROUPS:
+        one, other = missed.loc[group], of_list.loc[group]
+        assert one["pairs"] == other["genuine"]
+        if np.isfinite(other["value"]):
+            assert one[["value", "low", "high"]].tolist() == pytest.approx(
+                other[["value", "low", "high"]].tolist()
+            )
+    assert missed["value"].notna().any()
+
+    held = told.query("at == 'fmr=0.05'")
+    whole = held[held["group1"].isna() & (held["measure"] == "fmr")].iloc[0]
+    assert whole["value"] == pytest.approx(0.05, rel=0.2) and "target" in whole["note"]
+    groups = held.query("measure == 'fmr' and group1 == group2")
+    assert np.average(groups["value"], weights=groups["pairs"]) == pytest.approx(whole["value"])
+    assert {"fdr", "ir", "garbe", "fmr_max_min"} <= set(held["measure"])
+    [short] = told.query("at == 'fmr=1e-07'")["note"]
+    assert short.startswith("insufficient: ") and "of half of the people, 10 needed" in short
+
+    record = read_record(AuditRecord, output / "audit.json")
+    first = record.impostors[0]
+    assert (first.system, first.at, first.threshold) == ("embeddings", "threshold=0.5", 0.5)
+    place = {group: n for n, group in enumerate(first.groups)}
+    for (a, b), (count, matches) in expected.items():
+        assert first.fmr[place[a]][place[b]] == first.fmr[place[b]][place[a]] == matches / count
+    assert record.impostors[-1].fmr == [] and record.impostors[-1].note == short
+    page = Page((output / "audit.html").read_text())
+    assert not page.open and "False matches within and across groups" in page.text
+    for value in [one for row in first.fmr for one in row]:
+        assert f"{value:.3g}" in page.text
+    own = lineage(output / "impostors.csv").results[0]
+    assert own.step == "audit" and own.unchanged is not False
+
+
+def test_images_in_two_groups_are_not_paired(tmp_path, frame, embedded):
+    path, *_, pairs = embedded
+    used = pd.read_csv(pairs)
+    used["sex"] = np.where(used.index % 2, "f", "m")
+    used.loc[1, "image1"] = used.loc[0, "image1"]
+    used.loc[1, "identity1"] = used.loc[0, "identity1"]
+    used.loc[1, "identity2"] = used.loc[0, "identity1"]
+    given = ["--embeddings", path, "--pairs", written(tmp_path, used, "p.csv"), "--group", "sex"]
+    rows = audit(*given, "--fmr", "0.05", output=tmp_path / "out")
+    assert rows.query("measure == 'fmr' and at == 'fmr=0.05'")["value"].notna().all()
+    [told] = pd.read_csv(tmp_path / "out/impostors.csv")["note"]
+    assert told == (
+        f"the image {used.loc[0, 'image1']!r} is in the groups 'f' and 'm', "
+        "so pairs of images are not counted"
+    )
+    assert told in Page((tmp_path / "out/audit.html").read_text()).text
+
+
 def test_faults_of_embeddings(tmp_path, embedded):
     path, vectors, names, pairs = embedded
 
@@ -337,7 +436,7 @@ def test_a_model_on_packs_gives_what_evaluate_gives(tmp_path, packs, verificatio
     folder.mkdir()
     for path in verification_packs:
         shutil.copy(path, folder)
-    options = ["--model", teacher, "--folds", "2", "--device", "cpu", "--pairs"]
+    options = ["--model", teacher, "--folds", "2", "--device", "cpu", "--threshold=-1", "--pairs"]
     rows = audit(*options, folder, output=tmp_path / "out")
     told = json.loads(metrics.read_text())["own_threshold"]
     for group, one in told["groups"].items():
@@ -347,6 +446,13 @@ def test_a_model_on_packs_gives_what_evaluate_gives(tmp_path, packs, verificatio
         assert found == one["accuracy"]
     [table] = (tmp_path / "out/scores").iterdir()
     assert read_scores(table).similarity.tolist() == read_scores(scores).similarity.tolist()
+    told = pd.read_csv(tmp_path / "out/impostors.csv").query("measure == 'fmr'")
+    person = [pack.identity for pack in map(open_pack, verification_packs)]
+    of = told[told["at"] == "threshold=-1"].set_index(["group1", "group2"])["pairs"]
+    assert of["A", "B"] == len(person[0]) * len(person[1])
+    within = len(person[0]) * (len(person[0]) - 1) // 2
+    same = np.square(np.bincount(person[0])) - np.bincount(person[0])
+    assert of["A", "A"] == within - same.sum() // 2
     alone = audit(*options, verification_packs[0], output=tmp_path / "alone")
     assert set(alone["group"].dropna()) == {"A"}
 

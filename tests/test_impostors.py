@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mstkd.evaluation import impostors
-from mstkd.evaluation.impostors import count_impostors
+from mstkd.evaluation.impostors import count_impostors, false_matches
 
 
 def images(seed=0, count=60, dim=6):
@@ -120,3 +120,53 @@ def test_faults():
         counts.at_fmr(2)
     with pytest.raises(ValueError, match="no impostor pairs within groups"):
         count_impostors(embeddings[:3], [0, 1, 2], [0, 1, 2]).at_fmr(0.1)
+
+
+# ---------------------------------------------------------------- by person
+
+
+@pytest.mark.parametrize("rows", [7, 1024])
+@pytest.mark.parametrize(
+    "level", [(0.2, 0.2, 0.2), (0.1, 0.3, np.nan), (np.nan, 0.0, 0.2)], ids=str
+)
+def test_false_matches_of_each_person_by_loops(rows, level, monkeypatch):
+    monkeypatch.setattr(impostors, "ROWS", rows)
+    embeddings, identity, group = images(count=90)
+    part = count_impostors(embeddings, identity, group).part
+    [found] = false_matches(embeddings, identity, group, part=part, levels=[level])
+    matches, pairs = ({}, {})
+    of_two = {}  # matches and pairs of two people, by the cell of their groups
+    for _, (one, other), cosine in every_pair(embeddings, identity, group):
+        limit = level[part[one]] if part[one] == part[other] else level[2]
+        if np.isnan(limit):
+            continue
+        for a, b in ((one, other), (other, one)):
+            key = identity[a], group[a], group[b]
+            pairs[key] = pairs.get(key, 0) + 1
+            matches[key] = matches.get(key, 0) + (cosine >= limit)
+        ends = tuple(sorted([(group[one], identity[one]), (group[other], identity[other])]))
+        count = of_two.setdefault(ends, [0, 0])
+        count[0] += cosine >= limit
+        count[1] += 1
+    for unit, (person, own) in enumerate(zip(found.person, found.group, strict=True)):
+        for other in range(3):
+            key = person, own, other
+            assert found.matches[unit, other] == matches.get(key, 0)
+            assert found.pairs[unit, other] == pairs.get(key, 0)
+    for a, b in itertools.product(range(3), repeat=2):
+        cell = [
+            count for ((g, _), (h, _)), count in of_two.items() if sorted((g, h)) == sorted((a, b))
+        ]
+        m, n = np.array(cell).T
+        assert found.squares[a, b] == (m * m).sum()
+        assert found.products[a, b] == (m * n).sum()
+        assert found.sizes[a, b] == (n * n).sum()
+
+
+def test_progress_is_told_of_every_two_images():
+    embeddings, identity, group = images(count=70)
+    seen = []
+    counts = count_impostors(embeddings, identity, group, advance=seen.append)
+    levels = [[0.1, 0.1, 0.1]]
+    false_matches(embeddings, identity, group, part=counts.part, levels=levels, advance=seen.append)
+    assert sum(seen) == 2 * (70 * 69 // 2)

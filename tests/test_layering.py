@@ -41,6 +41,7 @@ TORCHLESS = [
     "evaluation.foreign",
     "evaluation.measures",
     "evaluation.impostors",
+    "evaluation.impostor_rates",
     "evaluation.spread",
     "evaluation.contrasts",
     "evaluation.claims",

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mstkd.config import AuditSettings
 from mstkd.errors import InputError
+from mstkd.evaluation.auditing.all_impostors import (
+    EmbeddedImages,
+    ImpostorRow,
+    all_impostors,
+    uncounted,
+)
+from mstkd.evaluation.auditing.audit import similarities, targeted
 from mstkd.evaluation.auditing.systems import names_of
+from mstkd.evaluation.scores import ScoreTable
 from mstkd.report.audit import write_audit
 from mstkd.report.audit_answer import answer
+
+# Of the path of a system and that of its table of scores, which is written.
+Scored = Callable[[Path, Path], tuple[ScoreTable, EmbeddedImages | str]]
 
 
 def audit(
@@ -39,30 +50,49 @@ def audit(
     if scores and pairs is not None:
         found = "--pairs with tables of scores"
         raise InputError("audit", found=found, expected="--embeddings or --model with it")
-    if scores:
-        tables = list(scores)
+    if pairs is None:
+        return answer(write_audit(settings, scores=scores, output=output, attributes=attributes))
+    thresholds, fmrs = similarities(settings.thresholds), targeted(settings.fmrs)
+    if embeddings:
+        scored = _by_embeddings(settings, pairs, attributes)
     else:
-        # The name of the file is that of the system.
-        names = names_of([*embeddings, *models])
-        tables = [output / "scores" / f"{name}.h5" for name in names]
-    for path, table in zip(embeddings, tables, strict=False):
-        from mstkd.evaluation.embedded import score_embeddings
-
-        assert pairs is not None
-        score_embeddings(
-            settings, embeddings=path, pairs=pairs, output=table, attributes=attributes
-        )
-    if models:
-        from mstkd.evaluation.modelled import score_model, verification_packs  # they load torch
-
-        assert pairs is not None
-        packs = verification_packs(pairs, model=models[0], output=output / "packs", threads=threads)
-        for path, table in zip(models, tables, strict=True):
-            score_model(
-                settings, model=path, packs=packs, output=table, threads=threads, device=device
+        scored = _by_models(settings, pairs, models[0], output / "packs", threads, device)
+    systems = [*embeddings, *models]
+    tables: list[Path] = []
+    impostors: list[ImpostorRow] = []
+    for name, path in zip(names_of(systems), systems, strict=True):
+        tables.append(output / "scores" / f"{name}.h5")  # the file's name is the system's
+        table, images = scored(path, tables[-1])
+        impostors += (
+            uncounted(name, thresholds, fmrs, images)
+            if isinstance(images, str)
+            else all_impostors(
+                name,
+                table,
+                images,
+                thresholds=thresholds,
+                fmrs=fmrs,
+                draws=settings.draws,
+                seed=settings.seed,
             )
-    return answer(
-        write_audit(
-            settings, scores=tables, output=output, attributes=attributes if scores else None
         )
+    return answer(write_audit(settings, scores=tables, output=output, impostors=impostors))
+
+
+def _by_embeddings(settings: AuditSettings, pairs: Path, attributes: Path | None) -> Scored:
+    from mstkd.evaluation.embedded import score_embeddings
+
+    return lambda path, table: score_embeddings(
+        settings, embeddings=path, pairs=pairs, output=table, attributes=attributes
+    )
+
+
+def _by_models(
+    settings: AuditSettings, pairs: Path, first: Path, made: Path, threads: int, device: str
+) -> Scored:
+    from mstkd.evaluation.modelled import score_model, verification_packs  # they load torch
+
+    packs = verification_packs(pairs, model=first, output=made, threads=threads)
+    return lambda path, table: score_model(
+        settings, model=path, packs=packs, output=table, threads=threads, device=device
     )

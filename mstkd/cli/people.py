@@ -127,7 +127,8 @@ def audit(
 ) -> None:
     """Measure any system on scored pairs, group by group, with intervals; compare several.
 
-    Writes measures.csv, comparisons.csv, audit.json and the page audit.html.
+    Writes measures.csv, comparisons.csv, audit.json and the page audit.html; of embeddings or a
+    model also impostors.csv, false matches over all pairs of images.
 
     Example: mstkd audit scores.csv --group ethnicity,sex --output audit
     """
@@ -156,7 +157,8 @@ def audit(
         device=device,
     )
     typer.echo(answer)
-    typer.echo(f"\n{output / 'audit.html'}, measures.csv, comparisons.csv, audit.json")
+    further = ", impostors.csv" if pairs else ""
+    typer.echo(f"\n{output / 'audit.html'}, measures.csv, comparisons.csv{further}, audit.json")
 
 
 def trace(

@@ -20,7 +20,9 @@ from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.data.formats.columns import TextColumns, Texts
 from mstkd.errors import InputError
+from mstkd.evaluation.auditing.all_impostors import EmbeddedImages, images_of
 from mstkd.evaluation.scorefiles import score_pairs, write_scores
+from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.verification import squared_distances
 
 EXPECTED = "an .npz or HDF5 file of `embeddings` (N, D) and their `images` (N,)"
@@ -42,7 +44,7 @@ def score_embeddings(
     pairs: Path,
     output: Path,
     attributes: Path | None = None,
-) -> None:
+) -> tuple[ScoreTable, EmbeddedImages | str]:
     """Write the cosines of pairs as a table of scores.
 
     Args:
@@ -51,6 +53,9 @@ def score_embeddings(
         pairs: a CSV of pairs as `scorefiles.score_pairs` takes.
         output: the table, ending in .h5.
         attributes: a CSV of further columns of the pairs.
+
+    Returns:
+        The table, and its images, or why they cannot be paired otherwise than it pairs them.
 
     Raises:
         InputError: a fault of a file, or a pair of an image that has no embedding.
@@ -65,6 +70,8 @@ def score_embeddings(
     )
     read = hashed([embeddings, pairs, *([] if attributes is None else [attributes])])
     write_scores(table, output, provenance_of("audit", settings, read, output))
+    row_of = {name: row for row, name in enumerate(found.images)}
+    return table, images_of(table, found.vectors[[row_of[name] for name in table.images]])
 
 
 def read_embeddings(path: Path) -> Embeddings:

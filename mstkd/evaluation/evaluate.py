@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,10 +103,9 @@ def evaluate(
     Raises:
         InputError: a pack of another size than the model takes, or too few pairs for the folds.
     """
-    table, record, opened = score_packs(
-        settings, model=model, packs=packs, threads=threads, device=device
-    )
-    read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
+    found = score_packs(settings, model=model, packs=packs, threads=threads, device=device)
+    table, record = found.table, found.record
+    read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in found.packs}
     made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
     with replacing(scores, metrics) as (scores_part, metrics_part):
         write_hdf5(table, scores_part, made[scores])
@@ -123,6 +123,17 @@ def metrics_of(table: ScoreTable, record: ModelRecord, made: Provenance) -> Metr
     )
 
 
+class ScoredPacks(NamedTuple):
+    """The pairs of verification packs as a model sees them, and the images of all packs (N,)."""
+
+    table: ScoreTable
+    record: ModelRecord  # of the model
+    packs: list[Pack]
+    embeddings: list[NDArray[Any]]  # floating point, of each pack's images
+    person: NDArray[np.int64]  # (N,), places in the table's `identities`
+    group: NDArray[np.int64]  # (N,), places in the table's `groups`
+
+
 def score_packs(
     settings: EvaluationSettings,
     *,
@@ -130,7 +141,7 @@ def score_packs(
     packs: Sequence[Path],
     threads: int = 1,
     device: str = "auto",
-) -> tuple[ScoreTable, ModelRecord, list[Pack]]:
+) -> ScoredPacks:
     """The cosines of all pairs of verification packs, a group each, by a model.
 
     Args:
@@ -140,9 +151,6 @@ def score_packs(
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
 
-    Returns:
-        The table, what the model says of itself, and the packs.
-
     Raises:
         InputError: a pack of another size than the model takes, or too few pairs for the folds.
     """
@@ -150,8 +158,16 @@ def score_packs(
     network, record = load_backbone(model)
     extractor = Extractor(network, where)
     opened = open_tested(packs, settings.folds, {model: record})
-    distances = [pair_distances(extractor, pack, where) for pack in opened]
-    return score_table(opened, distances, settings.folds), record, opened
+    embeddings = [embed_with_mirror(extractor, pack.images, where) for pack in opened]
+    distances = [distances_of(*both) for both in zip(embeddings, opened, strict=True)]
+    table = score_table(opened, distances, settings.folds)
+    number = {name: place for place, name in enumerate(table.identities)}
+    person = [
+        np.array([number[name] for name in _named(pack, pack.identity_names)])[pack.identity]
+        for pack in opened
+    ]
+    group = np.repeat(np.arange(len(opened)), [len(one) for one in embeddings])
+    return ScoredPacks(table, record, opened, embeddings, np.concatenate(person), group)
 
 
 def open_tested(
@@ -181,10 +197,8 @@ def score_table(
     identities, images = _Names(), _Names()
     sides: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     for pack in packs:
-        # Names made up for want of others mean persons of their own file alone.
-        prefix = f"{pack.group}/" if are_made_up(pack.identity_names) else ""
-        person = identities.codes(f"{prefix}{name}" for name in pack.identity_names)
-        image = images.codes(f"{prefix}{name}" for name in pack.image_paths())
+        person = identities.codes(_named(pack, pack.identity_names))
+        image = images.codes(_named(pack, pack.image_paths()))
         assert pack.pairs is not None, "a verification pack"
         sides.append((person[pack.identity[pack.pairs]], image[pack.pairs]))
     same = [pack.same for pack in packs if pack.same is not None]
@@ -205,6 +219,12 @@ def score_table(
         image2=image[:, 1].copy(),
         images=tuple(images),
     )
+
+
+def _named(pack: Pack, names: Sequence[str]) -> list[str]:
+    """Names made up for want of others mean persons, and images, of their own file alone."""
+    prefix = f"{pack.group}/" if are_made_up(pack.identity_names) else ""
+    return [f"{prefix}{name}" for name in names]
 
 
 class _Names(dict[str, int]):

@@ -2,23 +2,26 @@
 
 A list of pairs has a few thousand impostor pairs a group, which no FMR below 1e-2 can rest on; the
 images it names make some ten thousand times as many. Their similarities are counted block by block
-and never kept. Shapes: N images, D embedding dimension, G groups, S parts, T thresholds.
+and never kept. Shapes: N images, D embedding dimension, G groups, S parts, T thresholds, U units (a
+person's images in one group).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Advance = Callable[[int], None]
 
 HALF = 1 << 13  # bins of the histogram to either side of similarity 0
-ROWS = 1024  # images of a block, which has 4 MB of similarities then
+ROWS = 1024  # images of a block, which has 4 MB of similarities then; more only of one person
 NO_PAIR = -4.0  # below every cosine
 
 
@@ -85,6 +88,25 @@ class AtFmr(NamedTuple):
     pairs: int  # that the threshold with the fewest rests on
 
 
+@dataclass(frozen=True, eq=False)
+class FalseMatches:
+    """False matches by person, from which it follows how far they are chance of who was tested.
+
+    `person` and `group` int64 (U,) are those of each unit. `matches` int64 (U, G): pairs of its
+    images with images of others in each group that are accepted; `pairs` (U, G): all of them. Over
+    every two people, by their groups (G, G), symmetric: `squares`, the sum of the squares of their
+    matches; `products`, of their matches times their pairs; `sizes`, of the squares of their pairs.
+    """
+
+    person: Integers
+    group: Integers
+    matches: Integers
+    pairs: Integers
+    squares: Integers
+    products: Integers
+    sizes: Integers
+
+
 def count_impostors(
     embeddings: ArrayLike,
     identity: ArrayLike,
@@ -92,6 +114,7 @@ def count_impostors(
     *,
     thresholds: Sequence[float] = (),
     parts: int = 2,
+    advance: Advance | None = None,
 ) -> ImpostorCounts:
     """Count all pairs of images of two identities by their groups and their cosine.
 
@@ -104,47 +127,212 @@ def count_impostors(
         group: (N,), whole numbers 0 to G - 1.
         thresholds: similarities to count the pairs at or above of.
         parts: into how many the identities of each group are dealt in turn.
+        advance: is told of the pairs of images that were seen, N (N - 1) / 2 in all.
 
     Raises:
         ValueError: shapes that differ, an embedding that is zero or not finite, or fewer than one
             part.
     """
-    vectors = np.asanyarray(embeddings)
-    persons, groups = np.asarray(identity), np.asarray(group)
-    if vectors.ndim != 2 or not persons.shape == groups.shape == (len(vectors),):
-        shapes = f"{vectors.shape}, {persons.shape} and {groups.shape}"
-        raise ValueError(
-            f"embeddings, identity and group of shapes {shapes}, not (N, D), (N,), (N,)"
-        )
-    if not len(vectors) or groups.min() < 0 or parts < 1:
-        raise ValueError("no images, a group below 0, or fewer than one part")
-    part = _dealt(persons, groups, parts)
-    count = int(groups.max()) + 1
+    images = _Images(embeddings, identity, group)
+    if parts < 1:
+        raise ValueError("fewer than one part")
+    part = _dealt(images.person, images.group, parts)
+    count = images.groups
     limits = np.asarray(thresholds, np.float64)
     histogram = np.zeros((parts + 1, count, count, 2 * HALF), np.int64)
     matches = np.zeros((len(limits), count, count), np.int64)
-    blocks = list(_blocks(groups, part))
-    for n, rows in enumerate(blocks):
-        first = _unit(vectors, rows)
-        for columns in blocks[n:]:
-            second = first if columns is rows else _unit(vectors, columns)
-            cosines = first @ second.T
-            cosines[persons[rows][:, None] == persons[columns]] = NO_PAIR
-            if columns is rows:
-                cosines[np.tri(len(rows), dtype=bool)] = NO_PAIR
-            a, b = groups[rows[0]], groups[columns[0]]
-            at = part[rows[0]] if part[rows[0]] == part[columns[0]] else parts
-            for t, limit in enumerate(limits.tolist()):
-                matches[t, a, b] += np.count_nonzero(cosines >= limit)
-            histogram[at, a, b] += _binned(cosines)
+    for block in images.blocks(part, parts, advance):
+        a, b = block.groups
+        for t, limit in enumerate(limits.tolist()):
+            matches[t, a, b] += np.count_nonzero(block.cosines >= limit)
+        histogram[block.part, a, b] += _binned(block.cosines)
     for counts in (histogram, matches[..., None]):
-        # A block is of groups a and b or of b and a; pairs within a group stand there once.
-        both = counts + counts.swapaxes(1, 2)
-        diagonal = np.arange(count)
-        both[:, diagonal, diagonal] = counts[:, diagonal, diagonal]
-        counts[...] = both
+        counts[...] = _symmetric(counts.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)
     pairs = histogram.sum(axis=(0, 3))
     return ImpostorCounts(pairs, limits, matches, part, histogram)
+
+
+def false_matches(
+    embeddings: ArrayLike,
+    identity: ArrayLike,
+    group: ArrayLike,
+    *,
+    part: ArrayLike,
+    levels: ArrayLike,
+    advance: Advance | None = None,
+) -> list[FalseMatches]:
+    """Count the accepted pairs of every person at each of L levels of thresholds.
+
+    Memory, time and arguments are those of `count_impostors`, where not told.
+
+    Args:
+        embeddings: (N, D).
+        identity: (N,).
+        group: (N,).
+        part: (N,), of `ImpostorCounts`.
+        levels: (L, S + 1), the least similarity that is accepted of pairs within each part and,
+            last, across parts; nan where such pairs do not count.
+        advance: as `count_impostors`.
+
+    Raises:
+        ValueError: as `count_impostors`.
+    """
+    images = _Images(embeddings, identity, group)
+    parts, limits = np.asarray(part), np.atleast_2d(np.asarray(levels, np.float64))
+    units = images.units(parts)
+    shape = (len(limits), images.groups, images.groups)
+    matches = np.zeros((len(limits), len(units.person), images.groups), np.int64)
+    squares, products = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for block in images.blocks(parts, limits.shape[1] - 1, advance):
+        a, b = block.groups
+        rows, columns = (units.of_image[chosen] for chosen in (block.rows, block.columns))
+        for level, limit in enumerate(limits[:, block.part].tolist()):
+            if np.isnan(limit):
+                continue
+            first, second = np.nonzero(block.cosines >= limit)
+            first, second = rows[first], columns[second]
+            matches[level, :, b] += np.bincount(first, minlength=len(units.person))
+            matches[level, :, a] += np.bincount(second, minlength=len(units.person))
+            # A person's images stand in one block, and so do the pairs of every two.
+            of_two = np.unique(first * len(units.person) + second, return_counts=True)[1]
+            squares[level, a, b] += np.square(of_two).sum()
+            products[level, a, b] += units.images[first] @ units.images[second]
+    squares, products = _symmetric(squares), _symmetric(products)
+    return [
+        FalseMatches(
+            units.person,
+            units.group,
+            matches=matches[level],
+            pairs=units.pairs(~np.isnan(limits[level])),
+            squares=squares[level],
+            products=products[level],
+            sizes=units.sizes(~np.isnan(limits[level])),
+        )
+        for level in range(len(limits))
+    ]
+
+
+class _Block(NamedTuple):
+    """Similarities of images of one group and part with images of one group and part."""
+
+    rows: Integers  # (R,), which images
+    columns: Integers  # (C,)
+    groups: tuple[int, int]
+    part: int  # of both; S where they are of two
+    cosines: NDArray[np.float32]  # (R, C), `NO_PAIR` where there is none
+
+
+class _Images:
+    """Embeddings with their persons and groups, as numbers (N,)."""
+
+    def __init__(self, embeddings: ArrayLike, identity: ArrayLike, group: ArrayLike) -> None:
+        self._vectors = np.asanyarray(embeddings)
+        self.person, self.group = np.asarray(identity), np.asarray(group)
+        if self._vectors.ndim != 2 or not (
+            self.person.shape == self.group.shape == (len(self._vectors),)
+        ):
+            shapes = f"{self._vectors.shape}, {self.person.shape} and {self.group.shape}"
+            raise ValueError(
+                f"embeddings, identity and group of shapes {shapes}, not (N, D), (N,), (N,)"
+            )
+        if not len(self._vectors) or self.group.min() < 0:
+            raise ValueError("no images, or a group below 0")
+        self.groups = int(self.group.max()) + 1
+
+    def blocks(self, part: Integers, parts: int, advance: Advance | None) -> Iterator[_Block]:
+        """Every two images once, in blocks that split no person."""
+        blocks = list(self._parted(part))
+        for n, rows in enumerate(blocks):
+            first = _unit(self._vectors, rows)
+            for columns in blocks[n:]:
+                second = first if columns is rows else _unit(self._vectors, columns)
+                cosines = first @ second.T
+                cosines[self.person[rows][:, None] == self.person[columns]] = NO_PAIR
+                if columns is rows:
+                    cosines[np.tri(len(rows), dtype=bool)] = NO_PAIR
+                at = part[rows[0]] if part[rows[0]] == part[columns[0]] else parts
+                groups = int(self.group[rows[0]]), int(self.group[columns[0]])
+                yield _Block(rows, columns, groups, int(at), cosines)
+                if advance is not None:
+                    same = columns is rows
+                    advance(len(rows) * (len(rows) - 1) // 2 if same else cosines.size)
+
+    def _parted(self, part: Integers) -> Iterator[Integers]:
+        """Images of one group and part, person by person, at most `ROWS` unless one has more."""
+        order = np.lexsort((self.person, part, self.group))
+        keys = np.stack([self.group, part, self.person])[:, order]
+        new = np.any(keys[:, 1:] != keys[:, :-1], axis=0)
+        starts = np.append(0, np.flatnonzero(new) + 1)
+        ends = np.append(starts[1:], len(order))
+        begin = 0
+        for n, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            last = n + 1 == len(starts)
+            if last or ends[n + 1] - begin > ROWS or (keys[:2, start] != keys[:2, end]).any():
+                yield order[begin:end]
+                begin = end
+
+    def units(self, part: Integers) -> _Units:
+        """The persons of each group."""
+        keys = np.stack([self.group, self.person])
+        found, first, of_image, images = np.unique(
+            keys, axis=1, return_index=True, return_inverse=True, return_counts=True
+        )
+        person, group = found[1], found[0]
+        return _Units(person, group, part[first], images, of_image.ravel(), self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class _Units:
+    """The persons of each group, all (U,), and the unit of each image (N,)."""
+
+    person: Integers
+    group: Integers
+    part: Integers
+    images: Integers
+    of_image: Integers
+    groups: int
+
+    def _by_person(self, values: Integers, chosen: NDArray[np.bool_]) -> Any:
+        """Values of the chosen units as a sparse table of people and groups."""
+        number = np.unique(self.person, return_inverse=True)[1]
+        places = (number[chosen], self.group[chosen])
+        shape = (int(number.max()) + 1, self.groups)
+        return sparse.csr_array((values[chosen], places), shape=shape)
+
+    def pairs(self, counts: NDArray[np.bool_]) -> Integers:
+        """Pairs of each unit with others in each group (U, G), of the parts that count (S + 1,)."""
+        everyone = np.ones(len(self.person), np.bool_)
+        number = np.unique(self.person, return_inverse=True)[1]
+        own = self._by_person(self.images, everyone).toarray()[number]  # (U, G)
+        shape = (len(counts) - 1, self.groups)
+        cells = np.ravel_multi_index((self.part, self.group), shape)
+        here = np.bincount(cells, self.images, minlength=shape[0] * shape[1]).reshape(shape)
+        here = here.astype(np.int64)
+        inside, across = here[self.part] - own, here.sum(axis=0) - here[self.part]
+        found: Integers = counts[self.part, None] * inside + counts[-1] * across
+        return self.images[:, None] * found
+
+    def sizes(self, counts: NDArray[np.bool_]) -> Integers:
+        """Sums (G, G) over every two people of their pairs, squared."""
+
+        def of_two(chosen: NDArray[np.bool_]) -> Integers:
+            table = self._by_person(np.square(self.images), chosen)
+            whole = np.asarray(table.sum(axis=0)).ravel()
+            return np.outer(whole, whole) - (table.T @ table).toarray()
+
+        within = np.stack([of_two(self.part == part) for part in range(len(counts) - 1)])
+        across = of_two(np.ones(len(self.part), np.bool_)) - within.sum(axis=0)
+        found: Integers = within[counts[:-1]].sum(axis=0) + counts[-1] * across
+        found[np.diag_indices(self.groups)] //= 2
+        return found
+
+
+def _symmetric(counts: Integers) -> Integers:
+    """Counts (..., G, G) of groups in either order together; those within a group stand once."""
+    both = counts + counts.swapaxes(-1, -2)
+    diagonal = np.arange(counts.shape[-1])
+    both[..., diagonal, diagonal] = counts[..., diagonal, diagonal]
+    return both
 
 
 def _dealt(identity: Integers, group: Integers, parts: int) -> Integers:
@@ -156,14 +344,6 @@ def _dealt(identity: Integers, group: Integers, parts: int) -> Integers:
         own = np.flatnonzero(home == one)
         part[own] = np.arange(len(own)) % parts
     return part[number]
-
-
-def _blocks(group: Integers, part: Integers) -> Iterator[Integers]:
-    """Rows of images of one group and part each, at most `ROWS`."""
-    order = np.lexsort((part, group))
-    ends = np.flatnonzero(np.diff(group[order]) | np.diff(part[order])) + 1
-    for rows in np.split(order, ends):
-        yield from np.array_split(rows, -(-len(rows) // ROWS))
 
 
 def _unit(vectors: NDArray[np.generic], rows: Integers) -> NDArray[np.float32]:

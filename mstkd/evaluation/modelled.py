@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from mstkd.artifacts.records import ModelRecord, read_record
 from mstkd.artifacts.sources import provenance_of
@@ -16,8 +17,10 @@ from mstkd.data.formats.layouts import training_groups, verification_folder
 from mstkd.data.formats.pairlists import is_pair_list, pair_list_groups
 from mstkd.data.packing import pack_verification
 from mstkd.errors import InputError
+from mstkd.evaluation.auditing.all_impostors import EmbeddedImages
 from mstkd.evaluation.evaluate import score_packs
 from mstkd.evaluation.scorefiles import write_scores
+from mstkd.evaluation.scores import ScoreTable
 from mstkd.models.weights import record_path
 
 PAIRS = (
@@ -34,7 +37,7 @@ def score_model(
     output: Path,
     threads: int = 1,
     device: str = "auto",
-) -> None:
+) -> tuple[ScoreTable, EmbeddedImages]:
     """Write the cosines of a model's pairs as a table of scores.
 
     Args:
@@ -45,15 +48,18 @@ def score_model(
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
 
+    Returns:
+        The table, and all images of the packs.
+
     Raises:
         InputError: a fault of the model or of a pack.
     """
     asked = EvaluationSettings(folds=settings.folds)
-    table, record, opened = score_packs(
-        asked, model=model, packs=packs, threads=threads, device=device
-    )
-    read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in opened}
-    write_scores(table, output, provenance_of("audit", settings, read, output))
+    found = score_packs(asked, model=model, packs=packs, threads=threads, device=device)
+    read = {model: found.record.weights_sha256} | {one.path: one.sha256 for one in found.packs}
+    write_scores(found.table, output, provenance_of("audit", settings, read, output))
+    images = EmbeddedImages(np.concatenate(found.embeddings), found.person, found.group)
+    return found.table, images
 
 
 def verification_packs(pairs: Path, *, model: Path, output: Path, threads: int = 1) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,10 +16,13 @@ from mstkd.artifacts.records import Provenance, Record, SealedRecord
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.errors import InputError
+from mstkd.evaluation.auditing.all_impostors import ImpostorRow
 from mstkd.evaluation.auditing.audit import Audit, audit_rates, audit_systems
 from mstkd.evaluation.auditing.systems import read_systems
+from mstkd.evaluation.auditing.tables import as_frame
 from mstkd.evaluation.foreign import is_rates, read_rates
 from mstkd.report.audit_answer import answer
+from mstkd.report.audit_matrix import matrices
 from mstkd.report.audit_page import audit_page
 
 STEP = "audit"
@@ -44,6 +48,17 @@ class NoiseFloor(Record):
     floor_limit: float  # and what it stays within in 95 of 100
 
 
+class GroupMatrix(Record):
+    """FMR of every two groups over all impostor pairs of a system's images."""
+
+    system: str
+    at: str
+    threshold: float | None  # the least similarity accepted; None where there is none
+    groups: list[str]
+    fmr: list[list[float | None]]  # None where it rests on too few errors
+    note: str  # why there is no number
+
+
 class AuditRecord(SealedRecord):
     """audit.json: what was audited, how, and the answer; the numbers stand in the CSV files."""
 
@@ -54,11 +69,18 @@ class AuditRecord(SealedRecord):
     folds: int | None
     left_out: int  # pairs across groups
     noise: list[NoiseFloor]
+    # FMR within and across groups over all impostor pairs; None where embeddings are not known.
+    impostors: list[GroupMatrix] | None = None
     provenance: Provenance
 
 
 def write_audit(
-    settings: AuditSettings, *, scores: Sequence[Path], output: Path, attributes: Path | None = None
+    settings: AuditSettings,
+    *,
+    scores: Sequence[Path],
+    output: Path,
+    attributes: Path | None = None,
+    impostors: Sequence[ImpostorRow] = (),
 ) -> Audit:
     """Audit systems from their files of scores, and write what was found.
 
@@ -67,6 +89,7 @@ def write_audit(
         scores: a table of scored pairs each (docs/scores.md), or one CSV of rates by group.
         output: the folder to write to.
         attributes: a CSV of further columns of the pairs.
+        impostors: what was found over all impostor pairs, of systems whose embeddings are known.
 
     Returns:
         What was found.
@@ -103,6 +126,7 @@ def write_audit(
             for name, (impostor, genuine) in zip(systems.groups, systems.counts.T, strict=True)
         ]
         folds, left_out = systems.pairs.folds, systems.left_out
+    audit = replace(audit, impostors=tuple(impostors))
     read = hashed_contents([*scores, *([] if attributes is None else [attributes])])
     _write(audit, settings, groups, folds, left_out, read, output)
     return audit
@@ -119,7 +143,11 @@ def _write(
 ) -> None:
     paths = {name: output / name for name in ("measures.csv", "comparisons.csv", "audit.html")}
     texts = {}
-    for name, frame in (("measures.csv", audit.measures), ("comparisons.csv", audit.comparisons)):
+    frames = {"measures.csv": audit.measures, "comparisons.csv": audit.comparisons}
+    if audit.impostors:
+        paths["impostors.csv"] = output / "impostors.csv"
+        frames["impostors.csv"] = as_frame(audit.impostors, ImpostorRow)
+    for name, frame in frames.items():
         text = frame.to_csv(index=False, lineterminator="\n")
         texts[sidecar(paths[name])] = beside(text, _made(settings, read, paths[name]))
         texts[paths[name]] = text
@@ -138,6 +166,7 @@ def _write(
             for one in audit.evenness
             if np.isfinite([one.value, one.corrected, one.floor]).all()
         ],
+        impostors=[GroupMatrix.model_validate(one._asdict()) for one in matrices(audit)] or None,
         provenance=_made(settings, read, output / "audit.json"),
     )
     texts[output / "audit.json"] = record.text()

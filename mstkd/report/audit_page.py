@@ -13,6 +13,7 @@ from mstkd.evaluation.auditing.systems import ALL
 from mstkd.evaluation.auditing.tables import SCOPE, Difference, Row
 from mstkd.report.audit_answer import Rows, answer, limits, number
 from mstkd.report.audit_figure import MOST_SYSTEMS, draw_groups
+from mstkd.report.audit_matrix import shown
 from mstkd.report.judgements import signed
 from mstkd.report.templates import page_html
 
@@ -113,6 +114,7 @@ def audit_page(audit: Audit, *, folds: int | None, counts: Sequence[tuple[str, i
         drawn=min(len(audit.systems), MOST_SYSTEMS),
         systems=len(audit.systems),
         places=places,
+        matrices=shown(audit, systems=MOST_SYSTEMS),
         comparisons=comparisons,
         more_comparisons=more,
         scope=SCOPE,

@@ -14,6 +14,7 @@ import pandas as pd
 
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing import measured
+from mstkd.evaluation.auditing.all_impostors import ImpostorRow
 from mstkd.evaluation.auditing.systems import ALL, Systems, names_of, on_one_list
 from mstkd.evaluation.auditing.tables import (
     Difference,
@@ -49,6 +50,7 @@ class Audit:
     rows: tuple[Row, ...]
     differences: tuple[Difference, ...]
     evenness: tuple[Evenness, ...]  # of measures over groups: what noise adds to them
+    impostors: tuple[ImpostorRow, ...] = ()  # where embeddings are known
 
     @cached_property
     def measures(self) -> pd.DataFrame:
@@ -119,7 +121,7 @@ def audit_systems(
     seed: int = 0,
 ) -> Audit:
     """What `audit` says of systems that were read; arguments and errors are its."""
-    given, targets = _thresholds(thresholds), _fmrs(fmrs)
+    given, targets = similarities(thresholds), targeted(fmrs)
     noise = {"draws": draws, "seed": seed}
     found = list(
         itertools.chain(
@@ -169,7 +171,12 @@ def audit_rates(rates: GroupRates) -> Audit:
     )
 
 
-def _thresholds(values: Iterable[float]) -> list[float]:
+def similarities(values: Iterable[float]) -> list[float]:
+    """Thresholds, each once.
+
+    Raises:
+        InputError: one that is no number.
+    """
     given = list(dict.fromkeys(map(float, values)))
     for one in given:
         if not math.isfinite(one):
@@ -177,7 +184,12 @@ def _thresholds(values: Iterable[float]) -> list[float]:
     return given
 
 
-def _fmrs(values: Iterable[float]) -> list[float]:
+def targeted(values: Iterable[float]) -> list[float]:
+    """Global FMRs, each once; those of `FMRS` where there are none.
+
+    Raises:
+        InputError: one outside 0 to 1.
+    """
     targets = list(dict.fromkeys(map(float, values))) or list(FMRS)
     for one in targets:
         if not 0 < one < 1:

@@ -197,4 +197,5 @@ def _difference(
 def as_frame(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> pd.DataFrame:
     """Rows as a data frame; numbers of pairs are whole, missing where they are not known."""
     frame = pd.DataFrame(rows, columns=kind._fields)
-    return frame.astype({one: "Int64" for one in ("genuine", "impostor") if one in frame})
+    counts = ("genuine", "impostor", "pairs", "errors")
+    return frame.astype({one: "Int64" for one in counts if one in frame})

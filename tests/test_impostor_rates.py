@@ -1,0 +1,132 @@
+"""Rates over all impostor pairs: their noise against pair-by-pair sums, and against new people."""
+
+import itertools
+
+import numpy as np
+import pytest
+from test_calibration import but_for_chance
+
+from mstkd.evaluation.impostor_rates import Genuine, all_rates, slopes
+from mstkd.evaluation.impostors import HALF, count_impostors, false_matches
+from mstkd.evaluation.intervals import rate_interval
+from mstkd.evaluation.uncertainty import group_rates
+
+DIM = 16
+# How near the people of each group lie to each other.
+NEAR = (0.5, 0.9)
+
+
+def images(random, people, each=3, near=NEAR):
+    """Embeddings of people of groups, of which some are more like all others of their group."""
+    vectors, identity, group = [], [], []
+    for number, closeness in enumerate(near):
+        towards = np.eye(DIM)[number % 2]
+        like = closeness + 0.25 * random.standard_normal((people, 1))
+        person = random.standard_normal((people, DIM)) / np.sqrt(DIM) + like * towards
+        of_image = np.repeat(person, each, axis=0)
+        noise = random.standard_normal(of_image.shape) / np.sqrt(DIM)
+        vectors.append(of_image + 0.5 * noise)
+        identity.append(np.repeat(np.arange(people), each) + number * people)
+        group.append(np.full(people * each, number))
+    return np.concatenate(vectors), np.concatenate(identity), np.concatenate(group)
+
+
+def genuine_pairs(embeddings, identity, group):
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    rows = np.flatnonzero(identity[:-1] == identity[1:])
+    score = np.einsum("pd,pd->p", unit[rows], unit[rows + 1])
+    return Genuine(score, identity[rows], group[rows])
+
+
+def levels_of(counts, threshold=None, fmr=None):
+    if fmr is None:
+        return np.full((1, 3), threshold)
+    return np.append(counts.at_fmr(fmr).thresholds, np.nan)[None]
+
+
+def rates_of(given, threshold=None, fmr=None):
+    """All rates at a threshold, or where the global FMR is a target."""
+    counts, genuine = count_impostors(*given), genuine_pairs(*given)
+    levels = levels_of(counts, threshold, fmr)
+    [found] = false_matches(*given, part=counts.part, levels=levels)
+    part_of = dict(zip(given[1], counts.part, strict=True))
+    limits = levels[0, [part_of[person] for person in genuine.person]]
+    rates = all_rates(found, genuine, genuine.similarity < limits)
+    if fmr is None:
+        return rates
+    error = np.sqrt(rates.together().variances[0, 0])
+    return rates.with_threshold(slopes(counts, genuine, fmr, error))
+
+
+@pytest.mark.parametrize("fmr", [None, 0.05])
+def test_covariance_is_that_of_a_list_of_all_pairs(fmr):
+    given = images(np.random.default_rng(3), people=20, near=(0.5, 0.9, 0.6))
+    counts, genuine = count_impostors(*given), genuine_pairs(*given)
+    levels = levels_of(counts, 0.5, fmr)
+    [found] = false_matches(*given, part=counts.part, levels=levels)
+    vectors, identity, group = given
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cell = {pair: n for n, pair in enumerate(itertools.combinations_with_replacement(range(3), 2))}
+    rows = []
+    for one, other in itertools.combinations(range(len(unit)), 2):
+        same_part = counts.part[one] == counts.part[other]
+        limit = levels[0, counts.part[one] if same_part else 2]
+        if identity[one] != identity[other] and not np.isnan(limit):
+            place = cell[tuple(sorted((group[one], group[other])))]
+            rows.append((unit[one] @ unit[other] >= limit, place, identity[one], identity[other]))
+    part_of = dict(zip(identity, counts.part, strict=True))
+    missed = genuine.similarity < levels[0, [part_of[person] for person in genuine.person]]
+    listed = [np.array(column) for column in zip(*rows, strict=True)]
+    plain = group_rates(
+        np.append(listed[0], missed),
+        np.append(listed[1], len(cell) + genuine.group),
+        np.append(listed[2], genuine.person),
+        np.append(listed[3], genuine.person),
+    )
+    rates = all_rates(found, genuine, missed)
+    np.testing.assert_allclose(rates.pairs, plain.pairs, rtol=1e-12)
+    np.testing.assert_allclose(rates.joint.rates, plain.rates, rtol=1e-12)
+    np.testing.assert_allclose(rates.joint.covariance, plain.covariance, rtol=1e-9, atol=1e-15)
+    within = np.array([a == b for a, b in cell])
+    shares = np.bincount(listed[1].astype(int))[within] / np.isin(listed[1], [0, 3, 5]).sum()
+    whole = shares @ plain.rates[0, : len(cell)][within]
+    assert rates.together().rates[0] == pytest.approx([whole, missed.mean()])
+
+
+def test_a_person_in_two_groups_is_one_person():
+    """Her images' pairs in either group are chance of the same person."""
+    random = np.random.default_rng(5)
+    vectors, identity, group = images(random, people=12, near=(0.5, 0.5))
+    identity = identity % 12  # everyone in both groups
+    part = count_impostors(vectors, identity, group).part
+    [found] = false_matches(vectors, identity, group, part=part, levels=[[0.4] * 3])
+    genuine = genuine_pairs(vectors, identity, group)
+    rates = all_rates(found, genuine, random.random(len(genuine.person)) < 0.3)
+    assert rates.joint.covariance[0, 0, 0, 2] != 0  # FMR within either group
+    assert rates.joint.covariance[0, 3, 0, 4] != 0  # FNMR
+
+
+@pytest.mark.parametrize("fmr", [None, 0.02])
+def test_intervals_cover_the_rates_of_all_people(fmr):
+    """New people each time; the truth is that of ten thousand."""
+    random = np.random.default_rng(11)
+    crowd = images(random, people=5000, each=1)
+    everyone = genuine_pairs(*images(random, people=20_000, each=2))
+    counts = count_impostors(*crowd, parts=1)
+    threshold = 0.62
+    if fmr is not None:
+        own = np.einsum("sggb->b", counts.histogram)
+        threshold = np.argmax(own[::-1].cumsum()[::-1] <= fmr * own.sum()) / HALF - 1
+    above = counts.histogram[..., round((threshold + 1) * HALF) :].sum(axis=(0, 3)) / counts.pairs
+    truth = np.append(above[np.triu_indices(2)], everyone.errors(threshold))
+    sets, inside = 100, []
+    for _ in range(sets):
+        rates = rates_of(images(random, people=150), None if fmr else threshold, fmr)
+        _, low, high = rate_interval(rates.joint)
+        inside.append((low[0] <= truth) & (truth <= high[0]))
+    share = np.mean(inside, axis=0)
+    low, high = but_for_chance(sets)
+    assert (low <= share).all()
+    # A group that makes nearly all false matches has little chance left once the target is held.
+    assert (share <= high).all() if fmr is None else (share[[0, 1, 3, 4]] <= high).all()
+    assert low <= share[[0, 2, 3, 4]].mean() <= high
