@@ -8,24 +8,27 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from audited import GROUPS, scored_pairs, written
+from audited import GROUPS, scored_pairs, table_of, written
 from networks import save_teacher, subject
 from test_page import Page
 from typer.testing import CliRunner
 
+import mstkd
 from mstkd.artifacts.lineage import lineage
 from mstkd.artifacts.records import read_record
 from mstkd.cli.app import app
 from mstkd.config import EvaluationSettings
 from mstkd.data.pack import open_pack
+from mstkd.errors import InputError
 from mstkd.evaluation.evaluate import evaluate
-from mstkd.evaluation.scorefiles import read_scores
+from mstkd.evaluation.scorefiles import read_scores, write_scores
 from mstkd.report.audit import AuditRecord
 
 ROOT = Path(__file__).parent.parent
@@ -503,6 +506,15 @@ def test_faults_of_tables_are_told_in_one_line(tmp_path, frame):
         "scores.csv: column 'similarity': found 0.5 for every pair; "
         "expected scores that tell pairs apart"
     )
+    constant = table_of(frame)
+    constant = replace(constant, similarity=np.full(len(frame), 0.5))
+    write_scores(constant, tmp_path / "scores.h5")
+    assert fault(tmp_path, tmp_path / "scores.h5") == (
+        "scores.h5: column 'similarity': found 0.5 for every pair; "
+        "expected scores that tell pairs apart"
+    )
+    with pytest.raises(InputError, match=r"^mine: found 0\.5 for every pair; expected scores"):
+        mstkd.audit({"mine": constant})
     told = of(frame.assign(similarity=-frame["similarity"]))
     assert told.startswith("scores.csv: column 'similarity': found means of genuine and impostor")
     assert told.endswith("or a column named 'distance', or its kind said")

@@ -354,6 +354,19 @@ def test_a_group_without_error_leaves_numbers_everywhere(tmp_path: Path) -> None
     assert read_record(Claims, tmp_path / "claims.json") == claims
 
 
+def test_a_network_that_has_collapsed_is_half_right_and_stops_nothing(tmp_path: Path) -> None:
+    none = np.zeros(len(PAIRS), bool)
+    metrics = [
+        write_scored(tmp_path, PAIRS, errors(PAIRS, accuracies(90, 91, 92, 93), seed=0)),
+        write_scored(tmp_path, PAIRS, none, similarity=np.ones(len(PAIRS)), set="baseline"),
+    ]
+    claims = claims_of(metrics)
+    assert [model.global_accuracy.value for model in claims.models] == pytest.approx(
+        [91.5, 50, 91.5, 50]
+    )
+    assert one(claims, "global_accuracy").verdict == "supported"
+
+
 # ---------------------------------------------------------------- seeds
 
 

@@ -61,6 +61,7 @@ def read_scores(
     kind: ScoreKind | None = None,
     attributes: Path | None = None,
     folds: int = FOLDS,
+    telling: bool = True,
 ) -> ScoreTable:
     """A table of scored pairs from CSV, .csv.gz or HDF5, checked.
 
@@ -77,6 +78,8 @@ def read_scores(
         kind: what the scores are; needed where the column's name does not say.
         attributes: a CSV of further columns, a row an image or a row a pair.
         folds: how many, where the file has no column `fold`.
+        telling: refuse scores that are all equal; a network of an experiment may have come to that,
+            and then so do its accuracies.
 
     Raises:
         InputError: any fault of the file, and pairs that nothing can be measured on: of one class
@@ -91,6 +94,8 @@ def read_scores(
                 raise _no_column(str(path), unknown[0], ["group", *table.attributes])
             table = table.grouped_by(group)
         _check_classes(table, str(path))
+        if telling:
+            check_telling(table, f"{path}: column 'similarity'")
         return table
     file = _columns(path, attributes, score)
     return _table_of(file, _grouping(file) if group is None else tuple(group), score, kind, folds)
@@ -369,12 +374,26 @@ def _check_classes(table: ScoreTable, where: str) -> None:
             raise InputError(where, found=found, expected="pairs of both kinds in each group")
 
 
+def check_telling(table: ScoreTable, where: str, told: object = None) -> None:
+    """Refuse scores that are all equal.
+
+    Args:
+        table: at least one pair.
+        where: what messages call the scores.
+        told: the score as it was written, where it was not a similarity.
+
+    Raises:
+        InputError: so they are.
+    """
+    if np.ptp(table.similarity) == 0:
+        found = f"{f'{table.similarity[0]:g}' if told is None else told} for every pair"
+        raise InputError(where, found=found, expected="scores that tell pairs apart")
+
+
 def _check_scores(table: ScoreTable, file: TextColumns, column: str, kind: ScoreKind) -> None:
     """Refuse scores that are all equal, and distances taken for similarities or the reverse."""
     where = f"{file.path}: column {column!r}"
-    if np.ptp(table.similarity) == 0:
-        found = f"{file.columns[column][0]} for every pair"
-        raise InputError(where, found=found, expected="scores that tell pairs apart")
+    check_telling(table, where, told=file.columns[column][0])
     genuine, impostor = table.similarity[table.same], table.similarity[~table.same]
     gap = genuine.mean() - impostor.mean()
     error = np.sqrt(genuine.var() / len(genuine) + impostor.var() / len(impostor))

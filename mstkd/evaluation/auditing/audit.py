@@ -27,7 +27,7 @@ from mstkd.evaluation.auditing.tables import (
 )
 from mstkd.evaluation.fairness import differential, measures_of_rates
 from mstkd.evaluation.foreign import GroupRates, is_rates, read_rates
-from mstkd.evaluation.scorefiles import read_scores
+from mstkd.evaluation.scorefiles import check_telling, read_scores
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.spread import DRAWS
 
@@ -99,6 +99,8 @@ def audit(
         name: one if isinstance(one, ScoreTable) else read_scores(paths[name])
         for name, one in named.items()
     }
+    for name in tables.keys() - paths.keys():
+        check_telling(tables[name], name)
     systems = on_one_list(tables, paths)
     return audit_systems(systems, thresholds=thresholds, fmrs=fmrs, draws=draws, seed=seed)
 
