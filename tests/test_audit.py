@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -414,6 +415,73 @@ def test_tables_may_come_by_name_in_a_list_or_alone(frame, tmp_path):
     assert mstkd.audit([table, path]).systems == ("system", "scores")
     assert mstkd.audit([table, table]).systems == ("system 1", "system 2")
     assert mstkd.audit({"x": path, "y": table}).systems == ("x", "y")
+
+
+def test_a_data_frame_is_what_its_csv_is(two, frame, tmp_path):
+    audit, frames = two
+    options = {"thresholds": [THRESHOLD], "fmrs": [FMR]}
+    given = {
+        "a": frames[0].set_index(np.arange(len(frame))[::-1]),
+        "b": frames[1].assign(same=frame["same"] == 1),
+    }
+    found = mstkd.audit(given, **options)
+    pd.testing.assert_frame_equal(found.measures, audit.measures)
+    pd.testing.assert_frame_equal(found.comparisons, audit.comparisons)
+    both = mstkd.audit({"a": frames[0], "b": written(tmp_path, frames[1])}, **options)
+    pd.testing.assert_frame_equal(both.measures, audit.measures)
+    assert mstkd.audit(frame).systems == ("system",)
+    assert mstkd.audit([frame, frame]).systems == ("system 1", "system 2")
+    rates = pd.DataFrame({"system": "x", "group": ["a", "b"], "fmr": 0.1, "fnmr": [0.1, 0.2]})
+    assert value(mstkd.audit(rates), "fnmr_max_min", "shared").value == pytest.approx(2)
+
+
+def broken(frame, case):
+    """The frame with a fault."""
+    match case:
+        case "empty":
+            return frame.assign(similarity=frame["similarity"].where(frame.index != 3))
+        case "constant":
+            return frame.assign(similarity=0.5)
+        case "turned":
+            return frame.assign(similarity=-frame["similarity"])
+        case "self":
+            return frame.assign(image2=frame["image2"].where(frame.index != 4, frame["image1"]))
+        case "twice":
+            return pd.concat([frame, frame.head(1)])
+        case "fold":
+            return frame.assign(fold=np.arange(len(frame)))
+        case "class":
+            return frame[frame["same"] == 1]
+        case "column":
+            return frame.drop(columns="similarity")
+        case "same":
+            return frame.assign(same=frame["same"].where(frame.index != 7, 2))
+        case "no rows":
+            return frame.head(0)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("empty", "constant", "turned", "self", "twice", "fold", "class", "column", "same"),
+        "no rows",
+    ],
+)
+def test_faults_of_a_data_frame_are_told_in_the_words_of_its_csv(frame, tmp_path, case):
+    path = written(tmp_path, broken(frame, case))
+    with pytest.raises(InputError) as of_file:
+        mstkd.audit(path)
+    with pytest.raises(InputError) as of_frame:
+        mstkd.audit({"mine": broken(frame, case)})
+
+    def row(line):
+        return str(int(line[1]) - 2)
+
+    words = str(of_file.value).replace(str(path), "mine")
+    words = words.replace("mine:1: ", "mine: ").replace("of line 2 again", "of row 0 again")
+    assert str(of_frame.value) == re.sub(
+        r"mine:(\d+)", lambda line: f"mine: row {row(line)}", words
+    )
 
 
 def test_rows_may_be_in_another_order(frame, tmp_path):

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from mstkd.config import ScoreKind
-from mstkd.data.formats.columns import TextColumns, first_names, read_text_columns
+from mstkd.data.formats.columns import (
+    TextColumns,
+    first_names,
+    frame_columns,
+    read_text_columns,
+)
 from mstkd.errors import InputError
 
 SCORE_KINDS: tuple[ScoreKind, ...] = get_args(ScoreKind)
@@ -35,7 +41,7 @@ def with_attributes(file: TextColumns, attributes: TextColumns) -> TextColumns:
         if name not in file:
             found = f"the columns {', '.join(file.columns)}"
             raise InputError(
-                f"{file.path}:1", found=found, expected=f"{name}, to join {attributes.path}"
+                file.header, found=found, expected=f"{name}, to join {attributes.path}"
             )
     if {"image1", "image2"} <= set(attributes.columns):
         ends = list(zip(attributes.texts("image1"), attributes.texts("image2"), strict=True))
@@ -47,9 +53,7 @@ def with_attributes(file: TextColumns, attributes: TextColumns) -> TextColumns:
         key = next((name for name in ("image", "path", "img") if name in attributes), None)
         if key is None:
             found = f"the columns {', '.join(attributes.columns)}"
-            raise InputError(
-                f"{attributes.path}:1", found=found, expected="image, or image1 and image2"
-            )
+            raise InputError(attributes.header, found=found, expected="image, or image1 and image2")
         row_of = _places(attributes, list(attributes.texts(key)))
         added = {}
         for side in ("1", "2"):
@@ -94,35 +98,40 @@ class GroupRates:
 RATES = ("system", "group", "fmr", "fnmr")
 
 
-def is_rates(path: Path) -> bool:
-    """Whether a CSV has the columns of rates by group, by its first line."""
-    return set(RATES) <= set(first_names(path))
+def is_rates(path: Path | pd.DataFrame) -> bool:
+    """Whether a CSV has the columns of rates by group, by its first line; or a data frame."""
+    names = path.columns if isinstance(path, pd.DataFrame) else first_names(path)
+    return set(RATES) <= set(names)
 
 
-def read_rates(path: Path) -> GroupRates:
+def read_rates(path: Path | pd.DataFrame, name: str = "frame") -> GroupRates:
     """Rates by group from a CSV `system,group,fmr,fnmr`, as reports of standards bodies print them.
 
     `fairness.measures_of_rates` says what follows from them. Systems and groups keep the order in
     which they come; further columns are passed over.
 
+    Args:
+        path: the file, or a data frame with its columns.
+        name: what messages call a data frame.
+
     Raises:
         InputError: a fault of the file or a field, a rate outside 0 to 1, a system and group twice,
             a system without a group that another has, or one group only.
     """
-    file = read_text_columns(path)
+    file = frame_columns(path, name) if isinstance(path, pd.DataFrame) else read_text_columns(path)
     for name in RATES:
         if name not in file:
             found = f"the columns {', '.join(file.columns)}"
-            raise InputError(f"{path}:1", found=found, expected=f"{name} among them")
+            raise InputError(file.header, found=found, expected=f"{name} among them")
     places = _places(file, list(zip(file.texts("system"), file.texts("group"), strict=True)))
     systems, groups = (tuple(dict.fromkeys(file.columns[name])) for name in ("system", "group"))
     if len(groups) < 2:
-        raise InputError(path, found=f"one group, {groups[0]!r}", expected="two or more")
+        raise InputError(file.path, found=f"one group, {groups[0]!r}", expected="two or more")
     rows = np.array([[places.get((one, group), -1) for group in groups] for one in systems])
     if (rows < 0).any():
         system, group = (int(place) for place in np.argwhere(rows < 0)[0])
         found = f"no rates of {systems[system]!r} for group {groups[group]!r}"
-        raise InputError(path, found=found, expected="every group for every system")
+        raise InputError(file.path, found=found, expected="every group for every system")
     rates = []
     for name in ("fmr", "fnmr"):
         values = file.numbers(name)
@@ -137,7 +146,7 @@ def _places(file: TextColumns, keys: Sequence[Hashable]) -> dict[Hashable, int]:
     places: dict[Hashable, int] = {}
     for row, key in enumerate(keys):
         if places.setdefault(key, row) != row:
-            found = f"{_name(key)} again, as on line {file.lines[places[key]]}"
+            found = f"{_name(key)} again, as on {file.line(places[key])}"
             raise InputError(file.at(row), found=found, expected="it once")
     return places
 

@@ -25,7 +25,7 @@ from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import Provenance
 from mstkd.artifacts.sealed import DAMAGE, LIBVER, Sealed, create
 from mstkd.config import ScoreKind
-from mstkd.data.formats.columns import TextColumns, read_text_columns
+from mstkd.data.formats.columns import TextColumns, frame_columns, read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image, with_own_names
 from mstkd.errors import InputError, anew
 from mstkd.evaluation.foreign import SCORE_KINDS, similarities, with_attributes
@@ -54,7 +54,7 @@ SURELY = 2.0  # standard errors
 
 
 def read_scores(
-    path: Path,
+    path: Path | pd.DataFrame,
     *,
     group: Sequence[str] | None = None,
     score: str | None = None,
@@ -62,15 +62,16 @@ def read_scores(
     attributes: Path | None = None,
     folds: int = FOLDS,
     telling: bool = True,
+    name: str = "frame",
 ) -> ScoreTable:
-    """A table of scored pairs from CSV, .csv.gz or HDF5, checked.
+    """A table of scored pairs from CSV, .csv.gz, HDF5 or a data frame, checked.
 
     A CSV has the columns `same`, `similarity` or `distance`, and, by the names of `docs/scores.md`,
     those of groups, identities, images, folds and whatever else. What is not there is taken from
     what is: identities from the images' names, `same` from the identities, folds from the order.
 
     Args:
-        path: the file.
+        path: the file; or a data frame with the columns of a CSV.
         group: the columns that make the groups, each `X` or `X1` and `X2`; of several, every
             combination that occurs is a group; of none, all pairs are one, "all". Unless told,
             it is the column `group` if there is one.
@@ -80,13 +81,14 @@ def read_scores(
         folds: how many, where the file has no column `fold`.
         telling: refuse scores that are all equal; a network of an experiment may have come to that,
             and then so do its accuracies.
+        name: what messages call a data frame.
 
     Raises:
         InputError: any fault of the file, and pairs that nothing can be measured on: of one class
             only, a group without genuine or impostor pairs, a score that tells nothing or is a
             distance under a similarity's name, a pair twice or of one image.
     """
-    if h5py.is_hdf5(path) if path.is_file() else False:
+    if isinstance(path, Path) and path.is_file() and h5py.is_hdf5(path):
         table = _read_hdf5(path)
         if group is not None:
             unknown = [name for name in group if name not in ("group", *table.attributes)]
@@ -97,7 +99,8 @@ def read_scores(
         if telling:
             check_telling(table, f"{path}: column 'similarity'")
         return table
-    file = _columns(path, attributes, score)
+    file = frame_columns(path, name) if isinstance(path, pd.DataFrame) else read_text_columns(path)
+    file = _columns(file, attributes, score)
     return _table_of(file, _grouping(file) if group is None else tuple(group), score, kind, folds)
 
 
@@ -121,18 +124,18 @@ def score_pairs(
     Raises:
         InputError: as `read_scores`, a list without images' names, or a fault that `scores` finds.
     """
-    file = _columns(path, attributes, None)
+    file = _columns(read_text_columns(path), attributes, None)
     for name in ("image1", "image2"):
         if name not in file:
-            raise _no_column(f"{path}:1", name, list(file.columns), "image1 and image2")
+            raise _no_column(file.header, name, list(file.columns), "image1 and image2")
     kept = {name: values for name, values in file.columns.items() if name not in SCORES}
     scored = replace(file, columns=kept | {"similarity": scores(file).astype(object)})
     grouping = _grouping(scored) if group is None else tuple(group)
     return _table_of(scored, grouping, None, None, folds)
 
 
-def _columns(path: Path, attributes: Path | None, score: str | None) -> TextColumns:
-    file = with_own_names(read_text_columns(path), score)
+def _columns(file: TextColumns, attributes: Path | None, score: str | None) -> TextColumns:
+    file = with_own_names(file, score)
     if attributes is None:
         return file
     return with_attributes(file, with_own_names(read_text_columns(attributes)))
@@ -143,7 +146,7 @@ def _grouping(file: TextColumns) -> tuple[str, ...]:
     if "group" in file or {"group1", "group2"} <= set(file.columns):
         return ("group",)
     if difflib.get_close_matches("group", [name.rstrip("12") for name in file.columns], n=1):
-        raise _no_column(f"{file.path}:1", "group", list(file.columns), "group")
+        raise _no_column(file.header, "group", list(file.columns), "group")
     return ()
 
 
@@ -154,7 +157,7 @@ def _table_of(
     kind: ScoreKind | None,
     folds: int,
 ) -> ScoreTable:
-    header = f"{file.path}:1"
+    header = file.header
     column, kind = _score_column(file, score, kind, header)
     similarity = similarities(file.numbers(column), kind)
     images = _codes(file, "image") if "image1" in file or "image2" in file else None
@@ -222,7 +225,7 @@ def _score_column(
 
 def _identities(file: TextColumns, images: Attribute | None) -> tuple[Attribute, NDArray[np.bool_]]:
     """The identities and which pairs are genuine, which must agree."""
-    header = f"{file.path}:1"
+    header = file.header
     named = "identity1" in file or "identity2" in file
     if named:
         identities = _codes(file, "identity")
@@ -288,7 +291,7 @@ def _group_codes(file: TextColumns, name: str, header: str) -> Attribute:
 def _codes(file: TextColumns, stem: str) -> Attribute:
     for name in (f"{stem}1", f"{stem}2"):
         if name not in file:
-            header = f"{file.path}:1"
+            header = file.header
             raise _no_column(header, name, list(file.columns), f"{stem}1 and {stem}2")
     return _side_codes(file.texts(f"{stem}1"), file.texts(f"{stem}2"))
 
@@ -355,8 +358,8 @@ def _check_pairs(table: ScoreTable, file: TextColumns) -> None:
     again = np.flatnonzero(firsts[place] != np.arange(len(table)))
     if len(again):
         row = int(again[0])
-        first = file.lines[firsts[place[row]]]
-        found = f"the pair of line {first} again ({len(again):,} such rows)"
+        first = file.line(int(firsts[place[row]]))
+        found = f"the pair of {first} again ({len(again):,} such rows)"
         raise InputError(file.at(row), found=found, expected="every pair once")
 
 

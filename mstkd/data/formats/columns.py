@@ -1,5 +1,7 @@
 """CSV files as columns of text, with the faults of single fields told by line and column.
 
+A data frame is read as the CSV that it would be written to, and its faults told by row.
+
 For tables of pairs, where the columns that a file may have are open. Shapes: P rows.
 """
 
@@ -10,13 +12,17 @@ import gzip
 import io
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 
@@ -25,11 +31,15 @@ Texts = NDArray[np.object_]
 
 @dataclass(frozen=True, eq=False)
 class TextColumns:
-    """A CSV file as columns of text (P,), and the line of the file that each row ends on."""
+    """A CSV file as columns of text (P,), and the line of the file that each row ends on.
+
+    Of a data frame `path` is its name, and `lines` its rows, counted from 0.
+    """
 
     path: Path
     columns: Mapping[str, Texts]
     lines: NDArray[np.int64]
+    is_frame: bool = False
 
     def __contains__(self, name: object) -> bool:
         return name in self.columns
@@ -40,11 +50,22 @@ class TextColumns:
     def rows(self, chosen: NDArray[np.int64]) -> TextColumns:
         """Some rows alone."""
         columns = {name: values[chosen] for name, values in self.columns.items()}
-        return TextColumns(self.path, columns, self.lines[chosen])
+        return replace(self, columns=columns, lines=self.lines[chosen])
+
+    @property
+    def header(self) -> str:
+        """Where the columns are named, as messages say it."""
+        return str(self.path) if self.is_frame else f"{self.path}:1"
 
     def at(self, row: int) -> str:
         """Where a row stands, as messages say it."""
-        return f"{self.path}:{self.lines[row]}"
+        return (
+            f"{self.path}: {self.line(row)}" if self.is_frame else f"{self.path}:{self.lines[row]}"
+        )
+
+    def line(self, row: int) -> str:
+        """The same without the file: "line 3", or of a data frame "row 1"."""
+        return f"{'row' if self.is_frame else 'line'} {self.lines[row]}"
 
     def fault(self, name: str, row: int, expected: object) -> InputError:
         """A field that is not what it must be."""
@@ -102,7 +123,26 @@ def read_text_columns(path: Path) -> TextColumns:
         InputError: no such file, not UTF-8, not gzip, a column that has no name or another's, a
             row with more or fewer fields than the header, or no rows.
     """
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    return _columns(_text(path), path)
+
+
+def frame_columns(frame: pd.DataFrame, name: str) -> TextColumns:
+    """A data frame as the CSV file that it would be written to, without its index.
+
+    Args:
+        frame: a row a pair.
+        name: what messages call it.
+
+    Raises:
+        InputError: as `read_text_columns`.
+    """
+    text = frame.to_csv(index=False, lineterminator="\n")
+    file = _columns(text, Path(name))
+    return replace(file, lines=np.arange(len(file)), is_frame=True)
+
+
+def _columns(text: str, path: Path) -> TextColumns:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] = []
     rows, lines = [], []
     try:

@@ -34,7 +34,7 @@ from mstkd.evaluation.spread import DRAWS
 FMRS = (1e-2, 1e-3, 1e-4)
 REPORTED = "as reported; no interval, for rates alone do not say what they rest on"
 
-Scores = ScoreTable | Path | str
+Scores = ScoreTable | pd.DataFrame | Path | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +74,10 @@ def audit(
     """Measure one system or several on the same scored pairs, with intervals, and compare them.
 
     Args:
-        scores: a table of scored pairs (docs/scores.md) or its file, or several: as a sequence, or
-            by names that are to be told. A CSV `system,group,fmr,fnmr` of rates by group gives the
-            measures of rates alone, without intervals.
+        scores: a table of scored pairs (docs/scores.md), as a data frame with the columns of a CSV,
+            as a `ScoreTable` or its file; or several: as a sequence, or by names that are to be
+            told. A CSV or data frame `system,group,fmr,fnmr` of rates by group gives the measures
+            of rates alone, without intervals.
         thresholds: similarities at which error rates are taken.
         fmrs: global false match rates at which error rates are taken; 1e-2, 1e-3 and 1e-4 unless
             given.
@@ -90,28 +91,35 @@ def audit(
     if isinstance(scores, Mapping):
         named: Mapping[str, Scores] = scores
     else:
-        listed = [scores] if isinstance(scores, ScoreTable | Path | str) else list(scores)
+        listed = [scores] if isinstance(scores, Scores) else list(scores)
         named = _named(listed)
-    paths = {name: Path(one) for name, one in named.items() if not isinstance(one, ScoreTable)}
-    if len(named) == 1 and any(is_rates(path) for path in paths.values()):
-        return audit_rates(read_rates(*paths.values()))
+    read = {
+        name: Path(one) if isinstance(one, str) else one
+        for name, one in named.items()
+        if not isinstance(one, ScoreTable)
+    }
+    if len(named) == 1:
+        for name, one in read.items():
+            if is_rates(one):
+                return audit_rates(read_rates(one, name))
     tables = {
-        name: one if isinstance(one, ScoreTable) else read_scores(paths[name])
+        name: one if isinstance(one, ScoreTable) else read_scores(read[name], name=name)
         for name, one in named.items()
     }
-    for name in tables.keys() - paths.keys():
+    for name in tables.keys() - read.keys():
         check_telling(tables[name], name)
+    paths = {name: one for name, one in read.items() if isinstance(one, Path)}
     systems = on_one_list(tables, paths)
     return audit_systems(systems, thresholds=thresholds, fmrs=fmrs, draws=draws, seed=seed)
 
 
 def _named(scores: Sequence[Scores]) -> dict[str, Scores]:
-    """Files by what tells them apart; tables are numbered where there are several."""
-    paths = names_of([Path(one) for one in scores if not isinstance(one, ScoreTable)])
-    tables = len(scores) - len(paths)
-    numbers = [f"system {n + 1}" for n in range(tables)] if tables > 1 else ["system"]
-    names = {True: iter(numbers), False: iter(paths)}
-    return {next(names[isinstance(one, ScoreTable)]): one for one in scores}
+    """Files by what tells them apart; others are numbered where there are several."""
+    paths = names_of([Path(one) for one in scores if isinstance(one, Path | str)])
+    others = len(scores) - len(paths)
+    numbers = [f"system {n + 1}" for n in range(others)] if others > 1 else ["system"]
+    names = {True: iter(paths), False: iter(numbers)}
+    return {next(names[isinstance(one, Path | str)]): one for one in scores}
 
 
 def audit_systems(
