@@ -571,6 +571,26 @@ def test_systems_on_other_pairs_are_refused(tmp_path, frame):
     )
 
 
+def test_systems_on_pairs_of_their_own_are_told_apart(tmp_path, frame):
+    other = scored_pairs(seed=3, pairs=500)
+    for side in ("identity1", "identity2", "image1", "image2"):
+        other[side] = "other/" + other[side]
+    paths = [written(tmp_path, one, f"{name}.csv") for name, one in (("a", frame), ("b", other))]
+    output = tmp_path / "out"
+    rows = audit(*paths, "--fmr", "0.05", output=output)
+    counts = rows.query("measure == 'global_accuracy' and at == 'own'")["genuine"].tolist()
+    assert counts == [600, 750]
+    record = read_record(AuditRecord, output / "audit.json")
+    assert record.answer.startswith("On these 1,200 and 1,500 pairs, a less b: global accuracy")
+    assert "These are other pairs: this holds each on its own pairs" in record.answer
+    [further] = record.further_lists
+    assert further.systems == ["b"] and [one.genuine for one in further.groups] == [250] * 3
+    page = Page((output / "audit.html").read_text())
+    assert not page.open
+    assert "Systems that were tested on other pairs are compared as independent" in page.text
+    assert "The pairs of b:" in page.text and "each on its own pairs" in page.text
+
+
 def test_a_model_and_pairs_that_are_none(tmp_path, packs, verification_packs):
     teacher = save_teacher(tmp_path, subject("T-A"), packs[:1])
     path = tmp_path / "text.txt"

@@ -44,6 +44,7 @@ TORCHLESS = [
     "evaluation.impostor_rates",
     "evaluation.spread",
     "evaluation.contrasts",
+    "evaluation.unpaired",
     "evaluation.claims",
     "evaluation.power",
     "evaluation.shares",

@@ -151,13 +151,29 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
     covariance = rows @ np.atleast_2d(np.cov(drawn)) @ rows.T
     noise = _noise(rows @ spread.shown[models], covariance, _share(*parts))
 
-    tail = (1 - confidence) / 2
     # How far training moves the mean over seeds of either sum.
-    training = [_apart(given[:, of] @ spread.shown[of]) * noise.student(tail) for of in sides]
-    found = [
-        _difference((first, second), place, noise, tail, training)
-        for place in range(len(first.lines))
-    ]
+    training = [_apart(given[:, of] @ spread.shown[of]) for of in sides]
+    return spread_difference((first, second), noise, training, confidence)
+
+
+def spread_difference(
+    sums: tuple[SpreadSum, SpreadSum],
+    noise: Noise,
+    training: Sequence[float] = (0.0, 0.0),
+    confidence: float = CONFIDENCE,
+) -> Contrast:
+    """One sum of a spread measure less another, as `spread_contrast` tells it.
+
+    Args:
+        sums: whose draws are correlated as the noise of the two is.
+        noise: of their difference.
+        training: standard error of the mean over seeds of either.
+        confidence: of the interval.
+    """
+    first, second = sums
+    tail = (1 - confidence) / 2
+    further = [one * noise.student(tail) for one in training]
+    found = [_difference(sums, place, noise, tail, further) for place in range(len(first.lines))]
     lows, highs, p = zip(*found, strict=True)
     return Contrast(
         value=first.shown - second.shown,

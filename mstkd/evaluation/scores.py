@@ -207,6 +207,14 @@ def same_pairs(first: ScoreTable, second: ScoreTable) -> bool:
     return len(first) == len(second) and _keys(first, second) == _keys(second, first)
 
 
+def shared_pairs(first: ScoreTable, second: ScoreTable) -> float:
+    """Which part of the shorter table's pairs the other has too, as far as their names tell."""
+    if _same_columns(first, second):
+        return 1.0
+    one, other = set(_keys(first, second)), set(_keys(second, first))
+    return len(one & other) / min(len(one), len(other))
+
+
 def on_pairs_of(first: ScoreTable, second: ScoreTable, where: str) -> ScoreTable:
     """The scores of `second` on the pairs of `first`: its rows, names and folds.
 

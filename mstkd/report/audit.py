@@ -18,12 +18,12 @@ from mstkd.config import AuditSettings
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing.all_impostors import ImpostorRow
 from mstkd.evaluation.auditing.audit import Audit, audit_rates, audit_systems
-from mstkd.evaluation.auditing.systems import read_systems
+from mstkd.evaluation.auditing.systems import Systems, read_systems
 from mstkd.evaluation.auditing.tables import as_frame
 from mstkd.evaluation.foreign import is_rates, read_rates
 from mstkd.report.audit_answer import answer
 from mstkd.report.audit_matrix import matrices
-from mstkd.report.audit_page import audit_page
+from mstkd.report.audit_page import PairList, audit_page
 
 STEP = "audit"
 
@@ -34,6 +34,15 @@ class AuditedGroup(Record):
     name: str
     genuine: int
     impostor: int
+
+
+class AuditedList(Record):
+    """A list of pairs that some of the systems were tested on."""
+
+    systems: list[str]
+    groups: list[AuditedGroup]
+    folds: int
+    left_out: int  # pairs across groups
 
 
 class NoiseFloor(Record):
@@ -65,9 +74,10 @@ class AuditRecord(SealedRecord):
     format: Literal["mstkd-audit"] = "mstkd-audit"
     answer: str
     systems: list[str]
-    groups: list[AuditedGroup]  # empty where rates came without scores
+    groups: list[AuditedGroup]  # of the first list of pairs; empty where rates came without scores
     folds: int | None
     left_out: int  # pairs across groups
+    further_lists: list[AuditedList]  # where systems were tested on others
     noise: list[NoiseFloor]
     # FMR within and across groups over all impostor pairs; None where embeddings are not known.
     impostors: list[GroupMatrix] | None = None
@@ -101,8 +111,7 @@ def write_audit(
     if rates and len(scores) > 1:
         found = "rates by group beside other files"
         raise InputError(rates[0], found=found, expected="rates alone, all systems in one file")
-    groups: list[AuditedGroup] = []
-    folds, left_out = None, 0
+    tested: list[AuditedList] = []
     if rates:
         audit = audit_rates(read_rates(rates[0]))
     else:
@@ -121,23 +130,30 @@ def write_audit(
             draws=settings.draws,
             seed=settings.seed,
         )
-        groups = [
-            AuditedGroup(name=name, genuine=int(genuine), impostor=int(impostor))
-            for name, (impostor, genuine) in zip(systems.groups, systems.counts.T, strict=True)
-        ]
-        folds, left_out = systems.pairs.folds, systems.left_out
+        tested = [_listed(one) for one in systems.systems]
     audit = replace(audit, impostors=tuple(impostors))
     read = hashed_contents([*scores, *([] if attributes is None else [attributes])])
-    _write(audit, settings, groups, folds, left_out, read, output)
+    _write(audit, settings, tested, read, output)
     return audit
+
+
+def _listed(systems: Systems) -> AuditedList:
+    groups = [
+        AuditedGroup(name=name, genuine=int(genuine), impostor=int(impostor))
+        for name, (impostor, genuine) in zip(systems.groups, systems.counts.T, strict=True)
+    ]
+    return AuditedList(
+        systems=list(systems.names),
+        groups=groups,
+        folds=systems.pairs.folds,
+        left_out=systems.left_out,
+    )
 
 
 def _write(
     audit: Audit,
     settings: AuditSettings,
-    groups: Sequence[AuditedGroup],
-    folds: int | None,
-    left_out: int,
+    tested: Sequence[AuditedList],
     read: dict[Path, str],
     output: Path,
 ) -> None:
@@ -151,16 +167,24 @@ def _write(
         text = frame.to_csv(index=False, lineterminator="\n")
         texts[sidecar(paths[name])] = beside(text, _made(settings, read, paths[name]))
         texts[paths[name]] = text
-    counts = [(one.name, one.genuine, one.impostor) for one in groups]
-    page = audit_page(audit, folds=folds, counts=counts)
+    lists = [
+        PairList(
+            tuple(one.systems),
+            one.folds,
+            tuple((group.name, group.genuine, group.impostor) for group in one.groups),
+        )
+        for one in tested
+    ]
+    page = audit_page(audit, lists=lists)
     made = _made(settings, read, paths["audit.html"])
     texts[paths["audit.html"]] = embedded(page, made, ".html")
     record = AuditRecord(
         answer=answer(audit),
         systems=list(audit.systems),
-        groups=list(groups),
-        folds=folds,
-        left_out=left_out,
+        groups=tested[0].groups if tested else [],
+        folds=tested[0].folds if tested else None,
+        left_out=tested[0].left_out if tested else 0,
+        further_lists=list(tested[1:]),
         noise=[
             NoiseFloor.model_validate(one._asdict())
             for one in audit.evenness

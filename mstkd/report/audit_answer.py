@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from mstkd.evaluation.auditing.audit import Audit
 from mstkd.evaluation.auditing.systems import ALL
-from mstkd.evaluation.auditing.tables import SCOPE, Difference, Row
+from mstkd.evaluation.auditing.tables import APART, SCOPE, SCOPE_APART, Difference, Row
 from mstkd.report.judgements import signed
 
 EVEN = 1e-6  # a lower limit of STD at most that is one of an even system
@@ -44,8 +44,8 @@ def answer(audit: Audit) -> str:
     rows = Rows(audit)
     if not any(row.measure == "accuracy" for row in audit.rows):
         return _of_rates(audit, rows)
-    pairs = rows[audit.systems[0], ALL, "global_accuracy", "own"]
-    on = f"On these {int(pairs.genuine) + int(pairs.impostor):,} pairs"
+    firsts = [rows[systems[0], ALL, "global_accuracy", "own"] for systems in audit.lists]
+    on = f"On these {' and '.join(f'{int(a.genuine) + int(a.impostor):,}' for a in firsts)} pairs"
     if len(audit.systems) == 1:
         return f"{on}, {_of_one(audit, rows, audit.systems[0])}"
     return f"{on}{',' if len(audit.systems) == 2 else ''} {_of_several(audit, rows)}"
@@ -94,21 +94,24 @@ def _of_several(audit: Audit, rows: Rows) -> str:
         compared = [one.is_shown for one in shown if one.measure == measure]
         if compared:
             counts.append(f"{sum(compared)} of {len(compared)} in {name}")
+    scope = SCOPE if len(audit.lists) == 1 else "of these two systems on these pairs"
     return (
         f"{' and '.join(parts)}. Of all comparisons of two systems a difference is shown in "
-        f"{', '.join(counts)}: each {SCOPE}, whatever another training would bring."
+        f"{', '.join(counts)}: each {scope}, whatever another training would bring."
     )
 
 
 def _of_two(shown: Sequence[Difference]) -> str:
     parts = [
-        f"{name} {signed(one.value)} ({signed(one.low)} to {signed(one.high)}), "
-        f"{one.verdict.removesuffix(f' {SCOPE}')}"
+        f"{name} {signed(one.value)} ({signed(one.low)} to {signed(one.high)}), {one.short}"
         for one in shown
         if (name := {"global_accuracy": "global accuracy", "std": "STD"}.get(one.measure))
     ]
+    holds = f"This holds {SCOPE}"
+    if shown[0].method == APART:
+        holds = f"These are other pairs: this holds {SCOPE_APART}, how hard those are included"
     return (
-        f"{shown[0].first} less {shown[0].second}: {'; '.join(parts)}. This holds {SCOPE}, "
+        f"{shown[0].first} less {shown[0].second}: {'; '.join(parts)}. {holds}, "
         "whatever another training would bring."
     )
 

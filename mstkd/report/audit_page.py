@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mstkd.evaluation.auditing.audit import Audit
 from mstkd.evaluation.auditing.systems import ALL
-from mstkd.evaluation.auditing.tables import SCOPE, Difference, Row
+from mstkd.evaluation.auditing.tables import JOINT, SCOPE, Difference, Row
 from mstkd.report.audit_answer import Rows, answer, limits, number
 from mstkd.report.audit_figure import MOST_SYSTEMS, draw_groups
 from mstkd.report.audit_matrix import shown
@@ -83,16 +83,23 @@ class Place(NamedTuple):
     missing: tuple[str, ...]  # what is not told, and why
 
 
-def audit_page(audit: Audit, *, folds: int | None, counts: Sequence[tuple[str, int, int]]) -> str:
+class PairList(NamedTuple):
+    """A list of pairs."""
+
+    systems: tuple[str, ...]  # that were tested on it
+    folds: int
+    groups: tuple[tuple[str, int, int], ...]  # each with its genuine and impostor pairs
+
+
+def audit_page(audit: Audit, *, lists: Sequence[PairList]) -> str:
     """The page as HTML.
 
     Args:
         audit: what is shown.
-        folds: of the protocol; None of rates without scores.
-        counts: each group with its genuine and impostor pairs.
+        lists: of pairs; none of rates without scores.
     """
     rows = Rows(audit)
-    scored = folds is not None
+    scored = bool(lists)
     places = [_place(audit, rows, at) for at in _places(audit)]
     usable = [at for at in _places(audit) if _is_usable(audit, rows, at)]
     figure = draw_groups(audit, usable[0] if usable else None) if scored else None
@@ -105,8 +112,8 @@ def audit_page(audit: Audit, *, folds: int | None, counts: Sequence[tuple[str, i
         title=title,
         answer=answer(audit),
         scored=scored,
-        folds=folds,
-        counts=counts,
+        folds=" or ".join(map(str, dict.fromkeys(one.folds for one in lists))),
+        lists=lists,
         accuracies=_accuracies(audit, rows) if scored else None,
         evenness=_evenness(audit, ["std", "ser"], ["own", "shared"]) if scored else None,
         figure=None if figure is None else base64.b64encode(figure).decode("ascii"),
@@ -117,7 +124,7 @@ def audit_page(audit: Audit, *, folds: int | None, counts: Sequence[tuple[str, i
         matrices=shown(audit, systems=MOST_SYSTEMS),
         comparisons=comparisons,
         more_comparisons=more,
-        scope=SCOPE,
+        scope=SCOPE if len(lists) < 2 else "of these two systems on these pairs",
     )
 
 
@@ -267,7 +274,11 @@ def _difference(one: Difference) -> Cell:
     tests = f"p {_p(one.p_holm)}"
     if not math.isnan(one.mcnemar):
         tests += f", McNemar {_p(one.mcnemar)}"
-    return Cell(signed(one.value), interval, one.verdict.removesuffix(f" {SCOPE}"), tests)
+    return Cell(signed(one.value), interval, _verdict(one), tests)
+
+
+def _verdict(one: Difference) -> str:
+    return one.short if one.method == JOINT else f"{one.short}, each on its own pairs"
 
 
 def _p(value: float) -> str:

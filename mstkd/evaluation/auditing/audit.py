@@ -15,11 +15,12 @@ import pandas as pd
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing import measured
 from mstkd.evaluation.auditing.all_impostors import ImpostorRow
-from mstkd.evaluation.auditing.systems import ALL, Systems, names_of, on_one_list
+from mstkd.evaluation.auditing.systems import ALL, Lists, names_of, on_their_lists
 from mstkd.evaluation.auditing.tables import (
     Difference,
     Evenness,
     Row,
+    Tested,
     as_frame,
     differences,
     evenness_rows,
@@ -51,6 +52,7 @@ class Audit:
     differences: tuple[Difference, ...]
     evenness: tuple[Evenness, ...]  # of measures over groups: what noise adds to them
     impostors: tuple[ImpostorRow, ...] = ()  # where embeddings are known
+    lists: tuple[tuple[str, ...], ...] = ()  # the systems on each list of pairs
 
     @cached_property
     def measures(self) -> pd.DataFrame:
@@ -71,7 +73,9 @@ def audit(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Audit:
-    """Measure one system or several on the same scored pairs, with intervals, and compare them.
+    """Measure one system or several on scored pairs, with intervals, and compare them.
+
+    Systems on the same pairs are compared on these, those on other pairs as independent.
 
     Args:
         scores: a table of scored pairs (docs/scores.md), as a data frame with the columns of a CSV,
@@ -85,8 +89,8 @@ def audit(
         seed: of the draws.
 
     Raises:
-        InputError: a fault of a file, tables of different pairs, a group without pairs of both
-            kinds, a threshold that is no number or an FMR outside 0 to 1.
+        InputError: a fault of a file, tables that share pairs and are not of the same, a group
+            without pairs of both kinds, a threshold that is no number or an FMR outside 0 to 1.
     """
     if isinstance(scores, Mapping):
         named: Mapping[str, Scores] = scores
@@ -109,8 +113,8 @@ def audit(
     for name in tables.keys() - read.keys():
         check_telling(tables[name], name)
     paths = {name: one for name, one in read.items() if isinstance(one, Path)}
-    systems = on_one_list(tables, paths)
-    return audit_systems(systems, thresholds=thresholds, fmrs=fmrs, draws=draws, seed=seed)
+    lists = on_their_lists(tables, paths)
+    return audit_systems(lists, thresholds=thresholds, fmrs=fmrs, draws=draws, seed=seed)
 
 
 def _named(scores: Sequence[Scores]) -> dict[str, Scores]:
@@ -123,7 +127,7 @@ def _named(scores: Sequence[Scores]) -> dict[str, Scores]:
 
 
 def audit_systems(
-    systems: Systems,
+    lists: Lists,
     *,
     thresholds: Iterable[float] = (),
     fmrs: Iterable[float] = (),
@@ -132,22 +136,27 @@ def audit_systems(
 ) -> Audit:
     """What `audit` says of systems that were read; arguments and errors are its."""
     given, targets = similarities(thresholds), targeted(fmrs)
-    noise = {"draws": draws, "seed": seed}
-    found = list(
-        itertools.chain(
+    tested = []
+    for number, systems in enumerate(lists.systems):
+        # Draws of its own for each list, as what is drawn is independent.
+        noise = {"draws": draws, "seed": seed + number}
+        found = itertools.chain(
             measured.of_protocol(systems, "own", **noise),
             measured.of_protocol(systems, "shared", **noise),
             measured.of_separation(systems),
             *(measured.of_threshold(systems, one, **noise) for one in given),
             *(measured.of_fmr(systems, one, **noise) for one in targets),
         )
-    )
+        tested.append(Tested(systems, list(found)))
+    rows = [row for one in tested for row in measure_rows(one.systems, one.found)]
+    evenness = [row for one in tested for row in evenness_rows(one.systems, one.found)]
     return Audit(
-        systems=systems.names,
-        groups=systems.groups,
-        rows=tuple(measure_rows(systems, found)),
-        differences=tuple(differences(systems, found)),
-        evenness=tuple(evenness_rows(systems, found)),
+        systems=lists.names,
+        groups=lists.groups,
+        rows=tuple(sorted(rows, key=lambda row: lists.names.index(row.system))),
+        differences=tuple(differences(lists.names, tested)),
+        evenness=tuple(sorted(evenness, key=lambda row: lists.names.index(row.system))),
+        lists=tuple(one.names for one in lists.systems),
     )
 
 

@@ -65,6 +65,7 @@ class Measured:
     contrast: Contrasted | None = None
     wrong: Truths | None = None  # (M, N): which of the pairs it counts are decided wrongly
     even: SpreadInterval | None = None  # of measures over groups
+    spread: Spread | None = None  # the same; of FDR of one less it
 
 
 class Part(NamedTuple):
@@ -115,7 +116,7 @@ def of_protocol(
         ]
         contrast = _of_spread(spread)
         found = Interval(value, even.low, even.high)
-        yield Measured(name, at, ALL, found, INVERTED, words, contrast, even=even)
+        yield Measured(name, at, ALL, found, INVERTED, words, contrast, even=even, spread=spread)
 
 
 def _percent(values: Sequence[float], rates: GroupRates, column: int) -> Interval:
@@ -278,7 +279,9 @@ class _AtThreshold:
             notes = [word or _floor(even, m, name) + known for m, word in enumerate(short)]
             found = _where_told(Interval(even.value, even.low, even.high), short)
             contrast = _of_spread(spread, sign=-1 if name == "fdr" else 1)
-            yield Measured(name, at, ALL, found, INVERTED, notes, contrast, even=even)
+            yield Measured(
+                name, at, ALL, found, INVERTED, notes, contrast, even=even, spread=spread
+            )
 
     def _differentials(self, kind: Kind, at: str) -> Iterator[Measured]:
         """Each group's rate over the geometric mean of all."""

@@ -1,10 +1,10 @@
-"""Who is audited: systems by name, all on the same pairs."""
+"""Who is audited: systems by name, on one list of pairs or each on its own."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from mstkd.errors import InputError
 from mstkd.evaluation.scorefiles import read_scores
-from mstkd.evaluation.scores import ScoreTable, on_pairs_of
+from mstkd.evaluation.scores import ScoreTable, on_pairs_of, shared_pairs
 
 ALL = ""  # the group of all pairs together
+MIXED = 0.5  # of a list's pairs that another has too, above which both are meant to be one
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -61,6 +62,56 @@ class Systems:
         return self.counts[:, self.groups.index(group)]
 
 
+@dataclass(frozen=True, eq=False)
+class Lists:
+    """Systems by the list of pairs that they were tested on; all lists have the same groups."""
+
+    names: tuple[str, ...]  # of all systems, as they were given
+    systems: tuple[Systems, ...]  # of each list
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names (G,)."""
+        return self.systems[0].groups
+
+
+def on_their_lists(
+    tables: Mapping[str, ScoreTable], paths: Mapping[str, Path] | None = None
+) -> Lists:
+    """Systems on the same pairs together, and those on other pairs apart.
+
+    Args:
+        tables: by the systems' names.
+        paths: where those came from that were read, for messages.
+
+    Raises:
+        InputError: as `on_one_list`; two lists that share more than half of their pairs and yet are
+            not the same, or that have other groups.
+    """
+    where = {name: str((paths or {}).get(name, name)) for name in tables}
+    lists: list[dict[str, ScoreTable]] = []
+    for name, table in tables.items():
+        for members in lists:
+            first = next(iter(members.values()))
+            if shared_pairs(first, table) > MIXED:
+                members[name] = on_pairs_of(first, table, where[name])
+                break
+        else:
+            lists.append({name: _regrouped(table, lists[0], where[name]) if lists else table})
+    return Lists(tuple(tables), tuple(on_one_list(members, paths) for members in lists or [{}]))
+
+
+def _regrouped(table: ScoreTable, members: Mapping[str, ScoreTable], where: str) -> ScoreTable:
+    """A table with its groups in the order of the first list's."""
+    name, first = next(iter(members.items()))
+    if set(table.groups) != set(first.groups):
+        found, expected = (", ".join(map(repr, one.groups)) for one in (table, first))
+        raise InputError(where, found=f"the groups {found}", expected=f"{expected}, as of {name}")
+    places = np.array([first.groups.index(group) for group in table.groups], np.int16)
+    group1, group2 = places[table.group1], places[table.group2]
+    return replace(table, groups=first.groups, group1=group1, group2=group2)
+
+
 def on_one_list(
     tables: Mapping[str, ScoreTable], paths: Mapping[str, Path] | None = None
 ) -> Systems:
@@ -89,19 +140,19 @@ def on_one_list(
     return systems
 
 
-def read_systems(paths: Sequence[Path], **options: Any) -> Systems:
-    """Tables of scores on one list of pairs, systems named by what tells their paths apart.
+def read_systems(paths: Sequence[Path], **options: Any) -> Lists:
+    """Tables of scores by their lists of pairs, systems named by what tells their paths apart.
 
     Args:
         paths: CSV or HDF5 files.
         options: those of `scorefiles.read_scores`, for each.
 
     Raises:
-        InputError: as `read_scores`, a file given twice, or files of other pairs.
+        InputError: as `read_scores` and `on_their_lists`, or a file given twice.
     """
     named = dict(zip(names_of(paths), paths, strict=True))
     tables = {name: read_scores(path, **options) for name, path in named.items()}
-    return on_one_list(tables, named)
+    return on_their_lists(tables, named)
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:

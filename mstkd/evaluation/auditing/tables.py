@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -14,17 +15,20 @@ import pandas as pd
 
 from mstkd.evaluation.auditing.measured import Measured
 from mstkd.evaluation.auditing.systems import Systems
-from mstkd.evaluation.contrasts import Contrast, holm, mcnemar, verdict
+from mstkd.evaluation.contrasts import Contrast, holm, mcnemar, negated, verdict
 from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.uncertainty import CONFIDENCE
+from mstkd.evaluation.unpaired import unpaired_contrast, unpaired_spread_contrast
 
 SCOPE = "on these pairs, of these two systems"
 # Of one training of each nothing is known of what the systems would be if they were trained again.
+SCOPE_APART = "each on its own pairs, of these two systems"
 VERDICTS = {
-    "supported": f"higher {SCOPE}",
-    "contradicted": f"lower {SCOPE}",
-    "undecided": f"no difference shown {SCOPE}",
+    "supported": "higher",
+    "contradicted": "lower",
+    "undecided": "no difference shown",
 }
+APART = "independent, variances added: other pairs; identities as units"
 JOINT = "joint covariance of both systems, identities as units"
 
 
@@ -67,7 +71,12 @@ class Difference(NamedTuple):
     @property
     def is_shown(self) -> bool:
         """Whether the verdict says which of the two is higher."""
-        return self.verdict in (VERDICTS["supported"], VERDICTS["contradicted"])
+        return self.verdict.startswith((VERDICTS["supported"], VERDICTS["contradicted"]))
+
+    @property
+    def short(self) -> str:
+        """The verdict without what it is of."""
+        return self.verdict.removesuffix(f" {SCOPE}").removesuffix(f" {SCOPE_APART}")
 
 
 class Evenness(NamedTuple):
@@ -127,57 +136,98 @@ def evenness_rows(systems: Systems, found: Sequence[Measured]) -> list[Evenness]
     ]
 
 
-def differences(systems: Systems, found: Sequence[Measured]) -> list[Difference]:
-    """Every two systems by every measure, with Holm's p-values over each measure at each place."""
-    pairs = list(itertools.combinations(range(len(systems.names)), 2))
-    compared = [(one, pair) for one in found if one.contrast is not None for pair in pairs]
-    contrasts = [_contrast(one, pair, len(systems.names)) for one, pair in compared]
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """The systems on one list of pairs, and what was measured of them."""
+
+    systems: Systems
+    found: Sequence[Measured]
+
+
+class _Side(NamedTuple):
+    """A measure of one system: the m-th of those on its list."""
+
+    tested: Tested
+    one: Measured
+    m: int
+
+    @property
+    def value(self) -> float:
+        return float(self.one.found.value[self.m])
+
+    @property
+    def note(self) -> str:
+        return self.one.notes[self.m]
+
+
+def differences(names: Sequence[str], lists: Sequence[Tested]) -> list[Difference]:
+    """Every two systems by every measure, with Holm's p-values over each measure at each place.
+
+    Args:
+        names: of all systems, in order.
+        lists: where they were tested.
+    """
+    place = {name: (tested, m) for tested in lists for m, name in enumerate(tested.systems.names)}
+    sides: list[tuple[_Side, _Side]] = []
+    for first, second in itertools.combinations(names, 2):
+        (tested, m), (other, n) = place[first], place[second]
+        same = {(one.measure, one.at, one.group): one for one in other.found}
+        for one in tested.found:
+            two = same.get((one.measure, one.at, one.group))
+            if two is not None and one.contrast is not None and two.contrast is not None:
+                sides.append((_Side(tested, one, m), _Side(other, two, n)))
+    contrasts = [_contrast(*both) for both in sides]
     families: dict[tuple[str, str], list[int]] = {}
-    for place, ((one, _), contrast) in enumerate(zip(compared, contrasts, strict=True)):
+    for number, ((side, _), contrast) in enumerate(zip(sides, contrasts, strict=True)):
         if contrast is not None:
-            families.setdefault((one.measure, one.at), []).append(place)
-    adjusted = np.full(len(compared), np.nan)
+            families.setdefault((side.one.measure, side.one.at), []).append(number)
+    adjusted = np.full(len(sides), np.nan)
     for members in families.values():
-        adjusted[members] = holm([c.p for place in members if (c := contrasts[place])])
-    rows = [
-        _difference(systems, one, pair, contrast, float(p))
-        for (one, pair), contrast, p in zip(compared, contrasts, adjusted, strict=True)
+        adjusted[members] = holm([c.p for number in members if (c := contrasts[number])])
+    return [
+        _difference(*both, contrast, float(p))
+        for both, contrast, p in zip(sides, contrasts, adjusted, strict=True)
     ]
-    order = sorted(range(len(rows)), key=lambda place: compared[place][1])  # stable
-    return [rows[place] for place in order]
 
 
-def _contrast(one: Measured, pair: tuple[int, int], systems: int) -> Contrast | None:
+def _contrast(first: _Side, second: _Side) -> Contrast | None:
     """None where one of the two is no number."""
-    undefined = one.even is None or one.measure not in ("std", "ser")
-    if one.contrast is None or (undefined and np.isnan(one.found.value[list(pair)]).any()):
+    one, other = first.one, second.one
+    defined = one.even is not None and one.measure in ("std", "ser")
+    if not defined and np.isnan([first.value, second.value]).any():
         return None
-    weights = np.zeros((1, systems))
-    weights[0, list(pair)] = 1, -1
-    return one.contrast(weights)
+    assert one.contrast is not None and other.contrast is not None
+    if first.tested is second.tested:
+        weights = np.zeros((1, len(first.tested.systems.names)))
+        weights[0, [first.m, second.m]] = 1, -1
+        return one.contrast(weights)
+    if one.spread is not None and other.spread is not None:
+        found = unpaired_spread_contrast(one.spread, other.spread, (first.m, second.m))
+        return negated(found) if one.measure == "fdr" else found
+    each = (np.eye(len(side.tested.systems.names))[[side.m]] for side in (first, second))
+    return unpaired_contrast(one.contrast(next(each)), other.contrast(next(each)))
 
 
-def _difference(
-    systems: Systems,
-    one: Measured,
-    pair: tuple[int, int],
-    found: Contrast | None,
-    p_holm: float,
-) -> Difference:
-    first, second = (systems.names[m] for m in pair)
-    counted = found is not None and one.wrong is not None
+def _difference(first: _Side, second: _Side, found: Contrast | None, p_holm: float) -> Difference:
+    one, paired = first.one, first.tested is second.tested
     note = ""
     if found is None:
-        note = next(one.notes[m] for m in pair if np.isnan(one.found.value[m]))
+        note = next(side.note for side in (first, second) if np.isnan(side.value))
     elif one.even is not None:
         note = f"less what noise adds {found.corrected:+.3g}"
-        if np.isnan(one.found.value[list(pair)]).any():
+        if np.isnan([first.value, second.value]).any():
             note += "; a group without errors counts as half an error"
         if f"difference of {one.measure}" in NOTES:
             note += f"; {NOTES[f'difference of {one.measure}']}"
+    if found is not None and not paired:
+        note = "; ".join(filter(None, (note, _apart(first.tested, second.tested))))
+    wrong = None
+    if found is not None and paired and one.wrong is not None:
+        wrong = mcnemar(*one.wrong[[first.m, second.m]])
+    scope = SCOPE if paired else SCOPE_APART
     return Difference(
-        first=first,
-        second=second,
+        first=first.tested.systems.names[first.m],
+        second=second.tested.systems.names[second.m],
         group=one.group,
         measure=one.measure,
         at=one.at,
@@ -187,11 +237,20 @@ def _difference(
         confidence=CONFIDENCE if found else np.nan,
         p=found.p if found else np.nan,
         p_holm=p_holm,
-        verdict=VERDICTS[verdict(found, p_holm)] if found else "",
-        mcnemar=mcnemar(*one.wrong[list(pair)]) if counted and one.wrong is not None else np.nan,
-        method=JOINT if found else "",
+        verdict=f"{VERDICTS[verdict(found, p_holm)]} {scope}" if found else "",
+        mcnemar=np.nan if wrong is None else wrong,
+        method=(JOINT if paired else APART) if found else "",
         note=note,
     )
+
+
+def _apart(one: Tested, other: Tested) -> str:
+    """What to know of a comparison over two lists of pairs."""
+    note = "other pairs, so how hard they are is part of the difference"
+    people = [set(tested.systems.pairs.identities) for tested in (one, other)]
+    if people[0] & people[1]:
+        note += "; people in both are taken for different ones"
+    return note
 
 
 def as_frame(rows: Sequence[NamedTuple], kind: type[NamedTuple]) -> pd.DataFrame:
