@@ -411,6 +411,20 @@ def test_training_done_anew_is_in_the_interval(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the published rows
 
 
+def test_seeds_that_agree_exactly_speak_of_these_trained_models_alone(tmp_path: Path) -> None:
+    """As where training ignores its seed."""
+    metrics = []
+    for seed in (0, 1):
+        for set_, value in (("specialized", 92), ("baseline", 85)):
+            wrong = errors(PAIRS, dict.fromkeys(GROUPS, value), seed=len(set_))
+            metrics.append(write_scored(tmp_path, PAIRS, wrong, set=set_, seed=seed))
+    claim = one(claims_of(metrics), "global_accuracy")
+    assert claim.seeds == 2 and claim.value == pytest.approx(7)
+    assert claim.low < claim.value < claim.high
+    assert claim.sentence.endswith("on these pairs, of these models, whose 2 seeds agree exactly.")
+    assert claim.power.observed.seeds is None
+
+
 def test_published_rows_are_judged_beside(tmp_path: Path) -> None:
     claims = trained(tmp_path, {0: 8})
     told = claims.published

@@ -21,6 +21,7 @@ from mstkd.evaluation.contrasts import (
     told,
     verdict,
 )
+from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.spread import SER, STD, Spread
 from mstkd.evaluation.uncertainty import GroupRates
 
@@ -167,6 +168,46 @@ def test_opposite_seeds_are_no_better():
     assert got.value == pytest.approx(0.5)
     assert got.direction == 0
     assert got.p > 0.9
+
+
+def test_seeds_that_agree_exactly_have_the_noise_of_the_test_set():
+    """Their agreement is no measure of training, and what says so says "on these pairs"."""
+    found = rates_of([[0.06], [0.06], [0.10], [0.10]], 0.004)  # two of each, independent
+    weights = np.array([[1, 0, -1, 0], [0, 1, 0, -1]])
+    got = accuracy_contrast(found, weights[:, :, None])
+    assert (got.value, got.seeds, got.noise.apart) == pytest.approx((4, 2, 0))
+    assert got.noise.error == got.noise.test == pytest.approx(0.4)  # 0.4 * sqrt(2) of one, of two
+    assert [got.low, got.high] == pytest.approx([4 - 1.959964 * 0.4, 4 + 1.959964 * 0.4])
+    assert got.p == pytest.approx(2 * stats.norm.sf(10))
+    where = "on these pairs, of these models, whose 2 seeds agree exactly"
+    assert told(got, "B", "A", "accuracy") == f"B has a higher accuracy than A {where}"
+    assert needed(got, 1.0).seeds is None
+    assert smallest_difference(got) == pytest.approx((1.959964 + 0.841621) * 0.4)
+
+    groups = rates_of(np.tile([[0.06, 0.08, 0.1]], (4, 1)), 0.004)
+    spreads = spread_contrast(Spread(groups, STD), weights)
+    assert spreads.noise.alike and spreads.low < 0 < spreads.high
+    assert not accuracy_contrast(found, weights[:1, :, None]).noise.alike
+
+    nearly = rates_of([[0.06], [0.061], [0.10], [0.10]], 0.004)
+    assert told(accuracy_contrast(nearly, weights[:, :, None]), "B", "A", "accuracy").endswith(
+        "over 2 seeds"
+    )
+
+
+def test_seeds_that_agree_by_chance_cover_the_truth():
+    """Of 60 pairs each, so that two seeds often show the same difference to the last pair."""
+    random, pairs, inside = np.random.default_rng(3), 60, []
+    weights = np.array([[1, 0, -1, 0], [0, 1, 0, -1]])[:, :, None]
+    for _ in range(6000):
+        rates = random.binomial(pairs, 0.2, (4, 1)) / pairs
+        if rates[0] - rates[2] != rates[1] - rates[3]:
+            continue
+        errors = np.sqrt(rates * (1 - rates) / pairs)
+        got = accuracy_contrast(rates_of(rates, errors), weights)
+        inside.append(got.low <= 0 <= got.high)
+    assert len(inside) > 200
+    assert abs(np.mean(inside) - 0.95) < 3 * np.sqrt(0.05 * 0.95 / len(inside)) + 0.02
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

@@ -7,7 +7,8 @@ seeds the second is hardly known, so each part of the variance has a quantile of
 or the normal one: half an interval is the root of t^2 a + z^2 b (after Graybill & Wang, JASA 1980).
 Satterthwaite's degrees of freedom, with which the quantile is one, told equal methods apart in 8 %
 of cases at three seeds. One seed says nothing of training, and what it says is of the trained
-models.
+models; nor do seeds that agree to the last digit, whose agreement is no measure of what others
+would do: of those the test set's noise alone is told.
 
 Shapes: M models, each trained with one seed; S seeds; G groups; B draws; L places; C contrasts.
 """
@@ -54,16 +55,22 @@ class Contrast:
         """How many there are; with one, nothing is said of training done anew."""
         return self.noise.seeds
 
+    @property
+    def is_of_training(self) -> bool:
+        """Whether it speaks of training done anew: there are seeds, and they differ."""
+        return self.seeds > 1 and not self.noise.alike
+
 
 @dataclass(frozen=True)
 class Noise:
     """What may move a contrast, as standard errors."""
 
     apart: float  # of what seeds do not share, by how they differ; 0 with one seed
-    common: float  # of the test set's noise that all seeds share
+    common: float  # of the test set's noise that all seeds share, or with `alike` all of it
     test: float  # of identities drawn anew, in all
     of_pairs: float  # the share of its variance that more pairs of the same people would lessen
     seeds: int
+    alike: bool = False  # several seeds agree to the last digit, which tells nothing of training
 
     @property
     def error(self) -> float:
@@ -261,11 +268,13 @@ def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:
     `covariance` (S, S) is that of the test set's noise.
 
     The seeds' contrasts differ by training and by what of the test noise they do not share; what
-    they share stays in their mean, and is seen in the covariance alone.
+    they share stays in their mean, and is seen in the covariance alone. Seeds that do not differ
+    at all, as few pairs or training that ignores its seed may make them, tell neither.
     """
     seeds, test = len(values), max(float(covariance.mean()), 0.0)
-    if seeds == 1:
-        return Noise(0.0, math.sqrt(test), math.sqrt(test), of_pairs, 1)
+    if _apart(values) <= ROUNDING:
+        error = math.sqrt(test)
+        return Noise(0.0, error, error, of_pairs, seeds, alike=seeds > 1)
     of_one = float(np.trace(covariance)) / seeds
     common = max((seeds * test - of_one) / (seeds - 1), 0.0)
     apart = _apart(values)
@@ -382,15 +391,19 @@ def verdict(contrast: Contrast, p: float, sign: Literal[1, -1] = 1) -> Verdict:
     return "supported" if contrast.direction == sign else "contradicted"
 
 
-def scope(seeds: int, models: int = 2) -> str:
+def scope(seeds: int, models: int = 2, *, alike: bool = False) -> str:
     """What a comparison holds of: the trained models alone where each was trained once.
 
-    One seed says nothing of training done anew, so of one no sentence may say "better".
+    One seed says nothing of training done anew, so of one no sentence may say "better"; nor of
+    several that agree.
 
     Args:
         seeds: of `Contrast.seeds`.
         models: how many are compared.
+        alike: whether several seeds agree to the last digit.
     """
+    if seeds > 1 and alike:
+        return f"on these pairs, of these models, whose {seeds} seeds agree exactly"
     if seeds > 1:
         return f"over {seeds} seeds"
     number = {2: "two ", 3: "three ", 4: "four "}.get(models, "")
@@ -410,10 +423,10 @@ def told(contrast: Contrast, first: str, second: str, measure: str, *, more: boo
         measure: name.
         more: whether more of the measure is better.
     """
-    where = scope(contrast.seeds)
+    where = scope(contrast.seeds, alike=not contrast.is_of_training)
     if not contrast.direction:
         return f"{first} and {second} are not told apart in {measure} {where}"
-    if contrast.seeds == 1:
+    if not contrast.is_of_training:
         word = "higher" if contrast.direction > 0 else "lower"
         return f"{first} has a {word} {measure} than {second} {where}"
     better, other = (first, second) if (contrast.direction > 0) == more else (second, first)

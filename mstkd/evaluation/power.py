@@ -32,7 +32,7 @@ class Needed:
     effect: float
     identities: float  # times as many as there are, each with as many pairs
     pairs: float  # times as many of the same identities
-    seeds: int | None  # in all; None with one seed too, where the spread of training is not known
+    seeds: int | None  # in all; None too where the spread of training is not known
 
 
 def smallest_difference(contrast: Contrast, power: float = POWER) -> float:
@@ -69,7 +69,8 @@ def _scaled(noise: Noise, share: float) -> Noise:
     """The noise with this share of the test set's variance, and all of that of training."""
     test, training = noise.test**2 * share, noise.training**2
     common = noise.common**2 * share
-    apart = max(test + training - common, 0.0) if noise.seeds > 1 else 0.0
+    differ = noise.seeds > 1 and not noise.alike
+    apart = max(test + training - common, 0.0) if differ else 0.0
     return replace(noise, apart=math.sqrt(apart), common=math.sqrt(common), test=math.sqrt(test))
 
 
@@ -85,7 +86,7 @@ def _times(scaled: Callable[[float], Noise], effect: float, power: float) -> flo
 
 
 def _seeds(noise: Noise, effect: float, power: float) -> int | None:
-    if noise.seeds == 1:
+    if noise.seeds == 1 or noise.alike:
         return None
     of_one = noise.apart**2 * noise.seeds
     for seeds in range(2, MOST_SEEDS + 1):

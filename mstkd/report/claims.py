@@ -227,6 +227,7 @@ def _one_told(
             cells=len(claim.cells),
             seeds=contrast.seeds,
             models=len({place for cell in claim.cells for place in _models_of(cell)}),
+            alike=not contrast.is_of_training,
         ),
         cells=cells,
     )

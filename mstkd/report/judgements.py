@@ -137,8 +137,9 @@ def sentence(
     cells: int,
     seeds: int,
     models: int,
+    alike: bool = False,
 ) -> str:
-    """A claim, its number and its verdict; with one seed, of the trained models alone."""
+    """A claim, its number and its verdict; with one seed, or equal ones, of these models alone."""
     of = f", mean of {cells} comparisons" if cells > 1 else ""
     if rivals > 1:
         of = f", against the nearest of {rivals} rivals"
@@ -148,7 +149,7 @@ def sentence(
         f"{claim}: {WORDS[measure].format(group=group)} {signed(judged.value)}{UNITS[measure]}{of} "
         f"(95 % interval {signed(judged.low)} to {signed(judged.high)}, "
         f"{p_text(judged.p_adjusted)} after Holm, {THRESHOLDS[threshold]}): "
-        f"{judged.verdict} {scope(seeds, models)}."
+        f"{judged.verdict} {scope(seeds, models, alike=alike)}."
     )
 
 
