@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from test_contrasts import draw
 
-from mstkd.evaluation.contrasts import Noise, accuracy_contrast
+from mstkd.evaluation.contrasts import Noise, accuracy_contrast, spread_contrast
 from mstkd.evaluation.power import needed, smallest_difference
+from mstkd.evaluation.spread import SER, STD, Spread
 from mstkd.evaluation.uncertainty import GroupRates
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
@@ -78,6 +80,35 @@ def test_seeds_that_are_needed():
     # And so does training, however many identities there are.
     assert noise.training == pytest.approx(np.sqrt(0.25 + 0.04 - 0.09))
     assert needed(found, 1.0).identities == np.inf
+
+
+PATTERN = np.array([0.72, 0.22, -0.86, -0.08])
+
+
+@pytest.mark.parametrize(
+    ("std", "least", "most"), [(1.0, 0.7, 0.9), (0.0, 0.2, 0.5)], ids=["uneven", "even"]
+)
+@pytest.mark.parametrize("measure", [STD, SER], ids=["std", "ser"])
+def test_what_is_called_visible_of_spreads_holds_where_both_sides_are_uneven(
+    measure, std, least, most
+):
+    """And not where one is perfectly even, as is said wherever the figure is shown."""
+    random, pattern = np.random.default_rng(5), PATTERN / PATTERN.std(ddof=1)
+
+    def rates(std):
+        return 0.07 + pattern * std / 100
+
+    def contrast(above):
+        found = draw(np.array([rates(above), rates(std)]), 0.0035, 0.5, random)
+        return spread_contrast(Spread(found, measure, draws=300), [[1, -1]])
+
+    above, tried = std + 0.5, np.linspace(std, std + 3, 301)
+    differences = np.array([measure.of(rates(one)) for one in tried]) - measure.of(rates(std))
+    for _ in range(3):  # until that far above is what is called visible there
+        size = np.median([smallest_difference(contrast(above)) for _ in range(15)])
+        above = tried[np.argmin(np.abs(differences - size))]
+    shown = np.mean([contrast(above).direction == 1 for _ in range(150)])
+    assert least <= shown <= most
 
 
 # ---------------------------------------------------------------- simulated verification sets

@@ -38,7 +38,9 @@ class Needed:
 def smallest_difference(contrast: Contrast, power: float = POWER) -> float:
     """The smallest true contrast that this test set and these seeds show with such probability.
 
-    Of spread measures near an even system it is a rough figure, for their noise depends on them.
+    Of spread measures, whose intervals are not symmetric, it is reckoned from the standard error,
+    which serves where both sides are uneven; from a perfectly even system a difference of that size
+    is shown in fewer than half of the cases (simulated).
     """
     return _shown(contrast.noise, power)
 
