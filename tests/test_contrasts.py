@@ -66,6 +66,28 @@ def test_difference_of_accuracies_in_closed_form():
     assert alone.value == pytest.approx(91)
 
 
+def test_models_that_are_not_compared_do_not_matter():
+    """Of a thousand models a contrast looks at its own few."""
+    random = np.random.default_rng(2)
+    found = draw(np.full((9, 3), 0.08), 0.004, 0.5, random)
+    few = found.chosen([6, 1])
+    weights = np.zeros((1, 9, 3))
+    weights[0, [6, 1]] = [[1, 0.5, 0], [-1, -0.5, 0]]
+    one, other = accuracy_contrast(found, weights), accuracy_contrast(few, weights[:, [6, 1]])
+    assert [one.value, one.low, one.p] == pytest.approx([other.value, other.low, other.p])
+    assert one.low < one.value
+    assert accuracy_contrast(found, np.zeros((1, 9, 3))).noise.error == 0
+
+
+def test_draws_are_made_once():
+    found = rates_of([[0.08, 0.09], [0.10, 0.10]], 0.004, common=0.5)
+    first, again = found.noise(20_000, 1), found.noise(20_000, 1)
+    assert first is again and first is not found.noise(20_000, 2)
+    correlations = np.corrcoef(first.reshape(4, -1))
+    assert correlations[0, 2] == pytest.approx(0.5, abs=0.03)
+    assert correlations[0, 1] == pytest.approx(0, abs=0.03)
+
+
 def test_no_less_noise_than_of_independent_pairs():
     """A covariance from few people may come out too small, even negative."""
     rates = np.array([[0.1], [0.12]])

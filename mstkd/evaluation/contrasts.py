@@ -119,11 +119,13 @@ def accuracy_contrast(
         confidence: of the interval.
     """
     rows = np.asarray(weights, np.float64)
-    flat = 100 * rows.reshape(len(rows), -1)  # (S, M * G)
-    values = flat.sum(axis=1) - flat @ rates.rates.ravel()
-    size = rates.rates.size
+    of = np.flatnonzero(rows.any(axis=(0, 2)))  # of many models a contrast is mostly of few
+    flat = 100 * rows[:, of].reshape(len(rows), -1)  # (S, m * G)
+    chosen = rates.chosen(of)
+    values = flat.sum(axis=1) - flat @ chosen.rates.ravel()
+    size = chosen.rates.size
     covariance, independent = (
-        flat @ one.reshape(size, size) @ flat.T for one in (rates.covariance, rates.independent)
+        flat @ one.reshape(size, size) @ flat.T for one in (chosen.covariance, chosen.independent)
     )
     # Less than of independent pairs is chance: what shares an identity errs together.
     covariance = covariance + max(0.0, independent.mean() - covariance.mean())

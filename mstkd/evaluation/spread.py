@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates
 
 Floats = NDArray[np.float64]
 
@@ -126,7 +126,7 @@ class Spread:
                 rates.rates.any(axis=1), measure.of(rates.rates), measure.of(self._rates)
             )
         self._shown = measure.of(self._rates)  # (M,)
-        self._noise = _noise(rates, draws, seed)  # (M, G, B)
+        self._noise = rates.noise(draws, seed)  # (M, G, B)
         logs = np.log(self._rates)
         errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
         self._logs, self._errors = logs, errors
@@ -284,15 +284,6 @@ class Spread:
         drawn += rates[..., None]
         np.clip(drawn, self._least[:, None], 1, out=drawn)
         return self._measure.of(rates), self._measure.of(drawn.swapaxes(-1, -2))
-
-
-def _noise(rates: GroupRates, draws: int, seed: int) -> Floats:
-    """Standard normal draws (M, G, B), correlated as the rates are."""
-    models, groups = rates.rates.shape
-    size = models * groups
-    factor = normal_factor(rates.covariance.reshape(size, size))
-    normal = np.random.default_rng(seed).standard_normal((draws, size))
-    return (factor @ normal.T).reshape(models, groups, draws)
 
 
 def _limits(observed: float, values: Floats, draws: Floats, error: float) -> tuple[float, float]:

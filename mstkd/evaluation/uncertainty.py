@@ -15,7 +15,7 @@ P pairs; G groups; K folds; J refits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class GroupRates:
     covariance: Floats  # (M, G, M, G), of identities drawn anew
     independent: Floats  # (M, G, M, G), what it were if no two pairs shared an identity
     pairs: Floats  # (G,), as many as count: fewer than there are where their weights differ
+    _drawn: dict[tuple[int, int], Floats] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def variances(self) -> Floats:
@@ -50,6 +51,17 @@ class GroupRates:
     def effective_sizes(self) -> Floats:
         """Independent pairs (M, G) that would tell as much of each rate."""
         return effective_size(self.rates, self.variances, self.pairs)
+
+    def noise(self, draws: int, seed: int) -> Floats:
+        """Standard normal draws (M, G, B), correlated as the rates are, for whoever asks the same.
+
+        They take a decomposition of the covariance, which grows with the cube of the models.
+        """
+        if (draws, seed) not in self._drawn:
+            factor = normal_factor(self.covariance.reshape(self.rates.size, self.rates.size))
+            normal = np.random.default_rng(seed).standard_normal((draws, self.rates.size))
+            self._drawn[draws, seed] = (factor @ normal.T).reshape(*self.rates.shape, draws)
+        return self._drawn[draws, seed]
 
     def chosen(self, models: ArrayLike) -> GroupRates:
         """The same of some models, in that order."""
@@ -189,26 +201,25 @@ class _Sharing:
 
     def products(self, values: Floats) -> Floats:
         """Sums (M, G, M, G) of the products of values (M, P) of pairs that share an identity."""
-        two = self._two
-        twice = np.concatenate([values, values[:, two]], axis=1)
-        groups = np.concatenate([self._group, self._group[two]])
-        both = self._sums(values[:, two], self._couples, self._group[two])
+        every, two = np.arange(len(self._two)), np.flatnonzero(self._two)
         # Pairs that share both identities were summed for either.
-        return self._squared(self._sums(twice, self._identities, groups)) - self._squared(both)
+        by_identity = self._squared(values, np.append(every, two), self._identities)
+        return by_identity - self._squared(values, two, self._couples)
 
-    def _sums(self, values: Floats, codes: NDArray[Any], group: NDArray[Any]) -> Floats:
-        """Sums (M, N, G) over the pairs of each code."""
+    def _squared(self, values: Floats, pairs: NDArray[Any], codes: NDArray[Any]) -> Floats:
+        """Products (M, G, M, G), summed over codes, of the sums over the pairs of each code.
+
+        Models are summed one by one, for of a thousand those sums are most of what is in memory.
+        """
+        models, groups = len(values), self._groups
         count = int(codes.max(initial=-1)) + 1
-        cells = codes * self._groups + group
-        rows: list[NDArray[Any]] = [
-            np.bincount(cells, row, minlength=count * self._groups) for row in values
-        ]
-        return np.stack(rows).reshape(len(values), count, self._groups)
-
-    def _squared(self, sums: Floats) -> Floats:
-        shape = (len(sums), self._groups)
-        flat = sums.transpose(1, 0, 2).reshape(sums.shape[1], len(sums) * self._groups)
-        return (flat.T @ flat).reshape(*shape, *shape)
+        cells = codes * groups + self._group[pairs]
+        sums = np.empty((count, models, groups))
+        for m, row in enumerate(values):
+            of_codes = np.bincount(cells, row[pairs], minlength=count * groups)
+            sums[:, m] = of_codes.reshape(count, groups)
+        flat = sums.reshape(count, models * groups)
+        return (flat.T @ flat).reshape(models, groups, models, groups)
 
 
 # ---------------------------------------------------------------- chosen thresholds
