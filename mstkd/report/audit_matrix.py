@@ -13,6 +13,7 @@ from typing import NamedTuple
 from mstkd.evaluation.auditing.all_impostors import ImpostorRow
 from mstkd.evaluation.auditing.audit import Audit
 from mstkd.evaluation.auditing.systems import ALL
+from mstkd.report.audit_answer import number
 
 STEPS = (0.1, 1 / 3, 1.0, 3.0, 10.0)  # times the global FMR, where the next shade begins
 
@@ -110,10 +111,8 @@ def _shown(row: ImpostorRow, whole: float = math.nan) -> Rate:
     if math.isnan(row.value):
         bound = row.note.rpartition("; ")[2] if "; " in row.note else ""
         return Rate("too few" if bound else "–", bound.partition(",")[0], row.note, None)
-    interval = "" if math.isnan(row.low) else f"{_text(row.low)} to {_text(row.high)}"
+    interval = ""
+    if not math.isnan(row.low):
+        interval = f"{number(row.low, row.measure)} to {number(row.high, row.measure)}"
     shade = bisect(STEPS, row.value / whole) if whole > 0 else None
-    return Rate(_text(row.value), interval, row.note, shade)
-
-
-def _text(rate: float) -> str:
-    return f"{rate:.2g}" if rate < 0.01 else f"{rate:.3g}"
+    return Rate(number(row.value, row.measure), interval, row.note, shade)
