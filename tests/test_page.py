@@ -32,6 +32,9 @@ class Page(html.parser.HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.loaded: list[str] = []
+        self.links: list[str] = []  # to places in the page
+        self.ids: list[str] = []
+        self.alts: list[str] = []
         self.tags: list[str] = []
         self.words: list[str] = []
         self.feed(text)
@@ -40,7 +43,11 @@ class Page(html.parser.HTMLParser):
         self.tags.append(tag)
         if tag not in VOID:
             self.open.append(tag)
-        self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        addresses = [value or "" for name, value in attrs if name in ("src", "href", "srcset")]
+        self.links += [one for one in addresses if one.startswith("#")]
+        self.loaded += [one for one in addresses if not one.startswith("#")]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+        self.alts += [value or "" for name, value in attrs if name == "alt"]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -120,6 +127,7 @@ def test_page_is_one_balanced_file_that_loads_nothing(
         "data:image/png;base64",
         "data:image/svg+xml;base64",
     ]
+    assert sorted(page.links[1:]) == sorted(f"#{one}" for one in page.ids if one != "contents")
     assert base64.b64decode(page.loaded[0].split(",")[1]) == parts["png"].read_bytes()
     assert not {"script", "link", "iframe"} & set(page.tags)
     outside = re.sub(r'src="data:[^"]*"', "", text)
@@ -147,7 +155,7 @@ def test_page_tells_tables_claims_figures_and_protocol(
     assert gain.cells[0].mcnemar is not None
     assert f"McNemar {p_text(gain.cells[0].mcnemar)}" in page.text
     assert claims.note in page.text
-    assert "better" not in page.text.partition("Figures")[0]  # of one seed
+    assert "better" not in page.text  # of one seed
     assert page.text.count("Students & <co>") == 2  # the titles in the PNG and the SVG
     assert "nothing is known of training done anew" in page.text
     for model in claims.models:
@@ -162,7 +170,7 @@ def test_page_tells_tables_claims_figures_and_protocol(
     assert "sample standard deviation of the groups' accuracies" in page.text
     assert f"mstkd {__version__}" in page.text
     assert page.tags.count("h1") == 1
-    assert page.tags.count("h2") == 5
+    assert page.tags.count("h2") == len(page.ids) == 7
 
 
 def test_page_says_which_values_the_config_gives(parts: dict[str, Path], tmp_path: Path) -> None:
@@ -188,17 +196,17 @@ def test_figure_without_title_is_called_by_its_name(parts: dict[str, Path], tmp_
     (tmp_path / "plain.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
     figures = [tmp_path / "four_pixels.png", tmp_path / "plain.svg"]
     page = Page(render(parts, tmp_path / "page.html", figures=figures))
-    assert "four pixels plain How the numbers" in page.text
+    assert "four pixels plain The claims in detail" in page.text
 
 
 def test_page_without_note_tables_and_figures_has_no_empty_sections(
     parts: dict[str, Path], tmp_path: Path
 ) -> None:
     page = Page(render(parts, tmp_path / "page.html", tables=[], figures=[]))
-    assert page.tags.count("h2") == 3
+    assert page.tags.count("h2") == len(page.ids) == 5
     assert page.loaded == []
     photographs = render(parts, tmp_path / "page.html", procedural=False)
-    assert 'class="note"' not in photographs.split("<h2>")[0]
+    assert 'class="note"' not in photographs.split("<h2")[0]
     assert "drawings" not in photographs
 
 

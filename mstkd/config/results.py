@@ -63,11 +63,17 @@ class ReportSettings(Settings):
 class ClaimsSettings(Step):
     """Settings of the step `compute-claims`."""
 
+    recipe: int = 2  # pairs of each group, and what was chosen on them
+
     draws: Draws = 2000  # of noise, for STD and SER
+    # Whose epochs were chosen by looking at the pairs that the models are scored on.
+    chosen_on_test: tuple[Literal["teachers", "students"], ...] | None = None
 
 
 class PageSettings(Step):
     """Settings of the step `render-page`."""
+
+    recipe: int = 2  # the answer first
 
     title: str
     procedural: bool  # the faces are drawings, and the page must say so
@@ -81,7 +87,7 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
-    recipe: int = 2  # tables in HTML are pages
+    recipe: int = 3  # tables in HTML are pages; their names stay on a narrow screen
 
     threshold: Threshold = "own"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -418,7 +418,10 @@ class Config(Settings):
         )
 
     def claims_settings(self) -> ClaimsSettings:
-        return ClaimsSettings(draws=self.report.draws)
+        scored_on = "test" if self.evaluation.pairs == "verification" else "heldout"
+        chosen: tuple[Literal["teachers", "students"], ...] = ("teachers", "students")
+        chosen = tuple(one for one in chosen if getattr(self, one).selection.rule == scored_on)
+        return ClaimsSettings(draws=self.report.draws, chosen_on_test=chosen or None)
 
     def page_settings(self) -> PageSettings:
         grids = tuple(

@@ -61,10 +61,12 @@ class Claims(SealedRecord):
     models: list[ModelTold]
     published: PublishedTold
     note: str  # what the intervals cover
+    caution: str  # what was chosen on the pairs that are scored here; empty where nothing was
     groups: list[str]
     seeds: list[int]
     folds: int
     pairs: int
+    group_pairs: dict[str, int]  # of `groups`
     identities: int
     draws: int
     confidence: float = CONFIDENCE
@@ -91,23 +93,40 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     judged = judge(claims, rates, scored.groups, draws=settings.draws)
     first = scored.tables[0]
     inside = first.rows(first.within)
+    caution = _caution(settings.chosen_on_test or ())
     seeds = sorted({subject.seed for subject in scored.subjects})
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
     told = Claims(
         claims=_told(claims, judged, _Decisions(scored)),
         models=_models(scored, rates, settings.draws),
         published=_published(settings.draws),
-        note=_note(seeds),
+        note=f"{_note(seeds)} {caution}".rstrip(),
+        caution=caution,
         groups=list(scored.groups),
         seeds=seeds,
         folds=inside.folds,
         pairs=len(inside),
+        group_pairs={
+            group: int((inside.group1 == place).sum()) for place, group in enumerate(scored.groups)
+        },
         identities=len(np.union1d(inside.identity1, inside.identity2)),
         draws=settings.draws,
         provenance=provenance_of("compute-claims", settings, read, output),
     )
     told.write(output)
     return told
+
+
+def _caution(chosen: Sequence[str]) -> str:
+    """What the intervals leave out where epochs were chosen on the pairs that are scored."""
+    if not chosen:
+        return ""
+    whose = " and ".join(f"each {one.removesuffix('s')}" for one in chosen)
+    return (
+        f"The epoch of {whose} was chosen by looking at the very pairs that are scored here. So "
+        "accuracies are too high by what the best of several epochs gains by chance, and neither "
+        "intervals nor p-values allow for it."
+    )
 
 
 def _note(seeds: Sequence[int]) -> str:

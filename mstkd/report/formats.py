@@ -87,6 +87,27 @@ def _column(part: pd.DataFrame, column: str, decimals: int) -> list[Cell]:
     ]
 
 
+def message(table: Shown) -> str:
+    """What a table says, in a sentence for each measure: which models are the best of a section."""
+    parts = []
+    for column, words in (
+        (HEADINGS["global_accuracy"], "Highest global accuracy"),
+        ("STD", "lowest STD"),
+    ):
+        place = table.columns.index(column)
+        choose = min if column == "STD" else max
+        best = []
+        for section, rows in table.sections:
+            told = [(names, cells[place].value) for names, cells in rows]
+            told = [(names, value) for names, value in told if value != UNDEFINED]
+            if told:
+                names, value = choose(told, key=lambda one: Decimal(one[1]))
+                best.append(f"{section.lower()} {' '.join(filter(None, names))} {value}")
+        if best:
+            parts.append(f"{words}: {', '.join(best)}")
+    return "; ".join(parts) + "." if parts else ""
+
+
 # ---------------------------------------------------------------- formats
 
 
@@ -166,22 +187,23 @@ def _html_fragment(frame: pd.DataFrame, settings: TableSettings) -> str:
     heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in table.columns)
     lines = [
         '<table class="mstkd-table">',
-        f"<caption>{html.escape(settings.caption)}</caption>",
-        f"<thead><tr><td></td>{'<td></td>' * table.labels}{heads}</tr></thead>",
+        f"<caption>{html.escape(settings.caption)} "
+        f'<span class="message">{html.escape(message(table))}</span></caption>',
+        f"<thead><tr>{'<td></td>' * table.labels}{heads}</tr></thead>",
     ]
     for section, rows in table.sections:
+        width = table.labels + len(table.columns)
         lines.append(f'<tbody class="{section.lower()}">')
-        for number, (names, cells) in enumerate(rows):
-            rowspan = f'<th scope="rowgroup" rowspan="{len(rows)}">{section}</th>'
+        lines.append(f'<tr><th scope="rowgroup" colspan="{width}">{section}</th></tr>')
+        for names, cells in rows:
             texts = "".join(
                 '<td class="{}">{}</td>'.format(
                     "best" if cell.best else "other", cell_text(cell, bold="<strong>{}</strong>")
                 )
                 for cell in cells
             )
-            first = rowspan if number == 0 else ""
             label = "".join(f'<th scope="row">{html.escape(name)}</th>' for name in names)
-            lines.append(f"<tr>{first}{label}{texts}</tr>")
+            lines.append(f"<tr>{label}{texts}</tr>")
         lines.append("</tbody>")
     return "\n".join([*lines, "</table>"])
 

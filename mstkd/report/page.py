@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from mstkd.artifacts.sources import provenance_of
 from mstkd.config import PageSettings, Threshold
 from mstkd.errors import InputError
 from mstkd.evaluation.claims import Measure
+from mstkd.report.answer import QUESTION, answer, at_a_glance, by_group, whom, worth
 from mstkd.report.claims import Claims
 from mstkd.report.judgements import (
     THRESHOLDS,
@@ -30,6 +31,7 @@ from mstkd.report.judgements import (
     p_text,
     signed,
 )
+from mstkd.report.origin import origin
 from mstkd.report.templates import page_html
 from mstkd.report.verdict import verdict
 
@@ -95,14 +97,23 @@ def render_page(
         InputError: a file is missing or is not what it must be.
     """
     record = read_record(Claims, claims)
+    found = [_table(path) for path in tables]
+    messages = {path.stem: message for path, (_, message, _) in zip(tables, found, strict=True)}
     page = page_html(
         "page.html",
         title=settings.title,
+        question=QUESTION,
+        answer=answer(record),
+        whom=whom(record),
+        by_group=by_group(record),
+        at_a_glance=at_a_glance(record),
+        worth=worth(record),
+        origin=origin(record, config),
         data_note=PROCEDURAL if settings.procedural else "",
         verdict=_verdict(config, claims, record),
         grids=settings.grids or (),
-        tables=[_table(path) for path in tables],
-        figures=[_figure(path) for path in figures],
+        tables=[(name, table) for name, _, table in found],
+        figures=[_figure(path, messages) for path in figures],
         claims=record,
         shown=_by_claim(record.claims),
         published=_by_claim(record.published.claims),
@@ -150,16 +161,24 @@ def _read(path: Path, expected: str) -> bytes:
         raise InputError(path, found=error.strerror, expected=expected) from None
 
 
-def _table(path: Path) -> Markup:
+def _table(path: Path) -> tuple[str, str, Markup]:
+    """Caption of a table, what it says in one sentence, and the table."""
     text = _read(path, "a table in HTML").decode("utf-8", errors="replace")
     table = re.search(r'<table class="mstkd-table">.*?</table>', text, re.DOTALL)
     if table is None:
         raise InputError(path, found="other text", expected="a table in HTML of mstkd")
-    return Markup(table[0] + "\n")  # render_table has escaped what comes from outside
+    told = re.search(r"<caption>(.*?)(?:<span class=\"message\">(.*?)</span>)?</caption>", table[0])
+    caption, message = (html.unescape(one or "") for one in (told.groups() if told else ("", "")))
+    # render_table has escaped what comes from outside.
+    return caption.strip(), message, Markup(table[0] + "\n")
 
 
-def _figure(path: Path) -> tuple[str, str]:
-    """Caption and address of a figure: the title in the file, its name where it has none."""
+def _figure(path: Path, messages: Mapping[str, str]) -> tuple[str, str, str]:
+    """Caption of a figure, what it says, and its address.
+
+    The caption is the title in the file, its name where it has none. What it says is what the table
+    of the same name says.
+    """
     if path.suffix not in MEDIA_TYPES:
         raise InputError(path, found=path.suffix or "no suffix", expected=" or ".join(MEDIA_TYPES))
     data = _read(path, "a figure")
@@ -173,4 +192,5 @@ def _figure(path: Path) -> tuple[str, str]:
         except UnidentifiedImageError:
             raise InputError(path, found="other data", expected="a PNG image") from None
     address = f"data:{MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}"
-    return title or path.stem.replace("_", " "), address
+    caption = title or path.stem.replace("_", " ")
+    return caption, " ".join(filter(None, (caption, messages.get(path.stem)))), address
