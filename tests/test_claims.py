@@ -21,7 +21,8 @@ from mstkd.config import ClaimsSettings
 from mstkd.errors import InputError
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.report.claims import Claims, compute_claims
-from mstkd.report.judgements import JudgedClaim, Needed, needs, p_text, signed
+from mstkd.report.judgements import JudgedClaim, Needed, needs, p_text
+from mstkd.report.rounding import signed
 
 GROUPS = ("A", "B", "C", "D")
 PAIRS = verification_pairs(GROUPS, identities=12, pairs=60)  # 600 pairs a group

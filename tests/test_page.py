@@ -17,8 +17,9 @@ from mstkd.config import ClaimsSettings, PageSettings, TableSettings
 from mstkd.errors import InputError
 from mstkd.report.claims import Claims, compute_claims
 from mstkd.report.figures import render_accuracies
-from mstkd.report.judgements import JudgedClaim, needs, p_text, signed
+from mstkd.report.judgements import JudgedClaim, needs, p_text
 from mstkd.report.page import render_page
+from mstkd.report.rounding import signed
 from mstkd.report.tables import render_table
 
 GROUPS = ("A", "B", "C", "D")

@@ -20,7 +20,8 @@ from mstkd.config import ClaimsSettings, TableSettings, validate
 from mstkd.errors import InputError
 from mstkd.report.claims import compute_claims
 from mstkd.report.figures import render_accuracies
-from mstkd.report.formats import rounded, shown_table
+from mstkd.report.formats import shown_table
+from mstkd.report.rounding import rounded, signed
 from mstkd.report.tables import (
     published_table,
     read_table,
@@ -113,6 +114,28 @@ def test_printed_paper_holds_six_tables() -> None:
 )
 def test_rounding(value: float, decimals: int, text: str) -> None:
     assert rounded(value, decimals) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "with_sign"),
+    [
+        (-0.004, "0.00", "0.00"),
+        (-0.0, "0.00", "0.00"),
+        (-0.005, "-0.01", "−0.01"),  # away from zero, as print rounds a size
+        (0.125, "0.13", "+0.13"),  # which Python's own formats round to 0.12
+        (2.675, "2.68", "+2.68"),  # stored as 2.67499...
+        (10, "10.00", "+10.00"),
+    ],
+)
+def test_halves_go_up_and_there_is_no_minus_zero(value: float, text: str, with_sign: str) -> None:
+    assert (rounded(value, 2), signed(value)) == (text, with_sign)
+
+
+def test_rounding_stands_in_one_place() -> None:
+    """No module of the report rounds a number with two digits by itself."""
+    for path in Path("mstkd/report").iterdir():
+        if path.suffix in (".py", ".html"):
+            assert not re.search(r":[+]?\.2f|%\.2f", path.read_text()), path.name
 
 
 def test_seeds_are_averaged_after_std_and_ser(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings
 from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save
-from mstkd.report.formats import rounded
+from mstkd.report.rounding import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")

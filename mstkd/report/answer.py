@@ -17,8 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from mstkd.evaluation.claims import Measure
 from mstkd.evaluation.contrasts import Verdict, scope
 from mstkd.report.claims import Claims
-from mstkd.report.formats import rounded
-from mstkd.report.judgements import JudgedClaim, signed
+from mstkd.report.judgements import JudgedClaim
+from mstkd.report.rounding import rounded, signed
 
 TOPIC = "specialized or baseline"
 QUESTION = (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from mstkd.evaluation.auditing.audit import Audit
 from mstkd.evaluation.auditing.systems import ALL
 from mstkd.evaluation.auditing.tables import APART, SCOPE, SCOPE_APART, Difference, Row
-from mstkd.report.judgements import signed
+from mstkd.report.rounding import rounded, signed
 
 EVEN = 1e-6  # a lower limit of STD at most that is one of an even system
 
@@ -60,14 +60,14 @@ def _of_one(audit: Audit, rows: Rows, system: str) -> str:
     std = rows[system, ALL, "std", "own"]
     even = next(one for one in audit.evenness if one[:3] == (system, "std", "own"))
     floor = (
-        f"a perfectly even system would show {even.floor:.2f} on average and stay below "
-        f"{even.floor_limit:.2f} in 95 of 100 sets of such pairs"
+        f"a perfectly even system would show {rounded(even.floor, 2)} on average and stay below "
+        f"{rounded(even.floor_limit, 2)} in 95 of 100 sets of such pairs"
     )
     shown = "the groups differ" if std.low > EVEN else "no difference between groups is shown"
     return (
         f"accuracy is {percent(whole.value)} and goes from {percent(groups[0].value)} "
         f"({groups[0].group}) to {percent(groups[-1].value)} ({groups[-1].group}): STD "
-        f"{std.value:.2f} ({limits(std)}), where {floor}; so {shown}."
+        f"{rounded(std.value, 2)} ({limits(std)}), where {floor}; so {shown}."
     )
 
 
@@ -88,7 +88,7 @@ def _of_several(audit: Audit, rows: Rows) -> str:
             (rows[system, ALL, "std", "own"] for system in audit.systems),
             key=lambda row: row.value,
         )
-        parts.append(f"{even.system} the lowest STD, {even.value:.2f} ({limits(even)})")
+        parts.append(f"{even.system} the lowest STD, {rounded(even.value, 2)} ({limits(even)})")
     counts = []
     for measure, name in (("global_accuracy", "global accuracy"), ("std", "STD")):
         compared = [one.is_shown for one in shown if one.measure == measure]
@@ -137,7 +137,7 @@ def _of_rates(audit: Audit, rows: Rows) -> str:
 
 def percent(value: float) -> str:
     """An accuracy."""
-    return f"{value:.2f} %"
+    return f"{rounded(value, 2)} %"
 
 
 def number(value: float, measure: str) -> str:
@@ -146,7 +146,7 @@ def number(value: float, measure: str) -> str:
         return "–"
     if not math.isfinite(value):
         return "∞"
-    return f"{value:.2f}" if measure in POINTS else f"{value:#.3g}".removesuffix(".")
+    return rounded(value, 2) if measure in POINTS else f"{value:#.3g}".removesuffix(".")
 
 
 def limits(row: Row | Difference) -> str:

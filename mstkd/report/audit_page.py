@@ -14,7 +14,7 @@ from mstkd.evaluation.auditing.tables import JOINT, SCOPE, Difference, Row
 from mstkd.report.audit_answer import Rows, answer, limits, number
 from mstkd.report.audit_figure import MOST_SYSTEMS, draw_groups
 from mstkd.report.audit_matrix import shown
-from mstkd.report.judgements import signed
+from mstkd.report.rounding import signed
 from mstkd.report.templates import page_html
 
 MOST_COMPARISONS = 30  # lines; the others stand in comparisons.csv

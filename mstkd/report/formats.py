@@ -5,19 +5,18 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 
-import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from mstkd.config import TableSettings
+from mstkd.report.rounding import UNDEFINED, rounded
 from mstkd.report.rows import SECTIONS, row_label
 from mstkd.report.templates import page_html
 
 HEADINGS = {"global_accuracy": "Global Acc", "std": "STD", "ser": "SER"}
 LOWEST_IS_BEST = ("std", "ser")
-UNDEFINED = "–"
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,6 @@ class Shown:
     columns: tuple[str, ...]
     sections: tuple[tuple[str, tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]], ...]
     labels: int  # of a row: its name, and the values of its variant where there are some
-
-
-def rounded(value: float, decimals: int) -> str:
-    """`value` as text, halves rounded up as in print: 87.825 is 87.83, though stored below it."""
-    if not np.isfinite(value):
-        return UNDEFINED
-    exact = Decimal(repr(round(float(value), 9)))
-    return str(exact.quantize(Decimal(1).scaleb(-decimals), rounding=ROUND_HALF_UP))
 
 
 def shown_table(frame: pd.DataFrame, decimals: int) -> Shown:

@@ -8,6 +8,7 @@ from mstkd.artifacts.records import Record, Subject
 from mstkd.config import Threshold
 from mstkd.evaluation.claims import Measure
 from mstkd.evaluation.contrasts import Verdict, scope
+from mstkd.report.rounding import signed
 
 WORDS: dict[Measure, str] = {
     "global_accuracy": "global accuracy",
@@ -113,12 +114,6 @@ class PublishedTold(Record):
     assumption: str
     groups: list[str]
     claims: list[JudgedClaim]  # without cells
-
-
-def signed(value: float) -> str:
-    """A difference with its sign, two digits after the point: 0.5 is +0.50, -0.001 is 0.00."""
-    text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
 
 
 def p_text(p: float) -> str:

@@ -29,9 +29,9 @@ from mstkd.report.judgements import (
     ModelTold,
     needs,
     p_text,
-    signed,
 )
 from mstkd.report.origin import origin
+from mstkd.report.rounding import rounded, signed
 from mstkd.report.templates import page_html
 from mstkd.report.verdict import verdict
 
@@ -123,6 +123,7 @@ def render_page(
         in_short=IN_SHORT,
         needs=needs,
         p_text=p_text,
+        rounded=rounded,
         signed=signed,
     )
     read = hashed([*tables, *figures, claims, *([config] if config else [])])
