@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import runs
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from mstkd.artifacts.sources import compared
 from mstkd.config import (
@@ -526,3 +526,49 @@ def test_a_result_made_before_auto_was_the_default_is_compared_as_equal():
     assert compared(students)["students"][0]["settings"] == asked
     other = {"engine": {**asked["engine"], "compile": "default"}}
     assert compared(other) == other != compared(asked)
+
+
+RFW_GROUPS = ["Asian", "African", "Caucasian", "Indian"]  # as config/paper.yaml has them
+
+
+@pytest.mark.parametrize(
+    ("edits", "columns", "published"),
+    [
+        ({}, ("African", "Asian", "Caucasian", "Indian"), True),
+        ({"report": {"published": False}}, ("African", "Asian", "Caucasian", "Indian"), None),
+        ({"report": {"columns": RFW_GROUPS}}, tuple(RFW_GROUPS), True),
+        ({"evaluation": {"pairs": "heldout"}}, ("African", "Asian", "Caucasian", "Indian"), None),
+        ({"groups": ["B", "A"]}, ("B", "A"), None),
+        ({"groups": ["B", "A"], "report": {"columns": ["A", "B"]}}, ("A", "B"), None),
+    ],
+)
+def test_columns_of_tables_have_the_papers_order_and_its_numbers(edits, columns, published):
+    config = Config.model_validate(
+        {
+            "groups": RFW_GROUPS,
+            "data": {"train": "train", "verification": "verification", "heldout": {}},
+            "backbones": {"iresnet34": {}},
+            "teachers": {"backbones": ["iresnet34"]},
+            "students": {"backbone": "iresnet34"},
+            **edits,
+        }
+    )
+    settings = config.table_settings("table3")
+    assert (settings.groups, settings.published) == (columns, published)
+    # The paper has a threshold for each group.
+    assert config.table_settings("table3-shared-threshold").published is None
+    assert config.groups == tuple(edits.get("groups", RFW_GROUPS)), "the blocks' order stays"
+
+
+def test_columns_are_the_groups():
+    with pytest.raises(ValidationError, match=r"report\.columns: each of A, B once"):
+        Config.model_validate(
+            {
+                "groups": ["A", "B"],
+                "data": {"synthetic": {}},
+                "backbones": {"iresnet34": {}},
+                "teachers": {"backbones": ["iresnet34"]},
+                "students": {"backbone": "iresnet34"},
+                "report": {"columns": ["A", "C"]},
+            }
+        )

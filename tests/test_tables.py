@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html.parser
 import io
+import itertools
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +14,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from reporting import verification_pairs, write_metrics, write_scored
+from reporting import errors, verification_pairs, write_metrics, write_scored
 from rich.console import Console
 
-from mstkd.artifacts.records import Provenance, Source
+from mstkd.artifacts.records import Provenance, Source, read_record
 from mstkd.config import ClaimsSettings, TableSettings, validate
 from mstkd.errors import InputError
-from mstkd.report.claims import compute_claims
+from mstkd.evaluation.contrasts import spread_contrast
+from mstkd.evaluation.spread import SER, STD, Spread
+from mstkd.report.claims import Claims, compute_claims
 from mstkd.report.figures import render_accuracies
-from mstkd.report.formats import shown_table
 from mstkd.report.rounding import rounded, signed
+from mstkd.report.scored import read_scored
+from mstkd.report.shown import shown_table
 from mstkd.report.tables import (
     published_table,
     read_table,
@@ -29,6 +34,7 @@ from mstkd.report.tables import (
     render_table,
     show_tables,
     table_frame,
+    table_rows,
 )
 
 RACES = ("African", "Asian", "Caucasian", "Indian")
@@ -64,8 +70,13 @@ def write_published(folder: Path, number: int) -> list[Path]:
 
 
 def render(metrics: list[Path], output: Path, **others: object) -> str:
+    """The table as text, less what made it, and less the notes that every format has."""
     render_table(settings(**others), metrics=metrics, outputs=[output])
-    return re.sub(r"\n+(<!--|%) mstkd-provenance .*\n$", "\n", output.read_text(encoding="utf-8"))
+    text = re.sub(r"\n+(<!--|%) mstkd-provenance .*\n$", "\n", output.read_text(encoding="utf-8"))
+    if output.suffix == ".csv":
+        return text
+    assert text.count("Bold: the best of a section. Accuracies in percent") == 1
+    return text.partition("\n\nBold: ")[0] if output.suffix == ".md" else text
 
 
 @pytest.mark.parametrize("number", range(1, 7))
@@ -155,7 +166,13 @@ def test_seeds_are_averaged_after_std_and_ser(tmp_path: Path) -> None:
     assert np.isnan(second["A_seed_std"])
     line = render(metrics, tmp_path / "table.md").splitlines()[4]
     assert "**92.00** ± 2.83" in line
-    assert r"\textbf{92.00} $\pm$ 2.83" in render(metrics, tmp_path / "table.tex")
+    latex = render(metrics, tmp_path / "table.tex").splitlines()
+    (place,) = [
+        place for place, line in enumerate(latex) if line.startswith(r"SL & \textbf{92.00}")
+    ]
+    assert latex[place + 1].startswith(r"\ $\pm$ & 2.83 & ")
+    assert latex[place + 2].startswith("DuL & 91.00 &")
+    assert [line for line in latex if "means over 1 to 2 seeds" in line] == latex[-3:-2]
 
 
 def test_csv_keeps_every_digit(tmp_path: Path) -> None:
@@ -243,8 +260,8 @@ def test_variants_are_rows_with_their_values_in_a_column(tmp_path: Path) -> None
     ]
     assert [row[3] for row in cells[:4]] == ["81.00", "**90.00**", "81.00", "**90.00**"]
     latex = render(metrics, tmp_path / "table.tex").splitlines()
-    assert r"\begin{tabular}{lllrrrrrrr}" in latex
-    assert {line.count("&") for line in latex if line.endswith(r"\\")} == {9}
+    assert r"\begin{tabular}{@{}llrrrrrrr@{}}" in latex
+    assert {line.count("&") for line in latex if line.endswith(r"\\")} == {8, 0}
     page = render(metrics, tmp_path / "table.html")
     assert page.count('<th scope="row">') == 18
     assert "<thead><tr><td></td><td></td><th" in page
@@ -269,7 +286,8 @@ def test_a_group_may_not_have_the_name_of_a_column(tmp_path: Path) -> None:
     seeds = [
         write_metrics(tmp_path, accuracies(1, 2, 3, 4), loss="a-KD+x=1", seed=n) for n in (0, 1)
     ]
-    columns = set(table_frame(seeds, GROUPS)) - set(GROUPS)
+    columns = set(table_frame(table_rows(seeds, GROUPS), GROUPS)) - set(GROUPS)
+    columns |= {f"A_{name}" for name in ("low", "high", "pairs", "published", "difference")}
     assert {"set", "variant", "std", "A_seed_std"} <= columns
     for column in (*columns, "STD"):
         with pytest.raises(InputError, match=rf"groups\.1: found '{column}'; expected none of"):
@@ -334,10 +352,9 @@ def test_html_is_balanced_and_marks_the_best(tmp_path: Path) -> None:
 def test_latex_has_a_rule_between_sections(tmp_path: Path) -> None:
     lines = render(write_published(tmp_path, 2), tmp_path / "table.tex", groups=RACES).splitlines()
     rows = [line for line in lines if line.endswith(r"\\")]
-    assert {line.count("&") for line in rows} == {8}
-    assert len(rows) == 7
+    assert [line.count("&") for line in rows] == [7, 0, 7, 7, 7, 0, 7, 7, 7]
     assert lines.count(r"\midrule") == 2
-    assert r"\begin{tabular}{llrrrrrrr}" in lines
+    assert r"\begin{tabular}{@{}lrrrrrrr@{}}" in lines
 
 
 def test_one_call_writes_every_format_or_none(tmp_path: Path) -> None:
@@ -416,6 +433,233 @@ def test_report_runs_without_torch() -> None:
     code += "; assert not [m for m in sys.modules if m.split('.')[0] in ('torch', 'torchvision')]"
     code += "; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---------------------------------------------------------------- what stands beside a number
+
+
+def scored_models(folder: Path, groups: tuple[str, ...] = GROUPS, seeds: int = 1) -> list[Path]:
+    """Students of both sets and two adaptors."""
+    pairs = verification_pairs(groups, identities=12, pairs=60)
+    metrics = []
+    for number, (set_, name) in enumerate(
+        itertools.product(("specialized", "baseline"), ("SL", "DLDP"))
+    ):
+        for seed in range(seeds):
+            values = [90 + number, 88 - seed, 92, 95 - number]
+            wrong = errors(pairs, dict(zip(groups, values, strict=True)), seed=10 * number + seed)
+            who = {"set": set_, "name": name, "loss": "EAF-KD", "seed": seed}
+            metrics.append(write_scored(folder, pairs, wrong, **who))
+    return metrics
+
+
+def beside(folder: Path, metrics: list[Path], suffix: str, **others: object) -> str:
+    """A table with intervals, as text."""
+    claims = folder / "claims.json"
+    if not claims.exists():
+        compute_claims(ClaimsSettings(draws=100), metrics=metrics, output=claims)
+    output = folder / f"table3{suffix}"
+    render_table(settings(**others), metrics=metrics, outputs=[output], claims=claims)
+    return output.read_text(encoding="utf-8")
+
+
+def test_intervals_and_pairs_stand_a_cell_away(tmp_path: Path) -> None:
+    metrics = scored_models(tmp_path)
+    beside(tmp_path, metrics, ".csv")
+    frame = read_table(tmp_path / "table3.csv")
+    claims = read_record(Claims, tmp_path / "claims.json")
+    row, model = frame.iloc[1], claims.models[1]
+    assert (row["name"], model.subject.name) == ("DLDP", "DLDP")
+    for column in (*GROUPS, "global_accuracy", "std", "ser"):
+        told = model.groups.get(column) or getattr(model, column)
+        assert (row[f"{column}_low"], row[f"{column}_high"]) == (told.low, told.high)
+        if column not in ("std", "ser"):
+            assert told.low < row[column] < told.high
+    assert [row[f"{group}_pairs"] for group in GROUPS] == [600] * 4
+    low, high = (rounded(row[f"A_{one}"], 2) for one in ("low", "high"))
+    page = beside(tmp_path, metrics, ".html")
+    assert f"{low} to {high}" in page.partition("<details")[2]
+    assert page.count("<td>600</td>") == 4
+    markdown = beside(tmp_path, metrics, ".md")
+    assert re.search(rf"\|  \| 95 % \| .*{re.escape(low)} to {re.escape(high)}", markdown)
+    for text in (page, markdown, beside(tmp_path, metrics, ".tex").replace("\\%", "%")):
+        assert "A group has 600 pairs, of which one is 0.17 points." in text
+        assert "Each model was trained once, with one seed." in text
+        assert "those of STD and SER are of what is not noise" in text
+    assert "Intervals stand in table3.csv." in beside(tmp_path, metrics, ".tex")
+
+
+def test_intervals_of_other_models_are_refused(tmp_path: Path) -> None:
+    metrics = scored_models(tmp_path)
+    beside(tmp_path, metrics[:3], ".csv")
+    with pytest.raises(InputError, match=r"claims\.json: found A of DLDP: nan; expected 93"):
+        beside(tmp_path, metrics, ".csv")
+    (tmp_path / "claims.json").unlink()
+    beside(tmp_path, metrics, ".csv")
+    pairs = verification_pairs(GROUPS, identities=12, pairs=60)
+    write_scored(tmp_path, pairs, np.zeros(len(pairs), bool), loss="EAF-KD")
+    with pytest.raises(InputError, match=r"claims\.json: found A of SL: 90; expected 100, as in "):
+        beside(tmp_path, metrics, ".csv")
+
+
+def test_a_row_of_several_seeds_has_the_interval_of_their_mean(tmp_path: Path) -> None:
+    metrics = scored_models(tmp_path, seeds=3)
+    beside(tmp_path, metrics, ".csv")
+    frame = read_table(tmp_path / "table3.csv")
+    claims = read_record(Claims, tmp_path / "claims.json")
+    assert frame["seeds"].tolist() == [3] * 4
+    for column, spread in (("A", 0), ("B", 1), ("global_accuracy", 0.25)):
+        row = frame.iloc[0]
+        assert row[f"{column}_low"] < row[column] < row[f"{column}_high"]
+        half = (row[f"{column}_high"] - row[f"{column}_low"]) / 2
+        one = next(model for model in claims.models if model.threshold == "own")
+        alone = one.groups.get(column) or one.global_accuracy
+        # Student's quantile of the seeds' spread, 4.30 of three, if it is more than the test's.
+        assert half > 4.30 * spread / np.sqrt(3)
+        if not spread:
+            assert half < alone.high - alone.low
+    for row in claims.rows:
+        assert row.std is not None and row.ser is not None
+        assert row.std.low <= row.std.value + 1 and row.std.high > row.std.value - 1
+    note = "means over 3 seeds, each a training of its own; ± is the sample standard deviation"
+    for suffix in (".md", ".tex", ".html"):
+        text = beside(tmp_path, metrics, suffix).replace(r"$\pm$", "±")
+        assert note in text
+    assert "DLDP & " in beside(tmp_path, metrics, ".tex")
+
+
+def test_the_mean_of_one_seed_is_that_seed(tmp_path: Path) -> None:
+    """Spread's interval of a model alone, by the contrast that a row of several seeds takes."""
+    scored = read_scored(scored_models(tmp_path))
+    rates = scored.rates()["own"]
+    for measure in (STD, SER):
+        spread = Spread(rates, measure, draws=500)
+        alone = spread.intervals()
+        for place in range(4):
+            found = spread_contrast(spread, np.eye(4)[[place]])
+            assert found.value == pytest.approx(alone.value[place])
+            reach = alone.high[place] - alone.low[place]
+            assert found.low == pytest.approx(alone.low[place], abs=0.1 * reach)
+            assert found.high == pytest.approx(alone.high[place], abs=0.1 * reach)
+
+
+def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    metrics = scored_models(tmp_path, RACES)
+    given = {"groups": RACES, "published": True}
+    beside(tmp_path, metrics, ".csv", **given)
+    printed = published_table(3).set_index(["teacher_set", "name"])
+    for _, row in read_table(tmp_path / "table3.csv").iterrows():
+        paper = printed.loc[(row["set"], row["name"])].rename({"global_acc": "global_accuracy"})
+        for column in (*RACES, "global_accuracy", "std", "ser"):
+            assert row[f"{column}_published"] == paper[column]
+            assert row[f"{column}_difference"] == pytest.approx(row[column] - paper[column])
+    # African 90, which the paper prints as 92.12.
+    assert "paper 92.12 (−2.12)</span>" in beside(tmp_path, metrics, ".html", **given)
+    assert re.search(r"\|  \| paper \| 92\.12 \|", beside(tmp_path, metrics, ".md", **given))
+    latex = beside(tmp_path, metrics, ".tex", **given)
+    assert re.search(r"\\ difference & \$-\$2\.12 &", latex)
+    for text in (latex, beside(tmp_path, metrics, ".html", **given)):
+        assert "Paper: what MST-KD prints of the same row; difference: ours less it." in text
+    plain = beside(tmp_path, metrics, ".html", groups=RACES)
+    assert 'class="paper"' not in plain and "Paper:" not in plain
+
+
+def test_what_the_paper_does_not_print_has_nothing_beside_it(tmp_path: Path) -> None:
+    race = dict(zip(RACES, (90, 90, 90, 91), strict=True))
+    known = write_metrics(tmp_path, race, name="T-African", kind="teacher", loss=None)
+    none = [
+        write_metrics(tmp_path, race, name="T-all", set_="single", kind="teacher", loss=None),
+        write_metrics(tmp_path, race, name="T-Asian", kind="teacher", loss=None, seed=4),
+        write_metrics(
+            tmp_path, race, name="T-Asian", kind="teacher", loss=None, backbone="iresnet34+margin=1"
+        ),
+    ]
+    render([known, *none], tmp_path / "table.csv", groups=RACES, published=True)
+    frame = read_table(tmp_path / "table.csv").set_index(["name", "variant"])
+    assert frame.loc[("T-African", ""), "African_published"] == 89.82
+    assert frame.loc[("T-Asian", ""), "African_published"] == 70.85
+    assert np.isnan(frame.loc[("T-all", ""), "African_published"])
+    assert np.isnan(frame.loc[("T-Asian", "margin=1"), "African_published"])
+    other = write_metrics(tmp_path, race, name="an", loss="other")
+    assert "published" not in render([other], tmp_path / "o.csv", groups=RACES, published=True)
+
+
+# ---------------------------------------------------------------- an article
+
+ARTICLE = r"""\documentclass[10pt,twocolumn]{article}
+\usepackage{booktabs,graphicx}
+\begin{document}
+See Table~\ref{tab:table3}.
+\input{table3}
+\end{document}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no LaTeX")
+@pytest.mark.parametrize(
+    ("groups", "seeds"),
+    [(RACES, 1), (RACES, 3), (tuple(f"group-{number}" for number in range(16)), 3)],
+)
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_table_fits_a_column_of_an_article(
+    tmp_path: Path, groups: tuple[str, ...], seeds: int, alone: bool
+) -> None:
+    """With no box too wide, and its label known; too wide a table is shrunk, and only that."""
+    pairs = verification_pairs(groups, identities=12, pairs=60)
+    metrics = []
+    for seed, name in itertools.product(range(seeds), ("SL", "an-adaptor_of-some-length")):
+        values = dict(zip(groups, itertools.cycle((90, 91, 92, 93 - seed)), strict=False))
+        wrong = errors(pairs, values, seed=seed)
+        metrics.append(write_scored(tmp_path, pairs, wrong, name=name, loss="EAF-KD", seed=seed))
+    given = {"groups": groups, "published": groups == RACES or None, "caption": "Accuracy (%) <&>"}
+    latex = beside(tmp_path, metrics, ".tex", **given)
+    document = "table3"
+    if not alone:
+        document = "article"
+        (tmp_path / "article.tex").write_text(ARTICLE)
+    for _ in range(2):
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout[-3000:]
+    assert (tmp_path / f"{document}.pdf").stat().st_size > 1000
+    assert "Overfull" not in done.stdout
+    assert "undefined" not in done.stdout
+    assert "LaTeX Warning: Label(s) may have changed" not in done.stdout
+    assert r"\resizebox" in latex
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no LaTeX")
+def test_the_papers_own_tables_are_shrunk_by_less_than_a_tenth(tmp_path: Path) -> None:
+    """By its natural width: Table 1, whose names are the longest, and all beside the numbers."""
+    race = dict(zip(RACES, (90, 90, 90, 91), strict=True))
+    metrics = [
+        write_metrics(tmp_path, race, name=f"T-{group}", kind="teacher", loss=None, seed=seed)
+        for group, seed in itertools.product(RACES, (0, 1))
+    ]
+    text = render(metrics, tmp_path / "table1.tex", groups=RACES, published=True)
+    told = text.replace(
+        r"\resizebox{\ifdim\width>\columnwidth \columnwidth\else\width\fi}{!}{%",
+        r"\sbox0{%",
+    ).replace(r"\end{tabular}}", r"\end{tabular}}\typeout{widths \the\wd0 \space\the\columnwidth}")
+    (tmp_path / "measured.tex").write_text(told)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "measured"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    found = re.search(r"widths ([\d.]+)pt ([\d.]+)pt", done.stdout)
+    assert found, done.stdout[-3000:]
+    width, column = map(float, found.groups())
+    assert 150 < width < column / 0.9
 
 
 # ---------------------------------------------------------------- of one config

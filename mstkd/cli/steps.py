@@ -93,7 +93,7 @@ OPTIONS = {
     "ranks": typer.Option(min=0, help="Processes that train together, a GPU each."),
 }
 # What else has a default is the program's own.
-OPTIONAL = ("selection", "cache", "adaptor", "config", "threads", "workers", "device")
+OPTIONAL = ("selection", "cache", "adaptor", "claims", "config", "threads", "workers", "device")
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
 SEEDED = ("metrics", "models")  # lists of these may hold {seed}
 TYPES: dict[str, Any] = {

@@ -22,6 +22,7 @@ from mstkd.config.data import (
 from mstkd.config.models import SETS, teachers_of
 from mstkd.config.reading import read_config, read_settings, validate, workflow_config
 from mstkd.config.results import (
+    RFW,
     AuditSettings,
     ClaimsSettings,
     EvaluationSettings,
@@ -55,6 +56,7 @@ from mstkd.config.training import (
 from mstkd.config.whole import Config
 
 __all__ = [
+    "RFW",
     "SETS",
     "AdaptorArchitecture",
     "AdaptorOptimiser",

@@ -52,7 +52,8 @@ def other_than(pattern: str) -> AfterValidator:
 GroupName = Annotated[
     Name,
     other_than(
-        "set|name|variant|seeds|global|global_accuracy|std|ser|.+_seed_std|embeddings|adaptor"
+        "set|name|variant|seeds|global|global_accuracy|std|ser|embeddings|adaptor"
+        "|.+_(seed_std|low|high|pairs|published|difference)"
     ),
 ]
 # Not what lies beside its folder in results/.

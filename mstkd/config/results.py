@@ -52,12 +52,19 @@ class AuditSettings(Step):
     seed: int = 0
 
 
+RFW = ("African", "Asian", "Caucasian", "Indian")  # the paper's columns, in its order
+
+
 class ReportSettings(Settings):
     """Section `report` of the config."""
 
     title: str = "Multi-teacher distillation for fair face recognition"
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
     draws: Draws = 2000
+    # The tables' columns; unless given, the paper's order of RFW's groups, else that of blocks.
+    columns: Groups | None = None
+    # The paper's numbers beside ours, where groups are RFW's and a row is the paper's.
+    published: bool = True
 
 
 class ClaimsSettings(Step):
@@ -94,3 +101,4 @@ class TableSettings(Step):
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
     caption: str
     groups: Groups  # the columns, in order
+    published: Literal[True] | None = None  # the paper's numbers beside ours

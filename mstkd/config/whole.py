@@ -23,12 +23,14 @@ from mstkd.config.data import (
 from mstkd.config.grids import Key, split_variant, value_text
 from mstkd.config.models import Model, StudentSet, every_model, students_together, tables
 from mstkd.config.results import (
+    RFW,
     ClaimsSettings,
     Evaluation,
     EvaluationSettings,
     PageSettings,
     ReportSettings,
     TableSettings,
+    Threshold,
 )
 from mstkd.config.training import (
     NO_DISTILLATION,
@@ -122,6 +124,9 @@ class Config(Settings):
         if self.data.synthetic is not None:
             unknown = set(self.data.synthetic.difficulty) - set(self.groups)
             yield from (f"data.synthetic.difficulty: no group {name!r}" for name in sorted(unknown))
+        columns = self.report.columns
+        if columns is not None and sorted(columns) != sorted(self.groups):
+            yield f"report.columns: each of {', '.join(self.groups)} once"
         if isinstance(self.data.verification, dict):
             missing = set(self.groups) - set(self.data.verification)
             yield from (
@@ -414,8 +419,19 @@ class Config(Settings):
             threshold=threshold,
             decimals=self.report.decimals,
             caption=f"Verification accuracy (%){where} of the {models}{rest}.",
-            groups=self.groups,
+            groups=self._columns(),
+            published=True if self._has_published(threshold) else None,
         )
+
+    def _columns(self) -> tuple[str, ...]:
+        """The groups in the order of the tables' columns, whatever that of the teachers' blocks."""
+        ours = self.groups if set(self.groups) != set(RFW) else RFW
+        return self.report.columns or ours
+
+    def _has_published(self, threshold: Threshold) -> bool:
+        """Whether the paper prints numbers of the same pairs by the same protocol."""
+        on_rfw = set(self.groups) == set(RFW) and self.evaluation.pairs == "verification"
+        return self.report.published and on_rfw and threshold == "own"
 
     def claims_settings(self) -> ClaimsSettings:
         scored_on = "test" if self.evaluation.pairs == "verification" else "heldout"

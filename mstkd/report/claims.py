@@ -25,10 +25,9 @@ from mstkd.evaluation.contrasts import Contrast, mcnemar, scope
 from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.measures import fold_decisions
 from mstkd.evaluation.power import needed, smallest_difference
-from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval
-from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, wilson
+from mstkd.evaluation.uncertainty import CONFIDENCE
+from mstkd.report.estimates import estimates
 from mstkd.report.judgements import (
-    Interval,
     JudgedCell,
     JudgedClaim,
     Judgement,
@@ -36,14 +35,13 @@ from mstkd.report.judgements import (
     Needed,
     Power,
     PublishedTold,
-    SpreadTold,
+    RowTold,
     finite,
     sentence,
 )
 from mstkd.report.paper import (
     ASSUMPTION,
     PUBLISHED_GROUPS,
-    called,
     paper_claims,
     published_effects,
     published_models,
@@ -59,6 +57,7 @@ class Claims(SealedRecord):
     format: Literal["mstkd-claims"] = "mstkd-claims"
     claims: list[JudgedClaim]
     models: list[ModelTold]
+    rows: list[RowTold]
     published: PublishedTold
     note: str  # what the intervals cover
     caution: str  # what was chosen on the pairs that are scored here; empty where nothing was
@@ -91,6 +90,7 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     rates = scored.rates()
     claims = paper_claims(scored.subjects, scored.groups)
     judged = judge(claims, rates, scored.groups, draws=settings.draws)
+    models, rows = estimates(scored, rates, settings.draws)
     first = scored.tables[0]
     inside = first.rows(first.within)
     caution = _caution(settings.chosen_on_test or ())
@@ -98,7 +98,8 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
     told = Claims(
         claims=_told(claims, judged, _Decisions(scored)),
-        models=_models(scored, rates, settings.draws),
+        models=models,
+        rows=rows,
         published=_published(settings.draws),
         note=f"{_note(seeds)} {caution}".rstrip(),
         caution=caution,
@@ -285,51 +286,4 @@ def _published(draws: int) -> PublishedTold:
         assumption=ASSUMPTION,
         groups=list(PUBLISHED_GROUPS),
         claims=_told(claims, judged, None),
-    )
-
-
-# ---------------------------------------------------------------- models
-
-
-def _models(scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int) -> list[ModelTold]:
-    """Every model at every threshold."""
-    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
-    told = []
-    for threshold, found in rates.items():
-        std, ser = (Spread(found, one, draws=draws).intervals() for one in (STD, SER))
-        of_groups, of_all = _accuracies(found), _accuracies(found.together())
-        for place, subject in enumerate(scored.subjects):
-            told.append(
-                ModelTold(
-                    subject=subject,
-                    label=called(subject, with_backbone=len(of_teachers) > 1),
-                    threshold=threshold,
-                    groups=dict(zip(scored.groups, of_groups[place], strict=True)),
-                    global_accuracy=of_all[place][0],
-                    std=_spread(std, place),
-                    ser=_spread(ser, place),
-                )
-            )
-    return told
-
-
-def _accuracies(rates: GroupRates) -> list[list[Interval]]:
-    """Accuracies of each model and group, percent."""
-    low, high = wilson(rates.rates, rates.effective_sizes())
-    percent = 100 * (1 - np.stack([rates.rates, high, low], axis=-1))
-    return [
-        [Interval(value=value, low=least, high=most) for value, least, most in model]
-        for model in percent.tolist()
-    ]
-
-
-def _spread(of_all: SpreadInterval, place: int) -> SpreadTold:
-    one = {name: float(values[place]) for name, values in of_all._asdict().items()}
-    return SpreadTold(
-        value=finite(one["value"]),
-        low=one["low"],
-        high=finite(one["high"]),
-        corrected=one["corrected"],
-        floor=one["floor"],
-        floor_high=one["floor_high"],
     )

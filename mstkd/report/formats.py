@@ -1,123 +1,36 @@
-"""How a table looks: rounding, the best in bold, and CSV, Markdown, LaTeX and HTML."""
+"""Tables in CSV, Markdown, LaTeX and HTML."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
-from dataclasses import dataclass
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 from markupsafe import Markup
 
 from mstkd.config import TableSettings
-from mstkd.report.rounding import UNDEFINED, rounded
-from mstkd.report.rows import SECTIONS, row_label
+from mstkd.report.latex import latex_table
+from mstkd.report.rounding import UNDEFINED
+from mstkd.report.shown import Cell, Shown, message, shown_table
 from mstkd.report.templates import page_html
 
-HEADINGS = {"global_accuracy": "Global Acc", "std": "STD", "ser": "SER"}
-LOWEST_IS_BEST = ("std", "ser")
 
-
-@dataclass(frozen=True)
-class Cell:
-    """A number as it is shown."""
-
-    value: str
-    seed_std: str | None  # where there are several seeds
-    best: bool  # of its column, in its section
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A table as it is shown: sections of labelled rows of cells."""
-
-    columns: tuple[str, ...]
-    sections: tuple[tuple[str, tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]], ...]
-    labels: int  # of a row: its name, and the values of its variant where there are some
-
-
-def shown_table(frame: pd.DataFrame, decimals: int) -> Shown:
-    """Round the numbers and find the best of each section's columns, ties by what is shown.
-
-    A section of one row has no best.
-    """
-    names = list(frame.columns)
-    varied = "variant" in names
-    columns = tuple(names[names.index("name") + 1 + varied : names.index("seeds")])
-    labels = frame["set"].map(SECTIONS)
-    sections = []
-    heads: list[tuple[str, ...]]
-    for label in labels.unique():
-        part = frame[labels == label]
-        cells = [_column(part, column, decimals) for column in columns]
-        heads = [(row_label(row["set"], row["name"]),) for _, row in part.iterrows()]
-        if varied:
-            heads = [(*head, text) for head, text in zip(heads, part["variant"], strict=True)]
-        sections.append((str(label), tuple(zip(heads, zip(*cells, strict=True), strict=True))))
-    headings = tuple(HEADINGS.get(column, column) for column in columns)
-    return Shown(headings, tuple(sections), labels=1 + varied)
-
-
-def _column(part: pd.DataFrame, column: str, decimals: int) -> list[Cell]:
-    texts = [rounded(value, decimals) for value in part[column]]
-    defined = [Decimal(text) for text in texts if text != UNDEFINED]
-    best = None
-    if len(texts) > 1 and defined:
-        best = min(defined) if column in LOWEST_IS_BEST else max(defined)
-    spreads: list[str | None] = [None] * len(texts)
-    if f"{column}_seed_std" in part:
-        several = part["seeds"] > 1
-        spreads = [
-            rounded(value, decimals) if shown else None
-            for value, shown in zip(part[f"{column}_seed_std"], several, strict=True)
-        ]
-    return [
-        Cell(text, spread, best is not None and text != UNDEFINED and Decimal(text) == best)
-        for text, spread in zip(texts, spreads, strict=True)
-    ]
-
-
-def message(table: Shown) -> str:
-    """What a table says, in a sentence for each measure: which models are the best of a section."""
-    parts = []
-    for column, words in (
-        (HEADINGS["global_accuracy"], "Highest global accuracy"),
-        ("STD", "lowest STD"),
-    ):
-        place = table.columns.index(column)
-        choose = min if column == "STD" else max
-        best = []
-        for section, rows in table.sections:
-            told = [(names, cells[place].value) for names, cells in rows]
-            told = [(names, value) for names, value in told if value != UNDEFINED]
-            if told:
-                names, value = choose(told, key=lambda one: Decimal(one[1]))
-                best.append(f"{section.lower()} {' '.join(filter(None, names))} {value}")
-        if best:
-            parts.append(f"{words}: {', '.join(best)}")
-    return "; ".join(parts) + "." if parts else ""
-
-
-# ---------------------------------------------------------------- formats
-
-
-def _csv(frame: pd.DataFrame, settings: TableSettings) -> str:
+def _csv(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
     return frame.to_csv(index=False, lineterminator="\n")
 
 
-def cell_text(cell: Cell, *, bold: str, plus_minus: str = " ± ") -> str:
+def cell_text(cell: Cell, *, bold: str) -> str:
     """The number, in the pattern `bold` where it is the best, and its spread over seeds."""
     text = bold.format(cell.value) if cell.best else cell.value
     show_spread = cell.seed_std is not None and cell.value != UNDEFINED
-    return f"{text}{plus_minus}{cell.seed_std}" if show_spread else text
+    return f"{text} ± {cell.seed_std}" if show_spread else text
 
 
 def _markdown_escape(text: str) -> str:
     return "".join(f"\\{sign}" if sign in r"\`*_|<>[]" else sign for sign in text)
 
 
-def _markdown(frame: pd.DataFrame, settings: TableSettings) -> str:
+def _markdown(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
     table = shown_table(frame, settings.decimals)
     labels = 1 + table.labels
     lines = [[""] * labels + [_markdown_escape(column) for column in table.columns]]
@@ -126,87 +39,82 @@ def _markdown(frame: pd.DataFrame, settings: TableSettings) -> str:
         for number, (names, cells) in enumerate(rows):
             head = [section if number == 0 else "", *map(_markdown_escape, names)]
             lines.append([*head, *(cell_text(cell, bold="**{}**") for cell in cells)])
+            for words, texts in _further_lines(cells):
+                lines.append(["", words, *[""] * (table.labels - 1), *texts])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{_markdown_escape(settings.caption)}\n\n{body}\n"
+    notes = " ".join(map(_markdown_escape, table.notes))
+    return f"{_markdown_escape(settings.caption)}\n\n{body}\n\n{notes}\n"
 
 
-LATEX_SIGNS = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "–": "--",
-    "±": r"$\pm$",
-    "λ": r"$\lambda$",
-}
+def _further_lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[str]]]:
+    """Lines under a row, with what they are called."""
+    for words, name in (("95 %", "interval"), ("paper", "published"), ("difference", "difference")):
+        texts = [getattr(cell, name) for cell in cells]
+        if any(texts):
+            yield words, texts
 
 
-def _latex_escape(text: str) -> str:
-    return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)
+def _latex(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
+    return latex_table(shown_table(frame, settings.decimals), settings.caption, name)
 
 
-def _latex(frame: pd.DataFrame, settings: TableSettings) -> str:
-    table = shown_table(frame, settings.decimals)
+def _html_fragment(table: Shown, caption: str) -> str:
+    """The table alone, to stand in a page, with its intervals folded away behind it."""
     lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        f"\\caption{{{_latex_escape(settings.caption)}}}",
-        f"\\begin{{tabular}}{{l{'l' * table.labels}{'r' * len(table.columns)}}}",
-        r"\toprule",
-        " & ".join(["", *[""] * table.labels, *map(_latex_escape, table.columns)]).strip() + r" \\",
+        '<table class="mstkd-table">',
+        f"<caption>{html.escape(caption)} "
+        f'<span class="message">{html.escape(message(table))}</span></caption>',
+        *_html_rows(table, _html_cell),
+        "</table>",
     ]
-    for section, rows in table.sections:
-        lines.append(r"\midrule")
-        for number, (names, cells) in enumerate(rows):
-            head = [section if number == 0 else "", *map(_latex_escape, names)]
-            texts = (
-                cell_text(cell, bold=r"\textbf{{{}}}", plus_minus=r" $\pm$ ") for cell in cells
-            )
-            numbers = (text.replace(UNDEFINED, "--") for text in texts)
-            lines.append(" & ".join([*head, *numbers]).strip() + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    if any(cell.interval for cell in table.cells):
+        pairs = "".join(f"<td>{one}</td>" for one in table.pairs)
+        lines += [
+            '<details class="mstkd-intervals"><summary>Intervals of 95 %, and pairs</summary>',
+            f"<table><caption>{html.escape(caption)} Intervals of 95 %.</caption>",
+            *_html_rows(table, lambda cell: cell.interval or UNDEFINED),
+            f'<tbody><tr><th scope="row">pairs</th>{"<td></td>" * (table.labels - 1)}{pairs}</tr>'
+            "</tbody>",
+            "</table></details>",
+        ]
     return "\n".join(lines)
 
 
-def _html_fragment(frame: pd.DataFrame, settings: TableSettings) -> str:
-    """The table alone, to stand in a page."""
-    table = shown_table(frame, settings.decimals)
+def _html_cell(cell: Cell) -> str:
+    text = cell_text(cell, bold="<strong>{}</strong>")
+    if cell.published:
+        text += f'<span class="paper">paper {cell.published}'
+        text += f" ({cell.difference})</span>" if cell.difference else "</span>"
+    return text
+
+
+def _html_rows(table: Shown, text: Callable[[Cell], str]) -> Iterator[str]:
     heads = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in table.columns)
-    lines = [
-        '<table class="mstkd-table">',
-        f"<caption>{html.escape(settings.caption)} "
-        f'<span class="message">{html.escape(message(table))}</span></caption>',
-        f"<thead><tr>{'<td></td>' * table.labels}{heads}</tr></thead>",
-    ]
+    yield f"<thead><tr>{'<td></td>' * table.labels}{heads}</tr></thead>"
+    width = table.labels + len(table.columns)
     for section, rows in table.sections:
-        width = table.labels + len(table.columns)
-        lines.append(f'<tbody class="{section.lower()}">')
-        lines.append(f'<tr><th scope="rowgroup" colspan="{width}">{section}</th></tr>')
+        yield f'<tbody class="{section.lower()}">'
+        yield f'<tr><th scope="rowgroup" colspan="{width}">{section}</th></tr>'
         for names, cells in rows:
+            label = "".join(f'<th scope="row">{html.escape(name)}</th>' for name in names)
             texts = "".join(
-                '<td class="{}">{}</td>'.format(
-                    "best" if cell.best else "other", cell_text(cell, bold="<strong>{}</strong>")
-                )
+                f'<td class="{"best" if cell.best else "other"}">{text(cell)}</td>'
                 for cell in cells
             )
-            label = "".join(f'<th scope="row">{html.escape(name)}</th>' for name in names)
-            lines.append(f"<tr>{label}{texts}</tr>")
-        lines.append("</tbody>")
-    return "\n".join([*lines, "</table>"])
+            yield f"<tr>{label}{texts}</tr>"
+        yield "</tbody>"
 
 
-def _html(frame: pd.DataFrame, settings: TableSettings) -> str:
+def _html(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
     """A page of its own: a browser shows it as it is, within Snakemake's report too."""
+    table = shown_table(frame, settings.decimals)
     # The fragment has escaped what comes from outside.
-    table = Markup(_html_fragment(frame, settings))
-    return page_html("table.html", title=settings.caption, table=table)
+    fragment = Markup(_html_fragment(table, settings.caption))
+    return page_html("table.html", title=settings.caption, table=fragment, notes=table.notes)
 
 
-FORMATS: dict[str, Callable[[pd.DataFrame, TableSettings], str]] = {
+# What makes a file of a frame, its settings and the file's name without suffix.
+FORMATS: dict[str, Callable[[pd.DataFrame, TableSettings, str], str]] = {
     ".csv": _csv,
     ".md": _markdown,
     ".tex": _latex,

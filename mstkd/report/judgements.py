@@ -108,6 +108,18 @@ class ModelTold(Record):
     ser: SpreadTold
 
 
+class RowTold(Record):
+    """A row of the tables at one threshold: one model, the mean over its seeds, with intervals."""
+
+    subject: Subject  # of the first seed
+    seeds: int
+    threshold: Threshold
+    groups: dict[str, Interval]  # percent
+    global_accuracy: Interval
+    std: Interval | None  # of what is not noise
+    ser: Interval | None  # None where a group has no error
+
+
 class PublishedTold(Record):
     """The same claims on the rows that the paper prints."""
 

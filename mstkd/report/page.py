@@ -36,6 +36,11 @@ from mstkd.report.templates import page_html
 from mstkd.report.verdict import verdict
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
+# With its intervals, where they are known.
+TABLE = (
+    r'<table class="mstkd-table">.*?</table>'
+    r'(?:\s*<details class="mstkd-intervals">.*?</details>)?'
+)
 PROCEDURAL = (
     "The faces are drawings made by a program, and the groups are ways of drawing them. The "
     "numbers show how the method behaves on such drawings; they say nothing about people, nor "
@@ -165,7 +170,7 @@ def _read(path: Path, expected: str) -> bytes:
 def _table(path: Path) -> tuple[str, str, Markup]:
     """Caption of a table, what it says in one sentence, and the table."""
     text = _read(path, "a table in HTML").decode("utf-8", errors="replace")
-    table = re.search(r'<table class="mstkd-table">.*?</table>', text, re.DOTALL)
+    table = re.search(TABLE, text, re.DOTALL)
     if table is None:
         raise InputError(path, found="other text", expected="a table in HTML of mstkd")
     told = re.search(r"<caption>(.*?)(?:<span class=\"message\">(.*?)</span>)?</caption>", table[0])

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mstkd.artifacts.records import Subject
-from mstkd.config import teachers_of
+from mstkd.config import RFW, teachers_of
 from mstkd.config.grids import split_variant
 from mstkd.evaluation.claims import Cell, Claim
 from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 SIMPLEST = "SL"  # of the adaptors (sections 5.2 and 5.3)
 # RFW has 3,000 genuine and as many impostor pairs a group.
 PUBLISHED_PAIRS = 6000
-PUBLISHED_GROUPS = ("African", "Asian", "Caucasian", "Indian")
+PUBLISHED_GROUPS = RFW
 ASSUMPTION = (
     "The paper prints accuracies alone. Intervals take them for binomial proportions of "
     f"{PUBLISHED_PAIRS:,} independent pairs a group, and models for independent of each other. "
@@ -268,9 +268,30 @@ def published_rows() -> pd.DataFrame:
 def published_models() -> tuple[list[Subject], GroupRates]:
     """The models of the published rows, and their rates under `ASSUMPTION`."""
     rows = published_rows()
+    subjects = _subjects(rows)
+    accuracies = rows[list(PUBLISHED_GROUPS)].to_numpy(float)
+    return subjects, binomial_rates(1 - accuracies / 100, np.full(4, PUBLISHED_PAIRS))
+
+
+def published_scores(subject: Subject) -> dict[str, float] | None:
+    """What the paper prints of a model: each group's accuracy, global accuracy, STD and SER.
+
+    None of what it has not, a variant among others: it prints no values of lists.
+    """
+    rows = published_rows()
+    wanted = subject.model_copy(update={"seed": 0})
+    for place, published in enumerate(_subjects(rows)):
+        if published == wanted:
+            row = rows.iloc[place].rename({"global_acc": "global_accuracy"})
+            measures = (*PUBLISHED_GROUPS, "global_accuracy", "std", "ser")
+            return {name: float(row[name]) for name in measures}
+    return None
+
+
+def _subjects(rows: pd.DataFrame) -> list[Subject]:
     # T-Af is the teacher of African faces.
     teachers = {f"T-{group[:2]}": f"T-{group}" for group in PUBLISHED_GROUPS}
-    subjects = [
+    return [
         Subject(
             kind="teacher" if row["kind"] == "teacher" else "student",
             backbone=row["teacher_backbone"],
@@ -281,8 +302,6 @@ def published_models() -> tuple[list[Subject], GroupRates]:
         )
         for row in rows.to_dict("records")
     ]
-    accuracies = rows[list(PUBLISHED_GROUPS)].to_numpy(float)
-    return subjects, binomial_rates(1 - accuracies / 100, np.full(4, PUBLISHED_PAIRS))
 
 
 def published_effects() -> dict[str, float]:

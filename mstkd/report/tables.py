@@ -7,7 +7,6 @@ again from its CSV file alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +18,34 @@ from rich.text import Text
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import EMBED, beside, embedded, hashed, sidecar
+from mstkd.artifacts.records import Subject, read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings, Threshold
-from mstkd.errors import InputError
-from mstkd.report.formats import FORMATS, cell_text, shown_table
+from mstkd.errors import InputError, anew
+from mstkd.report.claims import Claims
+from mstkd.report.formats import FORMATS, cell_text
+from mstkd.report.judgements import Interval
+from mstkd.report.paper import published_rows, published_scores
 from mstkd.report.rows import (
     SECTIONS,
     SUMMARIES,
+    Row,
     by_section,
     check_comparable,
     read_rows,
 )
+from mstkd.report.scored import ROUNDING
+from mstkd.report.shown import shown_table
 
 LABELS = ("set", "name", "variant")  # the columns of a frame that hold no numbers
 
 
 def render_table(
-    settings: TableSettings, *, metrics: Sequence[Path], outputs: Sequence[Path]
+    settings: TableSettings,
+    *,
+    metrics: Sequence[Path],
+    outputs: Sequence[Path],
+    claims: Path | None = None,
 ) -> None:
     """Write one table in the formats that the outputs' suffixes name.
 
@@ -43,19 +53,25 @@ def render_table(
         settings: caption, columns and decimals.
         metrics: metrics.json files in the order of the rows; seeds of a model share a row.
         outputs: paths ending in .csv (full precision), .md, .tex or .html (a page).
+        claims: claims.json of the same models, for intervals and counts of pairs.
 
     Raises:
         InputError: a suffix is unknown, a metrics file lacks a group, or the files do not
-            belong in one table.
+            belong in one table, or the claims are of other models.
     """
     for output in outputs:
         if output.suffix not in FORMATS:
             raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
-    frame = table_frame(metrics, settings.groups, settings.threshold)
-    read = hashed(metrics)
+    rows = table_rows(metrics, settings.groups)
+    frame = table_frame(rows, settings.groups, settings.threshold)
+    if claims is not None:
+        frame = with_intervals(frame, rows, claims, settings)
+    if settings.published:
+        frame = with_published(frame, rows, settings.groups)
+    read = hashed([*metrics, *([claims] if claims else [])])
     texts: dict[Path, str] = {}
     for output in outputs:
-        text = FORMATS[output.suffix](frame, settings)
+        text = FORMATS[output.suffix](frame, settings, output.stem)
         made = provenance_of("render-table", settings, read, output)
         if output.suffix in EMBED:
             text = embedded(text, made, output.suffix)
@@ -67,8 +83,19 @@ def render_table(
             part.write_text(text, encoding="utf-8")
 
 
+def table_rows(metrics: Sequence[Path], groups: Sequence[str]) -> list[Row]:
+    """The rows of a table in their order, those of a section together.
+
+    Raises:
+        InputError: as `read_rows`, or rows that do not belong in one table.
+    """
+    rows = read_rows(metrics, groups)
+    check_comparable(rows)
+    return [row for _, section in by_section(rows) for row in section]
+
+
 def table_frame(
-    metrics: Sequence[Path], groups: Sequence[str], threshold: Threshold = "own"
+    rows: Sequence[Row], groups: Sequence[str], threshold: Threshold = "own"
 ) -> pd.DataFrame:
     """One row a model: `set`, `name`, each group, `global_accuracy`, `std`, `ser`, `seeds`.
 
@@ -78,25 +105,84 @@ def table_frame(
     seeds' STD and SER, not STD and SER of their mean accuracies); `seeds` counts them. Where a
     row has several seeds there is a `<column>_seed_std` too, their sample standard deviation.
     """
-    rows = read_rows(metrics, groups)
-    check_comparable(rows)
     columns = (*groups, *SUMMARIES)
     several = any(len(row.runs) > 1 for row in rows)
     varied = any(row.variant for row in rows)
     lines: list[dict[str, object]] = []
-    for _, section in by_section(rows):
-        for row in section:
-            scores = row.scores(groups, threshold)  # (S, G + 3)
-            line: dict[str, object] = {"set": row.subject.set, "name": row.subject.name}
-            if varied:
-                line["variant"] = row.variant
-            line.update(zip(columns, scores.mean(axis=0), strict=True))
-            line["seeds"] = len(row.runs)
-            if several:
-                spread = scores.std(axis=0, ddof=1) if len(scores) > 1 else scores[0] * np.nan
-                line.update(zip((f"{c}_seed_std" for c in columns), spread, strict=True))
-            lines.append(line)
+    for row in rows:
+        scores = row.scores(groups, threshold)  # (S, G + 3)
+        line: dict[str, object] = {"set": row.subject.set, "name": row.subject.name}
+        if varied:
+            line["variant"] = row.variant
+        line.update(zip(columns, scores.mean(axis=0), strict=True))
+        line["seeds"] = len(row.runs)
+        if several:
+            spread = scores.std(axis=0, ddof=1) if len(scores) > 1 else scores[0] * np.nan
+            line.update(zip((f"{c}_seed_std" for c in columns), spread, strict=True))
+        lines.append(line)
     return pd.DataFrame(lines)
+
+
+def with_intervals(
+    frame: pd.DataFrame, rows: Sequence[Row], claims: Path, settings: TableSettings
+) -> pd.DataFrame:
+    """The table with `<column>_low` and `<column>_high`, limits of 95 %, and `<group>_pairs`.
+
+    Limits are missing where a measure is undefined. Those of STD and SER are of what is not noise,
+    so that the plain value may lie outside.
+
+    Args:
+        frame: of `table_frame`.
+        rows: its rows.
+        claims: claims.json.
+        settings: the groups and the threshold.
+
+    Raises:
+        InputError: the claims are not of the table's models.
+    """
+    told = read_record(Claims, claims)
+    known = {_key(row.subject): row for row in told.rows if row.threshold == settings.threshold}
+    lines = []
+    for row, (_, line) in zip(rows, frame.iterrows(), strict=True):
+        one = known.get(_key(row.subject))
+        values: dict[str, float] = {}
+        for column in (*settings.groups, *SUMMARIES):
+            found: Interval | None = None
+            if one is not None:
+                found = one.groups.get(column) or getattr(one, column, None)
+            value = np.nan if found is None else found.value
+            if not np.isclose(value, line[column], rtol=0, atol=ROUNDING, equal_nan=True):
+                raise InputError(
+                    claims,
+                    found=f"{column} of {row.title}: {value:.8g}",
+                    expected=anew(f"{line[column]:.8g}, as in {row.paths[0]}", claims),
+                )
+            values[f"{column}_low"] = np.nan if found is None else found.low
+            values[f"{column}_high"] = np.nan if found is None else found.high
+        lines.append(values | {f"{one}_pairs": told.group_pairs[one] for one in settings.groups})
+    return frame.join(pd.DataFrame(lines, index=frame.index))
+
+
+def with_published(frame: pd.DataFrame, rows: Sequence[Row], groups: Sequence[str]) -> pd.DataFrame:
+    """The table with `<column>_published`, as the paper prints it, and `<column>_difference`.
+
+    The difference is ours less the paper's; both are missing of what the paper does not print.
+    """
+    lines = []
+    for row, (_, line) in zip(rows, frame.iterrows(), strict=True):
+        printed = published_scores(row.subject) or {}
+        values = {}
+        for column in (*groups, *SUMMARIES):
+            values[f"{column}_published"] = printed.get(column, np.nan)
+            values[f"{column}_difference"] = line[column] - printed.get(column, np.nan)
+        lines.append(values)
+    found = pd.DataFrame(lines, index=frame.index)
+    return frame if found.isna().all(axis=None) else frame.join(found)
+
+
+def _key(subject: Subject) -> Subject:
+    """Who a row is, whatever its seeds."""
+    return subject.model_copy(update={"seed": 0})
 
 
 # ---------------------------------------------------------------- reading again
@@ -179,8 +265,7 @@ def published_table(number: int) -> pd.DataFrame:
     Raises:
         InputError: the paper has no such table.
     """
-    with resources.files("mstkd.report").joinpath("published.csv").open(encoding="utf-8") as file:
-        frame = pd.read_csv(file)
+    frame = published_rows()
     if number not in set(frame["table"]):
         raise InputError("table", found=number, expected="1 to 6")
     return frame[frame["table"] == number].reset_index(drop=True)

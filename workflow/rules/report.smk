@@ -2,6 +2,7 @@
 rule render_table:
     input:
         metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
+        claims="<results>/claims.json",
     output:
         tables=[
             report(
@@ -26,7 +27,8 @@ rule render_table:
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-table --settings {params.settings:q}"
-        " --metrics {params.metrics:q} --seeds {params.seeds} --outputs {output.tables:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds}"
+        " --claims {input.claims:q} --outputs {output.tables:q}"
 
 
 rule render_accuracies:
