@@ -71,9 +71,9 @@ def test_an_effect_is_told_apart_by_its_cause():
     assert dict(found.direct) == {"render_page": 1, **always}
     assert dict(found.below) == {"render_provenance": 1}
     found = effect(before, jobs_of(edited(config, {"report.draws": 500})))
-    assert dict(found.direct) == {"compute_claims": 1, **always}
+    assert dict(found.direct) == {"compute_claims": 1, "render_error_rates": 3, **always}
     below = {"render_intervals", "render_page", "render_provenance"}  # of the claims
-    assert dict(found.below) == dict.fromkeys(below, 1)
+    assert dict(found.below) == {"render_table": 6, **dict.fromkeys(below, 1)}
     found = effect(before, jobs_of(edited(config, {"adaptors.architectures.DLDP.dropout": 0.5})))
     assert dict(found.direct) == {"train_adaptor": 2, **always}
     assert found.below["train_student"] == 2 * 2

@@ -20,7 +20,8 @@ def test_nothing_to_do_after_a_finished_run(finished, entry):
 
 # Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2; students: 3 x 2 + 1 of the
 # single teacher for each loss, and one with no distillation.
-TABLES = {"render_table": 6, "render_accuracies": 3}
+# Intervals of every table stand in the claims, which all models are judged by together.
+TABLES = {"render_table": 6, "render_error_rates": 3, "render_accuracies": 3}
 PAGE = {"render_page": 1, "render_provenance": 1}
 SUMMARY = {"compute_claims": 1, "render_intervals": 1, **PAGE}
 DATA_REPORT = {"check_data": 1, "render_data_report": 1}
@@ -46,7 +47,8 @@ EDITS = {
             "evaluate": 7,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 2,
+            "render_table": 6,
+            "render_error_rates": 1,
             "render_accuracies": 1,
             "render_curves": 1,
             **SUMMARY,
@@ -59,7 +61,8 @@ EDITS = {
             "evaluate": 14,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 2,
+            "render_table": 6,
+            "render_error_rates": 1,
             "render_accuracies": 1,
             "render_curves": 1,
             **SUMMARY,
@@ -74,7 +77,8 @@ EDITS = {
             "evaluate": 4,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 4,
+            "render_table": 6,
+            "render_error_rates": 2,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -91,7 +95,8 @@ EDITS = {
             "evaluate": 15,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 4,
+            "render_table": 6,
+            "render_error_rates": 2,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -107,7 +112,8 @@ EDITS = {
             "evaluate": 14,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 4,
+            "render_table": 6,
+            "render_error_rates": 2,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,
@@ -145,7 +151,15 @@ EDITS = {
     ),
     "decimals of the tables": ({"report.decimals": 1}, {**TABLES, **PAGE}),
     "title of the report": ({"report.title": "Another"}, PAGE),
-    "draws of noise": ({"report.draws": 500}, SUMMARY),
+    "draws of noise": (
+        {"report.draws": 500},
+        {"render_table": 6, "render_error_rates": 3, **SUMMARY},
+    ),
+    "columns of the tables": ({"report.columns": ["B", "A"]}, {**TABLES, **PAGE}),
+    "false match rate of the error rates": (
+        {"report.fmr": 0.1},
+        {"render_error_rates": 3, **PAGE},
+    ),
     "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **SUMMARY}),
     "another student loss": (
         {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
@@ -154,7 +168,8 @@ EDITS = {
             "evaluate": 7,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 2,
+            "render_table": 8,
+            "render_error_rates": 1,
             "render_accuracies": 1,
             "render_curves": 1,
             **SUMMARY,
@@ -168,7 +183,14 @@ EDITS = {
             },
             "teachers.backbones": ["tiny", "other"],
         },
-        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
+        {
+            **ALL_TRAINING,
+            "train_student": 14,
+            "evaluate": 19,
+            **TABLES,
+            "render_table": 12,
+            **SUMMARY,
+        },
     ),
     "no controls": (
         {"controls": False},
@@ -186,7 +208,8 @@ EDITS = {
             "evaluate": 15,
             "render_stages": 1,
             "render_det": 1,
-            "render_table": 4,
+            "render_table": 6,
+            "render_error_rates": 2,
             "render_accuracies": 2,
             "render_curves": 1,
             **SUMMARY,

@@ -43,6 +43,7 @@ STEPS = {
     "evaluate": "evaluation.evaluate",
     "trace-adaptors": "evaluation.fused",
     "render-table": "report.tables",
+    "render-error-rates": "report.error_rates",
     "render-accuracies": "report.accuracies",
     "render-curves": "report.curves",
     "render-samples": "report.samples",

@@ -52,6 +52,7 @@ class AuditSettings(Step):
     seed: int = 0
 
 
+FalseMatchRate = Annotated[float, Field(gt=0, lt=1)]
 RFW = ("African", "Asian", "Caucasian", "Indian")  # the paper's columns, in its order
 
 
@@ -65,6 +66,7 @@ class ReportSettings(Settings):
     columns: Groups | None = None
     # The paper's numbers beside ours, where groups are RFW's and a row is the paper's.
     published: bool = True
+    fmr: FalseMatchRate = 0.01  # of all groups together, where error rates are taken
 
 
 class ClaimsSettings(Step):
@@ -102,3 +104,13 @@ class TableSettings(Step):
     caption: str
     groups: Groups  # the columns, in order
     published: Literal[True] | None = None  # the paper's numbers beside ours
+
+
+class ErrorRateSettings(Step):
+    """Settings of the step `render-error-rates`."""
+
+    fmr: FalseMatchRate = 0.01  # of all groups together
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2  # of rates in percent, and of ratios
+    caption: str
+    groups: Groups  # the columns, in order
+    draws: Draws = 2000  # of noise, for the ratios

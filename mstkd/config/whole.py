@@ -25,6 +25,7 @@ from mstkd.config.models import Model, StudentSet, every_model, students_togethe
 from mstkd.config.results import (
     RFW,
     ClaimsSettings,
+    ErrorRateSettings,
     Evaluation,
     EvaluationSettings,
     PageSettings,
@@ -409,12 +410,9 @@ class Config(Settings):
         )
 
     def table_settings(self, table: str) -> TableSettings:
-        _, backbone, loss, threshold = tables(self)[table]
-        models = (
-            f"{backbone} teachers" if loss is None else f"{loss} students of {backbone} teachers"
-        )
+        threshold = tables(self)[table].threshold
         rest = "" if threshold == "own" else ", one threshold for all groups"
-        where = "" if self.evaluation.pairs == "verification" else " on held-out pairs"
+        models, where = self._shown_in(table)
         return TableSettings(
             threshold=threshold,
             decimals=self.report.decimals,
@@ -422,6 +420,25 @@ class Config(Settings):
             groups=self._columns(),
             published=True if self._has_published(threshold) else None,
         )
+
+    def error_rate_settings(self, table: str) -> ErrorRateSettings:
+        models, where = self._shown_in(table)
+        return ErrorRateSettings(
+            fmr=self.report.fmr,
+            decimals=self.report.decimals,
+            caption=f"Error rates{where} of the {models}.",
+            groups=self._columns(),
+            draws=self.report.draws,
+        )
+
+    def _shown_in(self, table: str) -> tuple[str, str]:
+        """What the models of a table are, and on which pairs, if not on those of the test."""
+        _, backbone, loss, _ = tables(self)[table]
+        models = f"{backbone} teachers"
+        if loss is not None:
+            models = f"{loss} students of {models}"
+        tested = self.evaluation.pairs == "verification"
+        return models, "" if tested else " on held-out pairs"
 
     def _columns(self) -> tuple[str, ...]:
         """The groups in the order of the tables' columns, whatever that of the teachers' blocks."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup
 
-from mstkd.config import TableSettings
+from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.provenance import beside, embedded, sidecar
+from mstkd.artifacts.sources import provenance_of
+from mstkd.config import ErrorRateSettings, TableSettings
+from mstkd.errors import InputError
 from mstkd.report.latex import latex_table
 from mstkd.report.rounding import UNDEFINED
-from mstkd.report.shown import Cell, Shown, message, shown_table
+from mstkd.report.shown import Cell, Shown
 from mstkd.report.templates import page_html
-
-
-def _csv(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
-    return frame.to_csv(index=False, lineterminator="\n")
 
 
 def cell_text(cell: Cell, *, bold: str) -> str:
@@ -30,8 +31,7 @@ def _markdown_escape(text: str) -> str:
     return "".join(f"\\{sign}" if sign in r"\`*_|<>[]" else sign for sign in text)
 
 
-def _markdown(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
-    table = shown_table(frame, settings.decimals)
+def _markdown(table: Shown, caption: str, name: str) -> str:
     labels = 1 + table.labels
     lines = [[""] * labels + [_markdown_escape(column) for column in table.columns]]
     lines.append(["---"] * labels + ["---:"] * len(table.columns))
@@ -43,7 +43,7 @@ def _markdown(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
                 lines.append(["", words, *[""] * (table.labels - 1), *texts])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = " ".join(map(_markdown_escape, table.notes))
-    return f"{_markdown_escape(settings.caption)}\n\n{body}\n\n{notes}\n"
+    return f"{_markdown_escape(caption)}\n\n{body}\n\n{notes}\n"
 
 
 def _further_lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[str]]]:
@@ -54,16 +54,12 @@ def _further_lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[str]]]:
             yield words, texts
 
 
-def _latex(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
-    return latex_table(shown_table(frame, settings.decimals), settings.caption, name)
-
-
 def _html_fragment(table: Shown, caption: str) -> str:
     """The table alone, to stand in a page, with its intervals folded away behind it."""
     lines = [
         '<table class="mstkd-table">',
         f"<caption>{html.escape(caption)} "
-        f'<span class="message">{html.escape(message(table))}</span></caption>',
+        f'<span class="message">{html.escape(table.message)}</span></caption>',
         *_html_rows(table, _html_cell),
         "</table>",
     ]
@@ -105,18 +101,57 @@ def _html_rows(table: Shown, text: Callable[[Cell], str]) -> Iterator[str]:
         yield "</tbody>"
 
 
-def _html(frame: pd.DataFrame, settings: TableSettings, name: str) -> str:
+def _html(table: Shown, caption: str, name: str) -> str:
     """A page of its own: a browser shows it as it is, within Snakemake's report too."""
-    table = shown_table(frame, settings.decimals)
-    # The fragment has escaped what comes from outside.
-    fragment = Markup(_html_fragment(table, settings.caption))
-    return page_html("table.html", title=settings.caption, table=fragment, notes=table.notes)
+    fragment = Markup(_html_fragment(table, caption))  # it has escaped what comes from outside
+    return page_html("table.html", title=caption, table=fragment, notes=table.notes)
 
 
-# What makes a file of a frame, its settings and the file's name without suffix.
-FORMATS: dict[str, Callable[[pd.DataFrame, TableSettings, str], str]] = {
-    ".csv": _csv,
+# What makes a file of what is shown, a caption and the file's name without suffix.
+FORMATS: dict[str, Callable[[Shown, str, str], str]] = {
     ".md": _markdown,
-    ".tex": _latex,
+    ".tex": latex_table,
     ".html": _html,
 }
+
+
+def check_formats(outputs: Sequence[Path]) -> None:
+    """Raise InputError unless all suffixes are those of tables."""
+    known = (".csv", *FORMATS)
+    for output in outputs:
+        if output.suffix not in known:
+            raise InputError(output, found=output.suffix, expected=", ".join(known))
+
+
+def write_table(
+    step: str,
+    settings: TableSettings | ErrorRateSettings,
+    read: Mapping[Path, str],
+    outputs: Sequence[Path],
+    *,
+    frame: pd.DataFrame,
+    shown: Shown,
+) -> None:
+    """Write a table in all formats or none, each with what made it.
+
+    Args:
+        step: the sub-command.
+        settings: of the step, the caption among them.
+        read: files that the table was made from, with their hashes.
+        outputs: paths ending in .csv, or a suffix of `FORMATS`.
+        frame: what the CSV file holds.
+        shown: what the others show.
+    """
+    texts: dict[Path, str] = {}
+    for output in outputs:
+        made = provenance_of(step, settings, read, output)
+        if output.suffix == ".csv":
+            text = frame.to_csv(index=False, lineterminator="\n")
+            texts[sidecar(output)] = beside(text, made)
+        else:
+            text = FORMATS[output.suffix](shown, settings.caption, output.stem)
+            text = embedded(text, made, output.suffix)
+        texts[output] = text
+    with replacing(*texts) as parts:
+        for part, text in zip(parts, texts.values(), strict=True):
+            part.write_text(text, encoding="utf-8")

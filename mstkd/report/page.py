@@ -103,7 +103,8 @@ def render_page(
     """
     record = read_record(Claims, claims)
     found = [_table(path) for path in tables]
-    messages = {path.stem: message for path, (_, message, _) in zip(tables, found, strict=True)}
+    told = zip(tables, found, strict=True)
+    messages = {path.stem: message for path, (_, message, _) in told if message}
     page = page_html(
         "page.html",
         title=settings.title,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -37,6 +37,7 @@ class Shown:
     sections: tuple[tuple[str, tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...]], ...]
     labels: int  # of a row: its name, and the values of its variant where there are some
     notes: tuple[str, ...]  # sentences under the table
+    message: str = ""  # what it says, in a sentence
 
     @property
     def cells(self) -> list[Cell]:
@@ -68,7 +69,8 @@ def shown_table(frame: pd.DataFrame, decimals: int) -> Shown:
             heads = [(*head, text) for head, text in zip(heads, part["variant"], strict=True)]
         sections.append((str(label), tuple(zip(heads, zip(*cells, strict=True), strict=True))))
     headings = tuple(HEADINGS.get(column, column) for column in columns)
-    return Shown(headings, tuple(sections), labels=1 + varied, notes=_notes(frame, columns))
+    shown = Shown(headings, tuple(sections), labels=1 + varied, notes=_notes(frame, columns))
+    return replace(shown, message=_message(shown))
 
 
 def _notes(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[str, ...]:
@@ -137,13 +139,15 @@ def _beside(row: pd.Series, column: str, decimals: int) -> dict[str, str]:
     return found
 
 
-def message(table: Shown) -> str:
+def _message(table: Shown) -> str:
     """What a table says, in a sentence for each measure: which models are the best of a section."""
     parts = []
     for column, words in (
         (HEADINGS["global_accuracy"], "Highest global accuracy"),
         ("STD", "lowest STD"),
     ):
+        if column not in table.columns:
+            continue
         place = table.columns.index(column)
         choose = min if column == "STD" else max
         best = []

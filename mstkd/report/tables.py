@@ -16,14 +16,12 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import EMBED, beside, embedded, hashed, sidecar
+from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import Subject, read_record
-from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings, Threshold
 from mstkd.errors import InputError, anew
 from mstkd.report.claims import Claims
-from mstkd.report.formats import FORMATS, cell_text
+from mstkd.report.formats import cell_text, check_formats, write_table
 from mstkd.report.judgements import Interval
 from mstkd.report.paper import published_rows, published_scores
 from mstkd.report.rows import (
@@ -59,9 +57,7 @@ def render_table(
         InputError: a suffix is unknown, a metrics file lacks a group, or the files do not
             belong in one table, or the claims are of other models.
     """
-    for output in outputs:
-        if output.suffix not in FORMATS:
-            raise InputError(output, found=output.suffix, expected=", ".join(FORMATS))
+    check_formats(outputs)
     rows = table_rows(metrics, settings.groups)
     frame = table_frame(rows, settings.groups, settings.threshold)
     if claims is not None:
@@ -69,18 +65,8 @@ def render_table(
     if settings.published:
         frame = with_published(frame, rows, settings.groups)
     read = hashed([*metrics, *([claims] if claims else [])])
-    texts: dict[Path, str] = {}
-    for output in outputs:
-        text = FORMATS[output.suffix](frame, settings, output.stem)
-        made = provenance_of("render-table", settings, read, output)
-        if output.suffix in EMBED:
-            text = embedded(text, made, output.suffix)
-        else:
-            texts[sidecar(output)] = beside(text, made)
-        texts[output] = text
-    with replacing(*texts) as parts:
-        for part, text in zip(parts, texts.values(), strict=True):
-            part.write_text(text, encoding="utf-8")
+    shown = shown_table(frame, settings.decimals)
+    write_table("render-table", settings, read, outputs, frame=frame, shown=shown)
 
 
 def table_rows(metrics: Sequence[Path], groups: Sequence[str]) -> list[Row]:

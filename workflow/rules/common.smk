@@ -78,6 +78,7 @@ PICTURES = ("png", "svg", "pdf", "csv")  # of one figure, and its numbers
 TEACHERS = dict.fromkeys(model.backbone for model in MODELS if model.kind == "teachers")
 REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=TABLES, format=FORMATS),
+    *expand("<results>/error-rates/{table}.{format}", table=FIGURES, format=FORMATS),
     *expand("<results>/figures/{table}.png", table=FIGURES),
     *expand(
         "<results>/figures/{name}.{format}",
@@ -209,6 +210,15 @@ def figure_labels(wildcards):
     return {
         "table": f"{number}: {f'{table.loss} students' if table.loss else 'teachers'}"
     }
+
+
+def error_rate_labels(format):
+    """What Snakemake's report says of error rates in this format."""
+
+    def labels(wildcards):
+        return {**figure_labels(wildcards), "format": format}
+
+    return labels
 
 
 def table_labels(format):

@@ -31,6 +31,38 @@ rule render_table:
         " --claims {input.claims:q} --outputs {output.tables:q}"
 
 
+rule render_error_rates:
+    input:
+        metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
+        # Beside the metrics: named in the command too, they would make it twice as long.
+        scores=of_config(files.of_every_seed, "table", name="scores.h5"),
+    output:
+        tables=[
+            report(
+                "<results>/error-rates/{{table}}.{}".format(format),
+                caption="../report/error-rates.rst",
+                category="Error rates",
+                subcategory=table_subcategory,
+                labels=error_rate_labels(format),
+            )
+            for format in FORMATS
+        ],
+    log:
+        "<results>/logs/render_error_rates/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_error_rates/{table}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=settings_of("error_rate_settings", "table"),
+        metrics=of_config(files.with_seed_open, "table", name="metrics.json", of=PLACED),
+        seeds=CONFIG.seeds,
+    shell:
+        "mstkd --log {log:q} render-error-rates --settings {params.settings:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds} --outputs {output.tables:q}"
+
+
 rule render_accuracies:
     input:
         metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
@@ -307,7 +339,10 @@ rule render_intervals:
 
 rule render_page:
     input:
-        tables=expand("<results>/tables/{table}.html", table=TABLES),
+        tables=[
+            *expand("<results>/tables/{table}.html", table=TABLES),
+            *expand("<results>/error-rates/{table}.html", table=FIGURES),
+        ],
         figures=[
             *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
             *expand("<results>/figures/{table}.png", table=FIGURES),
