@@ -36,7 +36,7 @@ from snakemake.settings.types import (
     WorkflowSettings,
 )
 
-from mstkd.config import Config
+from mstkd.config import RFW, Config
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "config/README.md"
@@ -93,6 +93,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     },
     "records": {
         **PARTS,
+        "groups": list(RFW),
         "data": {"train": "train.rec", "train_groups": "train.lst", "verification": "verification"},
     },
 }
@@ -102,6 +103,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "seeds": {"one more": [0, 1]},
     "teachers.backbones": {"one more": ["small", "spare"]},
     "adaptors.architectures": {"one more": {**ADAPTORS, "new": {"architecture": "SL"}}},
+    "report.columns": {"": ["B", "A"]},
     "students.losses": {"one more": {"a-KD": {}, "EAF-KD": {}, "new": {"classification": True}}},
 }
 
@@ -266,7 +268,7 @@ def edits(name: str, already: Container[str]) -> Iterator[Edit]:
             elif key not in already:
                 yield Edit(key, note, with_value(config, key, value))
     for key, path, value in leaves(checked):
-        if key in already and not key.startswith(("data.", "backbones.")):
+        if key in already and not key.startswith(("data.", "backbones.", "report.published")):
             continue
         for other in other_values(value, checked, key):
             changed = with_value(config, path, other)
