@@ -2,12 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo pictures test lint clean
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all --rerun-incomplete
 	$(BIN)/mstkd show-tables results/tables/table?.csv
 	@echo "The report: $(CURDIR)/results/report.html"
+
+# README's pictures and what it says of the demo, from the demo's results.
+pictures: demo
+	$(BIN)/python benchmarks/pictures.py results
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
