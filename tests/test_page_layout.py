@@ -8,8 +8,9 @@ import pytest
 from browser import CHROMIUM, asked
 from reporting import errors, verification_pairs, write_scored
 
-from mstkd.config import ClaimsSettings, PageSettings, TableSettings
+from mstkd.config import ClaimsSettings, ErrorRateSettings, PageSettings, TableSettings
 from mstkd.report.claims import compute_claims
+from mstkd.report.error_rates import render_error_rates
 from mstkd.report.figures import render_accuracies
 from mstkd.report.page import render_page
 from mstkd.report.tables import render_table
@@ -47,10 +48,13 @@ def page(tmp_path_factory) -> Path:
         ClaimsSettings(draws=100, chosen_on_test=("students",)), metrics=every, output=claims
     )
     for loss, paths in metrics.items():
-        settings = TableSettings(caption=f"Accuracy of {loss}.", groups=GROUPS)
+        settings = TableSettings(caption=f"Accuracy of {loss}.", groups=GROUPS, published=True)
         tables.append(folder / "tables" / f"{loss}.html")
         figures.append(folder / f"{loss}.png")
-        render_table(settings, metrics=paths, outputs=tables[-1:])
+        render_table(settings, metrics=paths, outputs=tables[-1:], claims=claims)
+        tables.append(folder / "error-rates" / f"{loss}.html")
+        rates = ErrorRateSettings(caption=f"Of {loss}.", groups=GROUPS, fmr=0.1, draws=100)
+        render_error_rates(rates, metrics=paths, outputs=tables[-1:])
         render_accuracies(settings, metrics=paths, output=figures[-1])
     output = folder / "report.html"
     settings = PageSettings(title="A title", procedural=True)

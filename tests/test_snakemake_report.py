@@ -88,13 +88,21 @@ def report(request, finished, tmp_path_factory):
 def test_the_report_holds_the_results_in_labelled_categories(report, finished):
     folder, held = report
     results = held["results"]
-    assert set(held["categories"]) == {"Data", "Figures", "Settings", "Summary", "Tables"}
+    assert set(held["categories"]) == {
+        *("Data", "Error rates", "Figures", "Settings", "Summary", "Tables")
+    }
     tables = held["categories"]["Tables"]["tiny teachers"]
     assert len(tables) == 3 * 4 * 2
     assert results["results/tables/table3-shared-threshold.csv"]["labels"] == {
         "table": "3: EAF-KD students",
         "format": "csv",
         "threshold": "one for all groups",
+    }
+    rates = held["categories"]["Error rates"]["tiny teachers"]
+    assert len(rates) == 3 * 4
+    assert results["results/error-rates/table2.tex"]["labels"] == {
+        "table": "2: a-KD students",
+        "format": "tex",
     }
     figures = held["categories"]["Figures"]
     assert [results[path]["labels"] for path in figures["tiny teachers"]] == [
@@ -104,6 +112,7 @@ def test_the_report_holds_the_results_in_labelled_categories(report, finished):
     ]
     assert set(results) == {
         *tables,
+        *rates,
         *(path for paths in figures.values() for path in paths),
         "results/figures/training.html",
         "results/figures/samples-train.png",

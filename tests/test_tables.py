@@ -400,6 +400,14 @@ def test_tables_are_shown_on_the_terminal(tmp_path: Path) -> None:
     assert "\x1b[1m100.00\x1b[0m" in output
     assert "\x1b[1m84.00" not in output
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
+    assert "±" not in plain
+    seeds = [write_metrics(tmp_path, accuracies(84, 81, 82, 83 + n), seed=n) for n in (0, 1)]
+    render(seeds, tmp_path / "seeds.csv")
+    console = Console(file=io.StringIO(), width=120)
+    show_tables([tmp_path / "seeds.csv"], console=console)
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "83.50 ± 0.71" in told
+    assert "± is the sample standard deviation over seeds." in told
     assert "students[1]" in plain
     assert re.search(r"SL +84\.00 +81\.00 +82\.00 +83\.00 +82\.50 +1\.29 +1\.19", plain)
     assert re.search(r"SL +100\.00 .* –", plain)

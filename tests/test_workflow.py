@@ -29,6 +29,7 @@ def test_every_table_figure_and_the_report_are_there(finished):
     for number in (1, 2, 3):
         for suffix in ("csv", "md", "tex", "html"):
             assert (results / f"tables/table{number}.{suffix}").stat().st_size > 0
+            assert (results / f"error-rates/table{number}.{suffix}").stat().st_size > 0
         assert (results / f"figures/table{number}.png").stat().st_size > 0
     for name in (
         "figures/samples-train.png",

@@ -67,11 +67,13 @@ def _html_fragment(table: Shown, caption: str) -> str:
         pairs = "".join(f"<td>{one}</td>" for one in table.pairs)
         lines += [
             '<details class="mstkd-intervals"><summary>Intervals of 95 %, and pairs</summary>',
+            '<div class="wide" role="region" tabindex="0" '
+            f'aria-label="Intervals: {html.escape(caption)}">',
             f"<table><caption>{html.escape(caption)} Intervals of 95 %.</caption>",
             *_html_rows(table, lambda cell: cell.interval or UNDEFINED),
             f'<tbody><tr><th scope="row">pairs</th>{"<td></td>" * (table.labels - 1)}{pairs}</tr>'
             "</tbody>",
-            "</table></details>",
+            "</table></div></details>",
         ]
     return "\n".join(lines)
 

@@ -36,10 +36,10 @@ from mstkd.report.templates import page_html
 from mstkd.report.verdict import verdict
 
 MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
-# With its intervals, where they are known.
+# And its intervals, where they are known.
 TABLE = (
-    r'<table class="mstkd-table">.*?</table>'
-    r'(?:\s*<details class="mstkd-intervals">.*?</details>)?'
+    r'(<table class="mstkd-table">.*?</table>)'
+    r'(?:\s*(<details class="mstkd-intervals">.*?</details>))?'
 )
 PROCEDURAL = (
     "The faces are drawings made by a program, and the groups are ways of drawing them. The "
@@ -53,6 +53,15 @@ IN_SHORT: dict[Measure, str] = {
     "std": "STD",
     "ser": "SER",
 }
+
+
+class Tabled(NamedTuple):
+    """A table that was rendered; what comes from outside has been escaped in it."""
+
+    caption: str
+    message: str  # what it says
+    table: Markup
+    intervals: Markup  # folded away; empty where they are not known
 
 
 class Shown(NamedTuple):
@@ -103,8 +112,9 @@ def render_page(
     """
     record = read_record(Claims, claims)
     found = [_table(path) for path in tables]
-    told = zip(tables, found, strict=True)
-    messages = {path.stem: message for path, (_, message, _) in told if message}
+    messages = {
+        path.stem: one.message for path, one in zip(tables, found, strict=True) if one.message
+    }
     page = page_html(
         "page.html",
         title=settings.title,
@@ -118,7 +128,7 @@ def render_page(
         data_note=PROCEDURAL if settings.procedural else "",
         verdict=_verdict(config, claims, record),
         grids=settings.grids or (),
-        tables=[(name, table) for name, _, table in found],
+        tables=found,
         figures=[_figure(path, messages) for path in figures],
         claims=record,
         shown=_by_claim(record.claims),
@@ -168,16 +178,16 @@ def _read(path: Path, expected: str) -> bytes:
         raise InputError(path, found=error.strerror, expected=expected) from None
 
 
-def _table(path: Path) -> tuple[str, str, Markup]:
-    """Caption of a table, what it says in one sentence, and the table."""
+def _table(path: Path) -> Tabled:
     text = _read(path, "a table in HTML").decode("utf-8", errors="replace")
-    table = re.search(TABLE, text, re.DOTALL)
-    if table is None:
+    found = re.search(TABLE, text, re.DOTALL)
+    if found is None:
         raise InputError(path, found="other text", expected="a table in HTML of mstkd")
-    told = re.search(r"<caption>(.*?)(?:<span class=\"message\">(.*?)</span>)?</caption>", table[0])
+    table, intervals = found.groups()
+    told = re.search(r'<caption>(.*?)(?:<span class="message">(.*?)</span>)?</caption>', table)
     caption, message = (html.unescape(one or "") for one in (told.groups() if told else ("", "")))
     # render_table has escaped what comes from outside.
-    return caption.strip(), message, Markup(table[0] + "\n")
+    return Tabled(caption.strip(), message, Markup(f"{table}\n"), Markup(intervals or ""))
 
 
 def _figure(path: Path, messages: Mapping[str, str]) -> tuple[str, str, str]:

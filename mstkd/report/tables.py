@@ -243,6 +243,8 @@ def show_tables(
                 terminal.add_row(Text(f" {label}"), *map(Text, variant), *texts)
             terminal.add_section()
         console.print(terminal)
+        if any(cell.seed_std for cell in table.cells):
+            console.print(Text("± is the sample standard deviation over seeds.", style="italic"))
 
 
 def published_table(number: int) -> pd.DataFrame:
