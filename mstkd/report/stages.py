@@ -26,7 +26,7 @@ from mstkd.errors import InputError
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast
 from mstkd.evaluation.uncertainty import GroupRates
 from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
-from mstkd.report.formats import rounded
+from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
 from mstkd.report.scored import Scored, read_scored, scores_path
 

@@ -16,7 +16,7 @@ from mstkd.artifacts.sources import provenance_of
 from mstkd.data.decode import decode
 from mstkd.evaluation.shares import NO_TEACHER, TracedImages
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
-from mstkd.report.formats import rounded
+from mstkd.report.rounding import rounded
 
 TITLE = "Teachers' shares of the fused embedding, adaptor {}"
 NOTE = "Bars: projection. Diamonds: Shapley values, an absent teacher's block being the mean block."

@@ -26,7 +26,7 @@ from mstkd.config import teachers_of
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
 from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save, write_numbers
-from mstkd.report.formats import rounded
+from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
 
 # What a figure is of, by the end of its name; in the CSV file stand all measures.
