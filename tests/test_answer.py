@@ -153,3 +153,18 @@ def test_the_config_says_what_was_chosen_on_the_scored_pairs(pairs, teachers, st
         }
     )
     assert config.claims_settings().chosen_on_test == expected
+
+
+def test_the_answer_is_of_the_papers_thresholds(tmp_path):
+    """One threshold for all groups is told further down."""
+    values = {("specialized", "a-KD"): EVEN, ("baseline", "a-KD"): LESS}
+    claims = claims_of(tmp_path, values)
+    other = [
+        one.model_copy(update={"value": 77.0, "verdict": "contradicted"})
+        if one.threshold == "shared"
+        else one
+        for one in claims.claims
+    ]
+    changed = claims.model_copy(update={"claims": other})
+    for told in (answer, whom, by_group, at_a_glance):
+        assert told(changed) == told(claims)
