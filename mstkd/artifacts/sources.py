@@ -18,7 +18,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from mstkd.artifacts.records import Provenance, Source
-from mstkd.artifacts.told import made_by
 from mstkd.errors import InputError
 
 PACKING = "pack-"  # the steps that read files outside
@@ -88,6 +87,8 @@ def descents(made: Provenance) -> list[str]:
 
 def descents_of(path: Path) -> list[str]:
     """The descent of a file, none where it does not say what made it."""
+    from mstkd.artifacts.told import made_by  # with HDF5, without which a page can be imported
+
     try:
         made = made_by(path)
     except (InputError, OSError, ValueError):
