@@ -286,3 +286,34 @@ def test_a_crop_made_smaller_is_smoothed() -> None:
 
 def test_a_crop_may_be_made_larger() -> None:
     assert (centre_crop(np.full((3, 2, 3), (9, 8, 7), np.uint8), 112) == [9, 8, 7]).all()
+
+
+# ---------------------------------------------------------------- large photographs
+
+
+def test_a_face_made_much_smaller_is_averaged() -> None:
+    """Squares of seven pixels are finer than the pixels of the result: they average to grey."""
+    rows, columns = np.mgrid[:2000, :2000]
+    board = np.where((rows // 7 + columns // 7) % 2, 255, 0).astype(np.uint8)
+    pixels = np.repeat(board[:, :, None], 3, axis=2)
+    face = align(pixels, landmarks_for(movement(1 / 14.3, 20, 0, 0), 112), 112)
+    inside = align(np.full_like(pixels, 255), landmarks_for(movement(1 / 14.3, 20, 0, 0), 112), 112)
+    found = face[(inside == 255).all(axis=2)]
+    assert len(found) > 1000
+    assert abs(found.mean() - 127.5) < 2 and found.std() < 16
+
+
+@pytest.mark.parametrize("shrunk", [5.9, 6.0, 7.7, 16.2])
+def test_averaging_moves_nothing(shrunk: float) -> None:
+    """Of a slope that is straight, averages are the values in the middle."""
+    rows, columns = np.mgrid[:1800, :1800]
+    pixels = np.stack([columns / 8, rows / 8, (rows + columns) / 16], axis=2)
+    matrix = movement(1 / shrunk, 12, 3, 5)
+    face = align(np.rint(pixels).astype(np.uint8), landmarks_for(matrix, 112), 112)
+    back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    down, across = np.mgrid[:112, :112]
+    x, y = moved(back, np.column_stack([across.ravel(), down.ravel()])).T
+    expected = np.stack([x / 8, y / 8, (x + y) / 16], axis=1)
+    inside = ((x > 40) & (x < 1760) & (y > 40) & (y < 1760)).nonzero()[0]
+    assert len(inside) > 1000
+    assert np.abs(face.reshape(-1, 3)[inside] - expected[inside]).max() < 1.2

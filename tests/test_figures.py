@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from PIL import Image
 from reporting import write_metrics, write_model, write_pack
 
 from mstkd.artifacts.records import ModelRecord, Provenance, read_record
+from mstkd.artifacts.sealed import piece_checksum
 from mstkd.artifacts.told import told_by
 from mstkd.config import TableSettings, teachers_of
+from mstkd.data.pack import Content, Found, Stored, create_pack, seal_pack
 from mstkd.errors import InputError
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
 from mstkd.report.canvas import ink, new_figure, save
@@ -376,10 +379,11 @@ def test_curves_refuse_a_missing_or_strange_history(tmp_path: Path) -> None:
 
 def test_samples_show_two_images_of_each_identity(tmp_path: Path) -> None:
     path = write_pack(tmp_path / "A.h5", "A")
-    _, group, faces = read_faces(path, count=6)
+    _, group, faces, _ = read_faces(path, count=6)
     assert (group, faces.shape, faces.dtype) == ("A", (6, 32, 32, 3), np.uint8)
     pixels = faces[:, 0, 0].tolist()
-    assert pixels == [[16 * i, 64 * take, 100] for i in range(3) for take in range(2)]
+    # The first of eight identities, one in the middle and the last: not those of A and B alone.
+    assert pixels == [[16 * i, 64 * take, 100] for i in (0, 4, 7) for take in range(2)]
     figure = draw_faces([(group, faces)])
     images = figure.axes[0].images
     assert [image.get_interpolation() for image in images] == ["nearest"] * 6
@@ -394,7 +398,7 @@ def test_samples_are_square_pixels_in_a_row_a_group(tmp_path: Path) -> None:
     with Image.open(tmp_path / "samples.png") as image:
         found = {colour for _, colour in image.convert("RGB").getcolors(1 << 20) or []}
         assert image.width == 1350
-    assert {(16 * i, 64 * take, 100) for i in range(2) for take in range(2)} <= found
+    assert {(16 * i, 64 * take, 100) for i in (0, 7) for take in range(2)} <= found
     again = tmp_path / "again.png"
     render_samples(packs=packs, output=again, per_group=4)
     assert again.read_bytes() == (tmp_path / "samples.png").read_bytes()
@@ -405,6 +409,57 @@ def test_pack_with_few_faces_gives_a_short_row(tmp_path: Path) -> None:
     many = write_pack(tmp_path / "B.h5", "B")
     render_samples(packs=[few, many], output=tmp_path / "samples.svg")
     assert len(read_faces(few, count=12).images) == 1
+
+
+def write_pack_of(path: Path, images: Sequence[int], doubt: Sequence[float] | None) -> Path:
+    """A pack whose image of identity i is all (16 i, 64 take, 100); some images of each."""
+    identity = np.repeat(np.arange(len(images), dtype=np.int32), images)
+    take = np.concatenate([np.arange(number) for number in images])
+    pixels = np.stack([identity * 16, take * 64, np.full(len(take), 100)], axis=1).astype(np.uint8)
+    pixels = np.ascontiguousarray(np.broadcast_to(pixels[:, None, None], (len(take), 16, 16, 3)))
+    content = Content(
+        kind="verification",
+        group="A",
+        image_size=16,
+        paths=[str(row) for row in range(len(take))],
+        identity_names=[str(number) for number in range(len(images))],
+        identity=identity,
+        found=Found(len(take), len(images)),
+        pairs=np.zeros((1, 2), np.int32),
+        same=np.ones(1, np.bool_),
+    )
+    begin = create_pack(path, content, aligned=doubt is not None)
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(pixels.data)
+    checksums = np.array([piece_checksum(image) for image in pixels], np.uint64)
+    digests = np.zeros((len(take), 16), np.uint8)
+    told = None if doubt is None else np.array(doubt, np.float32)
+    seal_pack(path, content, Stored(digests, checksums, None, told))
+    return path
+
+
+def shown(path: Path, count: int) -> list[tuple[int, int] | None]:
+    """Identity and take of each image, None for a blank."""
+    pixels = read_faces(path, count=count).images[:, 0, 0].tolist()
+    return [None if min(p) == 255 else (p[0] // 16, p[1] // 64) for p in pixels]
+
+
+def test_samples_never_set_two_people_side_by_side(tmp_path: Path) -> None:
+    pack = write_pack_of(tmp_path / "A.h5", [2, 1, 2, 1, 2], None)
+    assert shown(pack, 6) == [(0, 0), (0, 1), (2, 0), (2, 1), (4, 0), (4, 1)]
+    alone = [(0, 0), (0, 1), (2, 0), (2, 1), (4, 0), (4, 1), (1, 0), None, (3, 0)]
+    assert shown(pack, 12) == alone
+
+
+def test_samples_show_the_worst_landmarks_first(tmp_path: Path) -> None:
+    doubt = np.full(16, 0.1)
+    doubt[[9, 15]] = 3, 2  # second images of identities 4 and 7
+    pack = write_pack_of(tmp_path / "A.h5", [2] * 8, doubt)
+    assert shown(pack, 8)[:4] == [(4, 1), (4, 0), (7, 1), (7, 0)]
+    assert shown(pack, 8)[4:] == [(0, 0), (0, 1), (6, 0), (6, 1)]
+    render_samples(packs=[pack], output=tmp_path / "samples.html", per_group=8)
+    assert "the worst landmarks at the left" in (tmp_path / "samples.html").read_text()
 
 
 def test_samples_refuse_what_is_no_pack(tmp_path: Path) -> None:

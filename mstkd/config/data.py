@@ -41,6 +41,8 @@ class SynthesizeSettings(SyntheticSettings, Step):
 class AlignmentSettings(Settings):
     """Five landmarks to the template, for images that are not aligned yet."""
 
+    # As of a step, so that a change of the alignment reruns the packing of what is aligned alone.
+    recipe: int = 2
     # RFW's own <group>_lmk.txt files, or a CSV `path,x1,y1,...,x5,y5`.
     landmarks: Literal["rfw"] | Path
     # An image without landmarks is a bad image, or its middle is taken for the face.

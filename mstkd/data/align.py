@@ -27,6 +27,7 @@ TEMPLATE: NDArray[np.float64] = np.array(
 TEMPLATE.setflags(write=False)
 
 FARTHEST = 1e9  # pixels; no picture is that wide, and squares of it are harmless
+SHRUNK = 6  # so many pixels of the picture to one, from which on they are averaged
 LEAST_FIT = 1e-6  # of the template's spread that the landmarks must explain
 
 
@@ -70,8 +71,9 @@ def align(pixels: NDArray[np.uint8], points: ArrayLike, size: int) -> NDArray[np
     """The face uint8 (size, size, 3) with its five landmarks on the template.
 
     Bilinear between pixel centres, rounded; what lies outside the picture is black, and its rim
-    fades into that black over one pixel. Nothing is smoothed when the face is made smaller, as
-    in the crops that the public networks were trained on.
+    fades into that black over one pixel. A face that is made six times smaller or more is first
+    averaged over squares of whole pixels, else only some of its pixels would count; one that is not
+    is not smoothed, as in the crops that the public networks were trained on.
 
     Args:
         pixels: uint8 (H, W, 3).
@@ -85,17 +87,24 @@ def align(pixels: NDArray[np.uint8], points: ArrayLike, size: int) -> NDArray[np
     back = np.linalg.inv(matrix[:, :2])
     shift = -back @ matrix[:, 2]
     corners = back @ [[0, size - 1, 0, size - 1], [0, 0, size - 1, size - 1]] + shift[:, None]
-    # Only what the face covers, and a pixel around it, is worth converting.
-    low = np.floor(corners.min(axis=1)) - 1
-    high = np.floor(corners.max(axis=1)) + 3
+    # Only what the face covers, and a pixel around it once it is averaged, is worth converting.
+    shrunk = math.sqrt(abs(np.linalg.det(back)))
+    factor = int(shrunk) if shrunk >= SHRUNK else 1
+    low = np.floor(corners.min(axis=1)) - factor
+    high = np.floor(corners.max(axis=1)) + 1 + 2 * factor
     height, width = pixels.shape[:2]
     left, top = (int(v) for v in np.clip(low, 0, (width, height)))
     right, bottom = (int(v) for v in np.clip(high, 0, (width, height)))
+    covered = pixels[top:bottom, left:right]
+    if factor > 1 and covered.size:
+        covered = np.asarray(Image.fromarray(covered).reduce(factor))
     # Pillow would stretch the outermost pixels by half a pixel; a black rim fades them instead.
-    window = np.zeros((bottom - top + 2, right - left + 2, 3), np.uint8)
-    window[1:-1, 1:-1] = pixels[top:bottom, left:right]
+    window = np.zeros((covered.shape[0] + 2, covered.shape[1] + 2, 3), np.uint8)
+    window[1:-1, 1:-1] = covered
     # Pillow counts from the corner of a pixel, at both ends, hence the halves.
     x, y = shift - (left - 1, top - 1) + 0.5 - back.sum(axis=1) / 2
+    if factor > 1:
+        back, x, y = back / factor, (x - 1) / factor + 1, (y - 1) / factor + 1
     coefficients = (back[0, 0], back[0, 1], x, back[1, 0], back[1, 1], y)
     # In float, because Pillow cuts off the fractions of whole numbers: half a grey level darker.
     bands = [

@@ -105,24 +105,30 @@ class Stored(NamedTuple):
     digests: NDArray[np.uint8]  # (N, 16), of the pixels
     checksums: NDArray[np.uint64]  # (N,), of what is kept: pixels, or the encoded image
     sizes: NDArray[np.int64] | None  # (N,), bytes of each encoded image; None for pixels
+    # (N,), how far the landmarks are from a face's, 1 and more is none; None where none are used
+    doubt: NDArray[np.float32] | None = None
 
 
 # ---------------------------------------------------------------- writing
 
 
-def create_pack(path: Path, content: Content, sizes: NDArray[np.int64] | None = None) -> int:
+def create_pack(
+    path: Path, content: Content, sizes: NDArray[np.int64] | None = None, *, aligned: bool = False
+) -> int:
     """Write all but the images and what comes of decoding them.
 
     Args:
         path: the file to write.
         content: what it holds.
         sizes: bytes of each encoded image, (N,); None where pixels are kept.
+        aligned: whether by landmarks, which may be doubtful.
 
     Returns:
         The byte at which the images begin: pixels, or encoded images end to end.
     """
     side, count = content.image_size, len(content.paths)
-    unknown = Stored(np.zeros((count, 16), np.uint8), np.zeros(count, np.uint64), sizes)
+    doubt = np.zeros(count, np.float32) if aligned else None
+    unknown = Stored(np.zeros((count, 16), np.uint8), np.zeros(count, np.uint64), sizes, doubt)
     attributes, datasets = _head(content, unknown)
     attributes["sha256"] = UNFINISHED
     with h5py.File(path, "w", libver=LIBVER) as file:
@@ -178,6 +184,8 @@ def _head(content: Content, stored: Stored) -> tuple[dict[str, Any], dict[str, N
         datasets["same"] = content.same.astype(np.bool_)
     if content.fold is not None:
         datasets["fold"] = content.fold.astype(np.int16)
+    if stored.doubt is not None:
+        datasets["doubt"] = stored.doubt.astype(np.float32)
     if stored.sizes is not None:
         ends = np.cumsum(stored.sizes, dtype=np.int64)
         datasets[OFFSETS] = np.concatenate([[0], ends])
@@ -286,6 +294,8 @@ def _check_shapes(path: Path, sealed: Sealed, kind: str) -> None:
         "digests": (np.uint8, (count, 16)),
         CHECKSUMS: (np.uint64, (count,)),
     }
+    if "doubt" in sealed.datasets:
+        expected["doubt"] = (np.float32, (count,))
     if kind == "verification":
         pairs = len(sealed.datasets.get("pairs", ()))
         expected |= {"pairs": (np.int32, (pairs, 2)), "same": (np.bool_, (pairs,))}

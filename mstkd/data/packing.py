@@ -5,6 +5,7 @@ A killed run is taken up where it stopped. Bad images are listed in `<output>.ba
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,11 @@ from mstkd.artifacts.atomic import replacing, write_text
 from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
 from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
+from mstkd.data.decode import BadImage
+from mstkd.data.formats.layouts import verification_folder
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
+from mstkd.data.landmark_fit import A_FILE, MOST_BLACK, check_landmarks, emptiness, told_of
 from mstkd.data.pack import (
     VERSION,
     Content,
@@ -30,7 +34,7 @@ from mstkd.data.pack import (
     create_pack,
     seal_pack,
 )
-from mstkd.data.partial import Bad, PartialPack
+from mstkd.data.partial import Bad, PartialPack, face_pixels
 from mstkd.data.readers import (
     held_out_identities,
     read_training,
@@ -42,11 +46,12 @@ from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 from mstkd.progress import say
 
+ALIGNED_FIRST = 64  # images whose aligned pixels are looked at before all are decoded
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
 # Bytes beside the pixels, not too few: what HDF5 takes for itself and for a text beside its
-# letters; and an image's identity, digest, checksum and offset, and its part of the journal.
-HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 112
+# letters; and an image's identity, digest, checksum, offset and doubt, and its part of the journal.
+HDF5_BYTES, TEXT_BYTES, IMAGE_BYTES = 1 << 15, 48, 116
 
 
 class Pairs(NamedTuple):
@@ -147,6 +152,7 @@ class _Packing:
         self._kind, self._settings, self._group, self._output = kind, settings, group, output
         self._found = Found(len(found), len({image.identity for image in found}))
         self._bad_file = bad_file(output)
+        self._doubt: NDArray[np.float32] | None = None  # of the landmarks, (N,)
 
     def pack(
         self, images: Sequence[FaceImage], pairs: Pairs | None = None, *, workers: int
@@ -187,6 +193,7 @@ class _Packing:
         workers: int,
     ) -> None:
         settings, content = self._settings, self._content(images, pairs)
+        self._doubt = self._check_landmarks(images)
         taken = partial.resume() if resume else 0
         if taken:
             self.say(f"{taken:,} of {len(images):,} images taken over from an earlier run")
@@ -194,17 +201,19 @@ class _Packing:
             left = (len(images) - taken) * settings.image_size**2 * 3
             self._check_room(left + _sealing_bytes(content) + (0 if taken else _bytes(content)))
         if not taken:
-            partial.begin(lambda path: create_pack(path, content))
+            aligned = settings.alignment is not None
+            partial.begin(lambda path: create_pack(path, content, aligned=aligned))
         self._tell_cropped(images)
         bad = partial.decode(f"pack {self._kind} {self._group}", workers)
         self._list_bad(images, bad)
         if bad and (settings.on_bad_image == "error" or len(bad) == len(images)):
             raise self._bad_images(images, bad)
+        self._tell_doubtful(images, partial.emptiness())
         if bad or settings.storage == "encoded":
             self._copy(partial, images, pairs, bad)
         else:
             self._check_room(_sealing_bytes(content))
-            stored = Stored(partial.digests(), partial.checksums(), None)
+            stored = Stored(partial.digests(), partial.checksums(), None, self._doubt)
             seal_pack(partial.path, content, stored)
             self._publish(partial.path)
 
@@ -243,9 +252,11 @@ class _Packing:
         pixels = len(good) * self._settings.image_size**2 * 3
         kept = pixels if encoded is None else int(encoded.sum())
         self._check_room(kept + _bytes(content) + _sealing_bytes(content))
-        stored = Stored(partial.digests()[good], partial.checksums()[good], encoded)
+        doubt = None if self._doubt is None else self._doubt[good]
+        stored = Stored(partial.digests()[good], partial.checksums()[good], encoded, doubt)
         try:
-            partial.copy(good, partial.copied, create_pack(partial.copied, content, encoded))
+            begin = create_pack(partial.copied, content, encoded, aligned=doubt is not None)
+            partial.copy(good, partial.copied, begin)
             seal_pack(partial.copied, content, stored)
             self._publish(partial.copied)
         finally:
@@ -279,6 +290,47 @@ class _Packing:
             fold=None if pairs is None else pairs.fold,
             made=provenance_of(self._step, self._settings, {}, self._output),
         )
+
+    def _check_landmarks(self, images: Sequence[FaceImage]) -> NDArray[np.float32] | None:
+        """How doubtful the landmarks of each image are, (N,); None where none are used.
+
+        Raises:
+            InputError: most of them are no face's, or lie outside of the pictures.
+        """
+        alignment = self._settings.alignment
+        if alignment is None:
+            return None
+        where = alignment.landmarks
+        if not isinstance(where, Path):
+            where = verification_folder(self._root()) / f"txts/{self._group}/{self._group}_lmk.txt"
+        doubt = check_landmarks(images, where)
+        known = [image for image in images if image.points is not None]
+        black = []
+        for row in np.linspace(0, len(known) - 1, min(ALIGNED_FIRST, len(known))).astype(int):
+            with contextlib.suppress(BadImage):  # told with all the others
+                pixels = face_pixels(known[row], self._settings.image_size, alignment)
+                black.append(emptiness(pixels))
+        if len(black) >= A_FILE and np.median(black) >= MOST_BLACK:
+            found = (
+                f"landmarks of group {self._group} outside of the pictures: of {len(black)} images "
+                f"aligned, {100 * np.median(black):.0f} % is black or one colour in the median"
+            )
+            raise InputError(where, found=found, expected="pixels of these pictures, x before y")
+        return doubt.astype(np.float32)
+
+    def _tell_doubtful(self, images: Sequence[FaceImage], black: NDArray[np.float64]) -> None:
+        """List the images whose landmarks look wrong, the worst first."""
+        listing = self._output.with_name(f"{self._output.name}.doubtful.txt")
+        listing.unlink(missing_ok=True)
+        if self._doubt is None:
+            return
+        self._doubt = np.maximum(self._doubt, (black / MOST_BLACK).astype(np.float32))
+        worst = [row for row in np.argsort(-self._doubt, kind="stable") if self._doubt[row] >= 1]
+        if worst:
+            lines = (f"{images[row].name}\t{told_of(images[row], black[row])}\n" for row in worst)
+            write_text(listing, "".join(lines))
+            share = f"{len(worst):,} of {len(images):,} images have landmarks unlike a face's"
+            self.say(f"{share}, see {listing}")
 
     def _tell_cropped(self, images: Sequence[FaceImage]) -> None:
         """List the images of which the middle is taken, since nobody knows where the face is."""

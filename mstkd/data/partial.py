@@ -28,11 +28,13 @@ from mstkd.config import AlignmentSettings, Storage
 from mstkd.data.align import align, centre_crop
 from mstkd.data.decode import BadImage, decode
 from mstkd.data.encoded import to_jpeg_or_png
+from mstkd.data.landmark_fit import emptiness
 from mstkd.data.sources import FaceImage, file_of, read
 from mstkd.orphans import end_with_parent
 from mstkd.progress import progress, say
 
 CHUNK = 1024  # images
+JOURNAL = 2  # the version of its lines
 BUFFER = 1 << 20  # bytes; large writes take fewer, larger pages of the system's cache
 DIGEST_BYTES = 16
 SUFFIX = ".partial"  # of the folder
@@ -71,6 +73,7 @@ class _Done(NamedTuple):
     checksums: list[int]  # of what was kept of each image, before it was written
     sizes: list[int]  # of each encoded image, in bytes; 0 where pixels are kept
     bad: list[Bad]
+    empty: list[tuple[int, float]]  # of aligned images the black share, where it is above 0
 
     def line(self) -> str:
         """As JSON behind its checksum."""
@@ -83,8 +86,9 @@ class _Done(NamedTuple):
         checksum, _, text = line.partition(" ")
         if checksum != f"{piece_checksum(text.encode()):016x}":
             return None
-        number, digests, checksums, sizes, bad = json.loads(text)
-        return cls(number, digests, checksums, sizes, [(row, reason) for row, reason in bad])
+        number, digests, checksums, sizes, bad, empty = json.loads(text)
+        pairs = [(row, reason) for row, reason in bad], [(row, share) for row, share in empty]
+        return cls(number, digests, checksums, sizes, *pairs)
 
 
 class PartialPack:
@@ -114,7 +118,7 @@ class PartialPack:
         self._images, self._image_size = images, image_size
         self._storage, self._alignment = storage, alignment
         self._bytes = image_size * image_size * 3  # of an image's pixels
-        self.key = _key(images, {**settings, "chunk": CHUNK})
+        self.key = _key(images, {**settings, "chunk": CHUNK, "journal": JOURNAL})
         self._offset = 0
         self._done: dict[int, _Done] = {}
 
@@ -219,6 +223,14 @@ class PartialPack:
     def sizes(self) -> NDArray[np.int64]:
         """Bytes of each encoded image, (N,)."""
         return np.concatenate([np.array(self._done[n].sizes, np.int64) for n in sorted(self._done)])
+
+    def emptiness(self) -> NDArray[np.float64]:
+        """The share of each aligned image that is black, (N,); 0 of those that are not aligned."""
+        shares = np.zeros(len(self._images))
+        for number, done in self._done.items():
+            for row, share in done.empty:
+                shares[number * CHUNK + row] = share
+        return shares
 
     def copy(self, rows: NDArray[np.int64], target: Path, offset: int) -> None:
         """Copy what is kept of some images to `target`, end to end, from byte `offset` on.
@@ -347,7 +359,7 @@ def _run(chunks: Iterator[_Chunk], workers: int) -> Iterator[list[_Done]]:
 def _decode_chunk(chunk: _Chunk) -> _Done:
     side = chunk.image_size
     black = np.zeros((side, side, 3), np.uint8)
-    digests, checksums, sizes, bad = [], [], [], []
+    digests, checksums, sizes, bad, empty = [], [], [], [], []
     # Not mapped: on a full disk a write raises, where a map would end in a bus error.
     with (
         naming(chunk.target),
@@ -358,6 +370,8 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
             try:
                 pixels, encoded = _face(image, chunk)
                 pixels = np.ascontiguousarray(pixels)
+                if image.points is not None and (share := emptiness(pixels)) > 0:
+                    empty.append((row, share))
             except BadImage as error:
                 pixels, encoded = black, b""
                 bad.append((row, error.reason))
@@ -366,7 +380,7 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
             digests.append(pixel_digest(pixels).hex())
             checksums.append(piece_checksum(stored))
             sizes.append(len(encoded))
-    return _Done(chunk.number, "".join(digests), checksums, sizes, bad)
+    return _Done(chunk.number, "".join(digests), checksums, sizes, bad, empty)
 
 
 def _face(image: FaceImage, chunk: _Chunk) -> tuple[NDArray[np.uint8], bytes]:

@@ -24,6 +24,8 @@ Images = npt.NDArray[np.uint8]  # (N, H, W, 3)
 KINDS = {"train": "Training", "verification": "Verification", "unlabelled": "Unlabelled"}
 
 TITLE = "{} faces: a row a group, two images of each identity"
+DOUBTFUL_FIRST = "; the worst landmarks at the left"
+BLANK = 255  # grey level where an identity has no second image
 WIDTH = 9.0  # inches
 MARGIN = 0.05  # inches, above and below
 GAP = 0.12  # between identities and between groups, as a share of an image
@@ -35,6 +37,7 @@ class Faces(NamedTuple):
     kind: str
     group: str
     images: Images
+    doubted: bool = False  # whether those with the worst landmarks stand first
 
 
 def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) -> None:
@@ -53,6 +56,8 @@ def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) 
         raise InputError("packs", found="no file", expected="one pack or more")
     rows = [read_faces(path, count=per_group) for path in packs]
     title = TITLE.format(KINDS[rows[0].kind])
+    if any(row.doubted for row in rows):
+        title += DOUBTFUL_FIRST
     with mpl.rc_context(STYLE):
         made = provenance_of("render-samples", None, hashed_contents(packs), output)
         save(draw_faces([(row.group, row.images) for row in rows]), output, title=title, made=made)
@@ -84,7 +89,10 @@ def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:
 
 
 def read_faces(path: Path, *, count: int) -> Faces:
-    """Two images each of a pack's first identities, at most `count` in all.
+    """Two images each of identities spread evenly over a pack's names, at most `count` in all.
+
+    Of a pack that landmarks aligned, the worst come first, in half of the row. Identities of one
+    image are shown only where too few have two, with a blank in the second one's place.
 
     Raises:
         InputError: the file is missing or is not a pack.
@@ -96,14 +104,42 @@ def read_faces(path: Path, *, count: int) -> Faces:
             kind, group = str(pack.attributes["kind"]), str(pack.attributes["group"])
     except DAMAGE as error:
         raise InputError(path, found=" ".join(str(error).split()), expected="a pack") from None
-    identities = pack.datasets["identity"]
-    chosen: list[int] = []
-    for identity in np.unique(identities):
-        chosen += np.flatnonzero(identities == identity)[:2].tolist()
-        if len(chosen) >= count:
-            break
+    doubt = pack.datasets.get("doubt")
+    rows = _shown(pack.datasets["identity"], doubt, count)
     pieces = pack.pieces()
-    return Faces(kind, group, np.stack([_pixels(pack, pieces, row) for row in chosen[:count]]))
+    images = [None if row is None else _pixels(pack, pieces, row) for row in rows]
+    blank = np.full_like(next(image for image in images if image is not None), BLANK)
+    filled = [blank if image is None else image for image in images]
+    return Faces(kind, group, np.stack(filled), doubt is not None)
+
+
+def _shown(
+    identity: npt.NDArray[np.int32], doubt: npt.NDArray[np.float32] | None, count: int
+) -> list[int | None]:
+    """Rows of a pack, two of each identity; None where one has no second image."""
+    names, images = np.unique(identity, return_counts=True)
+    several, single = names[images > 1], names[images == 1]
+    number = min((count + 1) // 2, len(names))
+    chosen: list[int] = []
+    if doubt is not None:
+        for row in np.argsort(-doubt, kind="stable"):
+            if len(chosen) >= (number + 1) // 2:
+                break
+            if int(identity[row]) not in chosen:
+                chosen.append(int(identity[row]))
+    for some in (several, single):
+        left = some[~np.isin(some, chosen)]
+        wanted = min(number - len(chosen), len(left))
+        chosen += left[np.linspace(0, len(left) - 1, wanted).round().astype(int)].tolist()
+    rows: list[int | None] = []
+    for one in chosen:
+        own = np.flatnonzero(identity == one)
+        if doubt is not None:
+            own = own[np.argsort(-doubt[own], kind="stable")]
+        rows += [*own[:2].tolist(), None][:2]
+    if rows[-1] is None:  # at the end of the row a blank keeps nothing apart
+        rows.pop()
+    return rows[:count]
 
 
 def _pixels(pack: Sealed, pieces: Pieces, row: int) -> Images:
