@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 from typing import Any
@@ -223,3 +224,49 @@ def test_the_schema_for_editors_allows_lists_where_they_may_be() -> None:
     assert kinds("AdaptorOptimiser", "lr") == ["number"]
     assert kinds("HeadSettings", "plus") == ["boolean"]
     assert kinds("StudentOptimiser", "milestones") == ["array"]
+
+
+# ---------------------------------------------------------------- margins
+
+
+@pytest.mark.parametrize(
+    ("name", "margin", "teachers", "adaptors"),
+    [
+        ("ArcFace", 0.5, 0.05, 0.0125),
+        ("ElasticArcFace", 0.5, 0.05, 0.0125),
+        ("CosFace", 0.35, 0.05, 0.0125),
+        ("ElasticCosFace", 0.35, 0.0125, 0.0125),
+    ],
+)
+def test_margins_follow_the_name_of_the_head(
+    name: str, margin: float, teachers: float, adaptors: float
+) -> None:
+    made = config(
+        teachers__head={"name": name}, students__head={"name": name}, adaptors__head={"name": name}
+    )
+    for head in (made.teachers.head, made.students.head):
+        assert (head.margin, head.margin_std) == (margin, teachers)
+    assert (made.adaptors.head.margin, made.adaptors.head.margin_std) == (margin, adaptors)
+    given = config(teachers__head={"name": name, "margin": 0.2, "margin_std": 0.0})
+    assert (given.teachers.head.margin, given.teachers.head.margin_std) == (0.2, 0)
+
+
+def test_a_grid_of_margins_keeps_the_name_s_other_defaults() -> None:
+    made = config(teachers__head={"name": "ElasticCosFace", "margin": [0.3, 0.4]})
+    for margin in (0.3, 0.4):
+        head = made.teacher_settings(f"small+margin={margin}").head
+        assert (head.margin, head.margin_std) == (margin, 0.0125)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [
+        ({"margin": 28.6}, "margin of ElasticArcFace of at most 3.14, radians, not 28.6; 28.6 deg"),
+        ({"name": "ArcFace", "margin": [0.5, 28.6]}, "28.6 degrees are 0.499"),
+        ({"margin_std": 4}, "margin_std of ElasticArcFace of at most 3.14"),
+        ({"name": "CosFace", "margin": 20}, "margin of CosFace of at most 2, a cosine, not 20"),
+    ],
+)
+def test_degrees_are_no_radians(head: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=re.escape(told)):
+        config(teachers__head=head)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -66,17 +68,45 @@ class SamplingSettings(Settings):
     share: Annotated[float, Field(gt=0, le=1)] = 0.1
 
 
+# What a head's name says of its margins, where that is not as in ElasticArcFace.
+MARGINS = {
+    "CosFace": {"margin": 0.35},
+    "ElasticCosFace": {"margin": 0.35, "margin_std": 0.0125},
+}
+
+
 class HeadSettings(Settings):
     """Margin head on the unit hypersphere (equation 3)."""
 
     name: Literal["ElasticArcFace", "ElasticCosFace", "ArcFace", "CosFace"] = "ElasticArcFace"
     scale: Annotated[float, Field(gt=0)] = 64.0  # section 4.2
-    margin: Annotated[float, Field(ge=0)] = 0.5  # radians for ArcFace, cosine for CosFace
-    margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; elastic heads only
+    # Radians for ArcFace, cosine for CosFace: there 0.35 unless given.
+    margin: Annotated[float, Field(ge=0)] = 0.5
+    margin_std: Annotated[float, Field(ge=0)] = 0.05  # section 4.2; ElasticCosFace 0.0125
     plus: bool = False  # the largest margins to the samples farthest from their centres
     # The defaults of SamplingSettings unless given; not written out, since they leave the result
     # of any experiment with fewer identities as it was.
     sampling: SamplingSettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_follow_the_name(cls, head: Any) -> Any:
+        """A margin of cosines is another number than one of angles."""
+        if not isinstance(head, Mapping):
+            return head
+        return {**MARGINS.get(str(head.get("name")), {}), **head}
+
+    @model_validator(mode="after")
+    def _margins_are_no_degrees(self) -> Self:
+        return self._refused_for(self._margin_faults())
+
+    def _margin_faults(self) -> Iterator[str]:
+        cosine = self.name.endswith("CosFace")
+        most, unit = (2.0, "a cosine") if cosine else (math.pi, "radians")
+        for key, value in (("margin", self.margin), ("margin_std", self.margin_std)):
+            if value > most:
+                degrees = "" if cosine else f"; {value:g} degrees are {math.radians(value):.3g}"
+                yield f"{key} of {self.name} of at most {most:.3g}, {unit}, not {value:g}{degrees}"
 
     def sampled_share(self, identities: int) -> float | None:
         """The share of so many identities that a step looks at; None for all."""
@@ -200,6 +230,12 @@ class AdaptorArchitecture(Settings):
         return self
 
 
+class AdaptorHead(HeadSettings):
+    """The margin head of adaptors."""
+
+    margin_std: Annotated[float, Field(ge=0)] = 0.0125  # the public code's for adaptors (D3)
+
+
 class Adaptors(Settings):
     """Section `adaptors` of the config."""
 
@@ -207,7 +243,7 @@ class Adaptors(Settings):
         dict[Name, AdaptorArchitecture], Field(min_length=1), AfterValidator(unique)
     ] = {name: AdaptorArchitecture(architecture=name) for name in PAPER_ADAPTORS}
     optimiser: AdaptorOptimiser = AdaptorOptimiser()
-    head: HeadSettings = HeadSettings(margin_std=0.0125)  # the public code's for adaptors (D3)
+    head: AdaptorHead = AdaptorHead()
 
     @model_validator(mode="after")
     def _published_names_are_true(self) -> Adaptors:
@@ -224,7 +260,7 @@ class AdaptorSettings(Step):
     embedding_dim: Positive
     adaptor: AdaptorArchitecture
     optimiser: AdaptorOptimiser
-    head: HeadSettings
+    head: AdaptorHead
     engine: EngineSettings = EngineSettings()
 
 
