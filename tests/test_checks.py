@@ -22,6 +22,7 @@ from mstkd.data.checks.known import Count, Known
 from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_train, pack_verification
 from mstkd.errors import InputError
+from mstkd.evaluation.evaluate import check_pairs
 
 SIZE = 16
 Faces = Mapping[str, Sequence[int]]  # identity -> a number for each image; equal numbers, copies
@@ -615,3 +616,49 @@ def test_two_packs_of_a_group_or_none_are_refused(
     with pytest.raises(InputError, match=f"found a {other} pack; expected a {side} pack"):
         check_data(CheckSettings(), **{**given, side: given[other]}, output=output)
     assert not output.exists()
+
+
+# ---------------------------------------------------------------- names that mean nothing
+
+
+def test_equal_names_may_be_said_to_mean_nothing(tmp_path: Path) -> None:
+    """Both sets count their people from 0; an image in both is an overlap all the same."""
+    trained = [train(tmp_path, "A", {"p": [900, 2], "q": [5, 6]})]
+    tested = [verification(tmp_path, "A")]
+    packs = opened(*trained), opened(*tested)
+    for names, severity in ((None, "fatal"), ("unrelated", "note")):
+        settings = CheckSettings(folds=2, same_names=names)
+        findings = {one.check: one for one in find(settings, train=packs[0], verification=packs[1])}
+        assert findings["identity overlap"].severity == severity
+        assert findings["image overlap"].severity == "fatal"
+
+
+def test_names_in_two_spellings_are_one_person(tmp_path: Path) -> None:
+    """Packs hold names as their files have them; Unicode writes an é in two ways."""
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    (tmp_path / "faces.csv").write_text(
+        f"path,identity,group\n1.png,{decomposed},A\n2.png,{decomposed},A\n"
+    )
+    for number in (1, 2):
+        Image.fromarray(draw(90 + number)).save(tmp_path / f"{number}.png")
+    pack_train(settings_of(tmp_path / "faces.csv", "A"), output=tmp_path / "train.h5")
+    pairs = [f"{composed} 1 2", f"{composed} 1 q 1", "q 1 2", f"{composed} 2 q 2"]
+    tested = [verification(tmp_path, "A", {composed: [1, 2], "q": [3, 4]}, pairs)]
+    (finding,) = found("identity overlap", trained=[tmp_path / "train.h5"], tested=tested)
+    assert finding.severity == "fatal" and "share 1 identity" in finding.message
+    assert len(finding.pictures) == 2
+
+
+# ---------------------------------------------------------------- all genuine pairs first
+
+
+@pytest.mark.parametrize("first", ["genuine", "impostor"])
+def test_one_kind_of_pairs_first_is_fatal(tmp_path: Path, first: str) -> None:
+    pairs = ["p 1 2", "r 1 2", "p 1 q 1", "r 1 s 1"]
+    pairs = pairs if first == "genuine" else pairs[::-1]
+    (pack,) = opened(verification(tmp_path, "A", pairs=pairs))
+    (finding,) = checks.fold_balance(pack, 2)
+    assert finding.severity == "fatal"
+    assert finding.message.startswith(f"All {first} pairs come first")
+    with pytest.raises(InputError, match="all pairs of one kind, then those of the other"):
+        check_pairs(pack, 2)

@@ -270,3 +270,9 @@ def test_a_grid_of_margins_keeps_the_name_s_other_defaults() -> None:
 def test_degrees_are_no_radians(head: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=re.escape(told)):
         config(teachers__head=head)
+
+
+def test_folds_have_numbers_of_sixteen_bits() -> None:
+    assert config(evaluation={"folds": 200}).evaluation_settings().folds == 200
+    with pytest.raises(InputError, match="less than or equal to 32767"):
+        config(evaluation={"folds": 32768})

@@ -138,11 +138,37 @@ def test_every_problem_of_a_training_folder(tmp_path: Path) -> None:
         f"{tmp_path}: 1 images lie outside an identity's folder, passed over",
         f"{tmp_path}/C: 1 images lie outside an identity's folder, passed over",
         f"{tmp_path}: 1 identities in more than one group: A1 (A, B)",
-        f"{tmp_path}: groups of unequal size: identities: A 2, B 2, C 1, D 0",
-        f"{tmp_path}: groups of unequal size: images: A 7, B 3, C 2, D 0",
     ):
         assert found.problems.count(text) == 1
-    assert len(found.problems) == 12
+    assert len(found.problems) == 10
+    assert found.notes == [
+        f"{tmp_path}: groups of unequal size: identities: A 2, B 2, C 1, D 0",
+        f"{tmp_path}: groups of unequal size: images: A 7, B 3, C 2, D 0",
+    ]
+
+
+def test_what_systems_leave_and_formats_not_read_are_told(tmp_path: Path) -> None:
+    training(tmp_path, A=[2, 2], B=[2, 2])
+    image(tmp_path / "A" / "@eaDir" / "thumbnail.jpg", tmp_path / "A" / "A0" / "2.jfif")
+    (tmp_path / "A" / "A0" / "3.BMP").touch()
+    (tmp_path / "A" / "A0" / "notes.txt").touch()
+    found = inspect(tmp_path)
+    assert [(group.identities, group.images) for group in found.groups] == [(2, 5), (2, 4)]
+    (line,) = found.problems
+    assert line == (f"{tmp_path}/A/A0/3.BMP: an image of a format that is not read, passed over")
+    assert f"{tmp_path}/A/@eaDir: a system's folder, passed over" in found.notes
+
+
+def test_uneven_groups_and_a_system_s_folder_are_no_problem(tmp_path: Path) -> None:
+    training(tmp_path, A=[2, 2], B=[2])
+    image(tmp_path / "A" / "@eaDir" / "thumbnail.jpg")
+    assert inspect(tmp_path).problems == []
+
+
+def test_a_list_that_has_all_genuine_pairs_first(tmp_path: Path) -> None:
+    data = [encode("PNG", "L", (n, n)) for n in range(1, 41)]
+    found = inspect(write_bin(tmp_path / "A_test.bin", [True] * 10 + [False] * 10, data))
+    assert "all pairs of one kind come first" in problem(found, "A: all pairs")
 
 
 def test_many_problems_of_one_sort_are_counted(tmp_path: Path) -> None:
@@ -416,7 +442,7 @@ def test_records_with_and_without_groups(tmp_path: Path) -> None:
         ("B", 1, 3, (3, 3.0, 3), 0),
     ]
     assert found.groups[0].headers.sizes == {"12x8": 3}
-    assert problem(found, "identities: A 2, B 1")
+    assert found.notes[0].endswith("identities: A 2, B 1")
 
 
 def test_damaged_records_and_groups_are_problems(tmp_path: Path) -> None:
@@ -534,8 +560,10 @@ def test_the_report_is_aligned(tmp_path: Path) -> None:
         "A           4  12x8 (3), 100x7 (1)  RGB (3), L (1)",
         "Long       13  12x8                 RGB",
         "",
-        "Problems:",
+        "Notes:",
         f"  {tmp_path}: groups of unequal size: images: A 4, Long 13",
+        "",
+        "No problems found.",
     ]
 
 

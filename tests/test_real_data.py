@@ -303,6 +303,12 @@ def test_a_bad_held_out_image_costs_its_pairs(tmp_path: Path, dozen: PackSetting
     assert left.pairs is not None and 0 < kept.sum() < len(kept)
     np.testing.assert_array_equal(left.pairs, whole.pairs[kept] - 1)
     assert left.image_paths() == paths[1:]
+    # The folds are those that the pairs had before: by the order alone they would end elsewhere.
+    folds = THIRD.folds
+    assert left.fold is not None and whole.fold is None
+    np.testing.assert_array_equal(left.fold, np.repeat(range(folds), len(kept) // folds)[kept])
+    persons = [set(left.identity[left.pairs[left.fold == fold]].ravel()) for fold in range(folds)]
+    assert not set.intersection(*persons)
 
 
 # ---------------------------------------------------------------- alignment

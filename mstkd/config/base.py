@@ -22,6 +22,7 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # Of a run: a name of the config, and its values of lists (mstkd.config.grids).
 VariantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+=.-]*$")]
 Positive = Annotated[int, Field(ge=1)]
+Folds = Annotated[int, Field(ge=2, le=32_767)]  # numbered in 16 bits where pairs are
 Probability = Annotated[float, Field(ge=0, lt=1)]
 # A pack holds pixels, or encoded images: a fraction of the space, but decoded at each reading.
 Storage = Literal["pixels", "encoded"]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mstkd.config.base import Groups, Name, Positive, Settings, Step, Storage
+from mstkd.config.base import Folds, Groups, Name, Positive, Settings, Step, Storage
 
 
 def file_kind(path: Path) -> str:
@@ -24,7 +24,7 @@ class SyntheticSettings(Settings):
     images_per_identity: Annotated[int, Field(ge=2)] = 16
     verification_identities: Annotated[int, Field(ge=2)] = 100  # per group, none of them trained on
     verification_images: Annotated[int, Field(ge=2)] = 4  # per identity
-    folds: Annotated[int, Field(ge=2)] = 10
+    folds: Folds = 10
     pairs_per_fold: Positive = 60  # genuine pairs in a fold; as many impostor pairs
     informative_factors: Annotated[int, Field(ge=1, le=7)] = 6  # factors a group varies identity by
     difficulty: dict[Name, Annotated[float, Field(gt=0, le=4)]] = {}  # nuisance; 1 unless named
@@ -59,8 +59,12 @@ class HeldOutIdentities(Settings):
 class HeldOutSettings(HeldOutIdentities):
     """Training identities kept out, to choose epochs by instead of the test pairs (D8, D26)."""
 
-    folds: Annotated[int, Field(ge=2)] = 10
+    folds: Folds = 10
     pairs: Annotated[int, Field(ge=4)] = 3000  # a group, half of them genuine; fewer if need be
+
+
+# None: the same person. Only what differs from that is written, so that nothing is checked anew.
+SameNames = Literal["unrelated"] | None
 
 
 class DataSettings(Settings):
@@ -85,6 +89,9 @@ class DataSettings(Settings):
     heldout: HeldOutSettings | None = None
     expected: Literal["bupt-rfw"] | None = None  # the counts that the data must have
     overlap: Literal["error", "warn"] = "error"  # images or identities trained on and tested on
+    # Equal names of identities in training and verification mean the same person, or nothing:
+    # numbers from 0 in both. Equal images are an overlap all the same.
+    same_names: SameNames = None
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
@@ -108,6 +115,8 @@ class DataSettings(Settings):
             yield "train_alignment with a CSV of landmarks, and not for a .rec"
         if self.exclude_verification_identities and paired is None:
             yield "exclude_verification_identities with a folder in verification"
+        if self.exclude_verification_identities and self.same_names == "unrelated":
+            yield "exclude_verification_identities where equal names mean the same person"
 
     @property
     def has_verification(self) -> bool:
@@ -154,9 +163,10 @@ class CheckSettings(Step):
 
     expected: Literal["bupt-rfw"] | None = None
     overlap: Literal["error", "warn"] = "error"
-    folds: Annotated[int, Field(ge=2)] = 10
+    same_names: SameNames = None
+    folds: Folds = 10
     # That the choice of epochs makes of the same pairs, None where it looks at others.
-    selection_folds: Annotated[int, Field(ge=2)] | None = None
+    selection_folds: Folds | None = None
 
 
 class SplitSettings(Step):

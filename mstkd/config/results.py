@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mstkd.config.base import Groups, Settings, Step
+from mstkd.config.base import Folds, Groups, Settings, Step
 from mstkd.config.training import Deterministic
 
 
@@ -15,7 +15,7 @@ class Protocol(Step):
 
     recipe: int = 2  # scores.h5 names identities and images
 
-    folds: Annotated[int, Field(ge=2)] = 10
+    folds: Folds = 10
 
 
 class EvaluationSettings(Protocol):
@@ -45,7 +45,7 @@ class AuditSettings(Step):
     group: tuple[str, ...] | None = None  # columns that make the groups
     score: str | None = None  # the column of scores
     kind: ScoreKind | None = None
-    folds: Annotated[int, Field(ge=2)] = 10  # of tables that have none
+    folds: Folds = 10  # of tables that have none
     thresholds: tuple[float, ...] = ()  # similarities
     fmrs: tuple[float, ...] = ()  # global false match rates
     draws: Draws = 2000

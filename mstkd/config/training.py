@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mstkd.config.base import (
+    Folds,
     Groups,
     Name,
     Names,
@@ -169,7 +170,7 @@ class SelectionSettings(Settings):
 
     rule: Literal["test", "heldout", "last"] = "test"
     every_epochs: Positive = 1  # the last epoch is always looked at
-    folds: Annotated[int, Field(ge=2)] = 10
+    folds: Folds = 10
 
     @property
     def needs_pairs(self) -> bool:

@@ -343,6 +343,7 @@ class Config(Settings):
         return CheckSettings(
             expected=self.data.expected,
             overlap=self.data.overlap,
+            same_names=self.data.same_names,
             folds=self.evaluation.folds,
             selection_folds=max((s.folds for s in selections if s.rule == "test"), default=None),
         )

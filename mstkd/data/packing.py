@@ -60,6 +60,7 @@ class Pairs(NamedTuple):
     rows: NDArray[np.int32]  # (P, 2), of images
     same: NDArray[np.bool_]  # (P,)
     fold: NDArray[np.int16] | None = None  # (P,)
+    blocks: int | None = None  # parts of equal size that they lie in, fold after fold, if known
 
 
 def pack_train(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
@@ -109,7 +110,8 @@ def pack_heldout(settings: PackSettings, *, output: Path, workers: int = 1) -> N
     used, rows = np.unique(pairs, return_inverse=True)
     chosen = [images[row] for row in used]
     packing = _Packing("verification", settings, settings.group, output, images)
-    packing.pack(chosen, Pairs(rows.reshape(-1, 2).astype(np.int32), same), workers=workers)
+    own = Pairs(rows.reshape(-1, 2).astype(np.int32), same, blocks=settings.heldout.folds)
+    packing.pack(chosen, own, workers=workers)
 
 
 def pack_verification(settings: PackSettings, *, output: Path, workers: int = 1) -> None:
@@ -172,7 +174,7 @@ class _Packing:
                 "found": self._found,
                 "pairs": None
                 if pairs is None
-                else [array.tolist() for array in pairs if array is not None],
+                else [array.tolist() for array in pairs[:3] if array is not None],
             }
             | settings.model_dump(mode="json", exclude={"on_bad_image"}),
         )
@@ -414,13 +416,26 @@ def _sealing_bytes(content: Content) -> int:
 
 
 def _among(pairs: Pairs, good: NDArray[np.int64], count: int) -> Pairs:
-    """The pairs whose two images are both good, as rows of the good ones."""
+    """The pairs whose two images are both good, as rows of the good ones.
+
+    Those in blocks get these as folds of their own: by the order alone what is left would be cut
+    elsewhere, and identities lie in two folds.
+
+    Raises:
+        InputError: nothing is left of a block.
+    """
     new = np.full(count, -1, np.int32)
     new[good] = np.arange(len(good))
     rows = new[pairs.rows]
-    whole = (rows >= 0).all(axis=1)
-    fold = None if pairs.fold is None else pairs.fold[whole]
-    return Pairs(rows[whole], pairs.same[whole], fold)
+    whole = np.all(rows >= 0, axis=1)
+    fold = pairs.fold
+    if fold is None and pairs.blocks is not None and not whole.all():
+        fold = np.repeat(np.arange(pairs.blocks, dtype=np.int16), len(whole) // pairs.blocks)
+        empty = np.setdiff1d(fold, fold[whole])
+        if len(empty):
+            found = f"no pair left in fold {empty[0] + 1} once bad images are left out"
+            raise InputError("data.heldout", found=found, expected="pairs in each of its folds")
+    return Pairs(rows[whole], pairs.same[whole], None if fold is None else fold[whole])
 
 
 def _count(bad: Sequence[Bad]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mstkd.artifacts.atomic import write_text
 from mstkd.data.formats.layouts import read_training_folder, training_groups
@@ -16,7 +17,13 @@ from mstkd.data.heldout import held_out_pairs
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
+WITH_FOLDS = "A CSV with a column fold may give others, or mix the list"
 COLUMNS = ("path1", "path2", "same", "group", "fold", "identity1", "identity2")
+
+
+def in_two_blocks(same: NDArray[np.bool_]) -> bool:
+    """Whether all pairs (P,) of one kind come before all of the other."""
+    return int((same[1:] != same[:-1]).sum()) == 1
 
 
 def make_pairs(

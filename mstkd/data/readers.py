@@ -15,6 +15,7 @@ from mstkd.data.formats.bins import group_bins, read_bin
 from mstkd.data.formats.landmarks import read_landmarks_csv, read_rfw_landmarks
 from mstkd.data.formats.layouts import (
     VerificationList,
+    composed,
     read_training_folder,
     read_verification,
     verification_folder,
@@ -60,7 +61,7 @@ def trainable(images: Sequence[FaceImage], settings: PackSettings) -> list[FaceI
         if file_kind(settings.exclude) == "csv"
         else verification_identities(settings.exclude)
     )
-    left = [image for image in images if image.identity not in excluded]
+    left = [image for image in images if composed(image.identity) not in excluded]
     if not left:
         found = f"no identity of group {settings.group} that {settings.exclude} has not"
         raise InputError(settings.root, found=found, expected="identities to train on")
@@ -123,12 +124,12 @@ def with_landmarks(
     if alignment.landmarks == "rfw":
         if rfw is None:
             raise InputError("landmarks", found="'rfw'", expected="a CSV of landmarks")
-        points = read_rfw_landmarks(rfw, group)
+        points = _composed(read_rfw_landmarks(rfw, group))
         key = _last_two_parts
     else:
-        points = read_landmarks_csv(Path(alignment.landmarks))
+        points = _composed(read_landmarks_csv(Path(alignment.landmarks)))
         key = _name_in_group
-    found = [image._replace(points=points.get(key(image))) for image in images]
+    found = [image._replace(points=points.get(composed(key(image)))) for image in images]
     if not any(image.points for image in found):
         raise InputError(
             rfw if alignment.landmarks == "rfw" else alignment.landmarks,
@@ -136,6 +137,13 @@ def with_landmarks(
             expected=f"landmarks of {key(found[0])} and others",
         )
     return found
+
+
+def _composed(points: dict[str, Points]) -> dict[str, Points]:
+    """By names in one spelling, whatever system wrote them."""
+    if all(map(str.isascii, points)):
+        return points
+    return {composed(name): own for name, own in points.items()}
 
 
 def _last_two_parts(image: FaceImage) -> str:

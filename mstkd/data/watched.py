@@ -20,7 +20,9 @@ from mstkd.artifacts.contents import content_sha256
 from mstkd.artifacts.records import Record
 from mstkd.artifacts.sources import compared, descent, given
 from mstkd.config import PackSettings, PackUnlabelledSettings
+from mstkd.data.formats.bins import group_bins
 from mstkd.data.formats.layouts import leads_to_folder, verification_folder
+from mstkd.data.formats.recordio import beside
 
 PARTS = (".idx", ".lst")  # files beside a .rec that say what its records are
 
@@ -69,11 +71,13 @@ def _images(settings: PackSettings) -> list[Path]:
     root, group = settings.root, settings.group
     kind = root.suffix.lower()
     if kind == ".rec":
-        return [root, *(root.with_suffix(suffix) for suffix in PARTS)]
+        return [root, *(beside(root, suffix) for suffix in PARTS)]
     if kind == ".csv":
         return [root.parent]  # a listing's images lie below its folder
-    if kind == ".bin" or (root / f"{group}_test.bin").is_file():
-        return [root if kind == ".bin" else root / f"{group}_test.bin"]
+    if kind == ".bin":
+        return [root]
+    if root.is_dir() and (binary := group_bins(root).get(group)):
+        return [binary]
     in_rfw = verification_folder(root)
     parts = [in_rfw / "data" / group, in_rfw / "txts" / group]
     return parts if parts[0].is_dir() else [root / group]

@@ -19,6 +19,7 @@ from mstkd.config import EvaluationSettings
 from mstkd.data.formats.bins import are_made_up
 from mstkd.data.loader import one_image_size, pack_hashes
 from mstkd.data.pack import Pack, open_pack
+from mstkd.data.pairing import WITH_FOLDS, in_two_blocks
 from mstkd.embeddings.embed import Extractor, embed_with_mirror
 from mstkd.errors import InputError
 from mstkd.evaluation import verification
@@ -69,7 +70,8 @@ def check_pairs(pack: Pack, folds: int) -> None:
     """Refuse a pack on whose pairs no accuracy over folds can be had.
 
     Raises:
-        InputError: fewer pairs than folds, or pairs of one class only.
+        InputError: fewer pairs than folds, pairs of one class only, or all of one class before the
+            other where folds are made of the order.
     """
     assert pack.same is not None, "a verification pack"
     if len(pack.same) < folds and pack.fold is None:
@@ -77,6 +79,9 @@ def check_pairs(pack: Pack, folds: int) -> None:
     if pack.same.all() or not pack.same.any():
         found = f"{'genuine' if pack.same.any() else 'impostor'} pairs only"
         raise InputError(pack.path, found=found, expected="genuine and impostor pairs")
+    if pack.fold is None and in_two_blocks(pack.same):
+        found = "all pairs of one kind, then those of the other: a fold has one kind alone"
+        raise InputError(pack.path, found=found, expected=f"both in each fold. {WITH_FOLDS}")
 
 
 def evaluate(

@@ -28,12 +28,15 @@ from mstkd.data.checks.copies import copied_images, copies_across, copies_in_tra
 from mstkd.data.checks.evidence import Packs, Place, counted, finding_of, image_names, record_of
 from mstkd.data.checks.known import Count, Kind, compare_with_known
 from mstkd.data.formats.bins import are_made_up
+from mstkd.data.formats.layouts import composed
 from mstkd.data.pack import Pack, bad_file, open_pack
+from mstkd.data.pairing import WITH_FOLDS, in_two_blocks
 from mstkd.errors import InputError
 
 UNEVEN = 1.1  # the largest group over the smallest
 LOST, TIMES = 0.001, 2  # the share of images lost that matters, and against another group's
 NAMES = 20  # in one example
+UNRELATED = "Not compared: the settings say that equal names are not the same persons."
 SIDES = {"train": "training", "verification": "verification"}
 
 
@@ -84,7 +87,8 @@ def check_data(
         failed,
         found="\n".join([counted(len(fatal), "fatal finding"), *lines, ""]),
         expected="none (data.overlap: warn lets the same persons or images in training and "
-        "verification pass); the file has the examples",
+        "verification pass, data.same_names: unrelated persons of equal names alone); the file has "
+        "the examples",
     )
 
 
@@ -94,7 +98,9 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
     copies = copied_images((*train, *verification))
     checks = {
         "known counts": known_counts(settings.expected, train, verification),
-        "identity overlap": overlapping_identities(train, verification, grave),
+        "identity overlap": [Finding("identity overlap", "note", UNRELATED)]
+        if settings.same_names == "unrelated"
+        else overlapping_identities(train, verification, grave),
         "image overlap": copies_across(copies, grave),
         "copies of two identities": copies_in_training(copies, within_one=False),
         "copies of one identity": copies_in_training(copies, within_one=True),
@@ -230,7 +236,7 @@ def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Findi
     """Folds, the list's own or contiguous, of unlike counts or with shared identities.
 
     Fatal are pairs on which neither evaluation nor the choice of epochs could work: fewer than the
-    folds that either makes, or of one class only.
+    folds that either makes, of one class only, or those of one class before all of the other.
     """
     pairs, same = _pairs(pack)
     most = max(folds, selection_folds)
@@ -241,6 +247,13 @@ def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Findi
         kind = "genuine" if same.any() else "impostor"
         message = f"Only {kind} pairs: no threshold can be chosen on them."
         return [Finding("unbalanced folds", "fatal", message, pack.group)]
+    if pack.fold is None and in_two_blocks(same):
+        kind = "genuine" if same[0] else "impostor"
+        message = (
+            f"All {kind} pairs come first: contiguous folds have one kind each, on which accuracy "
+            f"says nothing. {WITH_FOLDS}."
+        )
+        return [Finding("unbalanced folds", "fatal", message, pack.group)]
     findings = []
     rows = np.array_split(np.arange(len(pairs)), folds)  # the first folds one larger if need be
     kind = "contiguous folds"
@@ -249,6 +262,9 @@ def fold_balance(pack: Pack, folds: int, selection_folds: int = 0) -> list[Findi
         kind = "folds"
     counts = [(int(same[of].sum()), int((~same[of]).sum())) for of in rows]  # genuine, impostor
     # Folds differ by one pair at most, so those that are even in themselves are all alike.
+    if pack.fold is not None and not any(min(both) for both in counts):
+        message = "Every fold has pairs of one kind only, on which accuracy says nothing."
+        return [Finding("unbalanced folds", "fatal", message, pack.group)]
     odd = [fold for fold, (genuine, impostor) in enumerate(counts) if genuine != impostor]
     if odd:
         message = f"Not balanced: {len(odd)} of {len(rows)} {kind}."
@@ -316,17 +332,19 @@ def _packs_by_name(packs: Iterable[Pack]) -> dict[str, list[Pack]]:
     by_name: dict[str, list[Pack]] = {}
     for pack in packs:
         for name in pack.identity_names:
-            by_name.setdefault(name, []).append(pack)
+            by_name.setdefault(composed(name), []).append(pack)
     return by_name
 
 
 def _numbers(pack: Pack, names: Iterable[str]) -> list[int]:
     wanted = set(names)
-    return [number for number, name in enumerate(pack.identity_names) if name in wanted]
+    return [number for number, name in enumerate(pack.identity_names) if composed(name) in wanted]
 
 
 def _first(pack: Pack, name: str) -> Place:
-    return pack, int(np.argmax(pack.identity == pack.identity_names.index(name)))
+    """The first image of an identity, whose name may be spelt in another form there."""
+    number = next(n for n, own in enumerate(pack.identity_names) if composed(own) == composed(name))
+    return pack, int(np.argmax(pack.identity == number))
 
 
 def _pairs(pack: Pack) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

@@ -185,7 +185,7 @@ def first_names(path: Path) -> list[str]:
 def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
-        if path.suffix == ".gz":
+        if path.suffix.lower() == ".gz":
             data = gzip.decompress(data)
     except FileNotFoundError:
         raise InputError(path, found="no such file", expected="a CSV file of pairs") from None

@@ -7,8 +7,11 @@ pixels. Shapes: N images, P pairs.
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +22,21 @@ from numpy.typing import NDArray
 
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
+from mstkd.progress import say
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp")
+# Of images that are not read, so that a folder of them is not taken for an empty one.
+OTHER_ENDINGS = (
+    *(".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jp2", ".jpe", ".jxl", ".pgm"),
+    *(".pnm", ".ppm", ".tga", ".tif", ".tiff"),
+)
+# What storage boxes and systems put among people's folders; hidden ones are passed over anyhow.
+SYSTEM_FOLDERS = frozenset(
+    {
+        *("@eaDir", "@Recycle", "@Recently-Snapshot", "@tmp", "#recycle", "#snapshot"),
+        *("$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found"),
+    }
+)
 TRAINING_LAYOUT = "<root>/<group>/<identity>/<image>.jpg (or .jpeg, .png, .webp)"
 VERIFICATION_LAYOUT = (
     "<root>/data/<group>/<identity>/<identity>_0001.jpg and <root>/txts/<group>/<group>_pairs.txt"
@@ -53,19 +69,24 @@ class VerificationList:
 
 
 def read_training_folder(root: Path, group: str) -> list[FaceImage]:
-    """The images of a group, sorted by identity, then by name; hidden files are passed over.
+    """The images of a group, sorted by identity, then by name.
+
+    Hidden files are passed over, and, with a line that says so, systems' folders and images of
+    other formats. Of an identity whose name stands there in two spellings all images are one's.
 
     Raises:
         InputError: no such group, or no image in it.
     """
     folder = _group_folder(root, group, TRAINING_LAYOUT)
-    images = []
-    for identity in _folders(folder):
-        inside = folder / identity
+    images: list[FaceImage] = []
+    passed: Counter[str] = Counter()
+    for name in sorted(_folders(folder, passed=passed), key=composed):
+        inside, identity = folder / name, composed(name)
         images += [
-            FaceImage(inside / name, f"{group}/{identity}/{name}", identity)
-            for name in _image_names(inside)
+            FaceImage(inside / image, f"{group}/{name}/{image}", identity)
+            for image in _image_names(inside, passed)
         ]
+    tell_passed(folder, passed)
     if not images:
         raise InputError(folder, found="no image", expected=TRAINING_LAYOUT)
     return images
@@ -99,24 +120,30 @@ def read_verification(root: Path, group: str) -> VerificationList:
     except OSError as error:
         raise InputError(file, found=error.strerror, expected="a readable file") from None
 
-    identities = set(_folders(folder))
+    written = {composed(name): name for name in _folders(folder)}
     known: dict[str, Mapping[int, list[str]]] = {}
     ends = []
     for pair in pairs:
-        for identity, number in (pair.first, pair.second):
+        for name, number in (pair.first, pair.second):
+            identity = composed(name)
+            inside = folder / written.get(identity, identity)
             if identity not in known:
-                names = _image_names(folder / identity) if identity in identities else []
+                names = _image_names(inside) if identity in written else []
                 known[identity] = names_by_number(names, identity)
-            name = _one_file(
-                known[identity].get(number, []), folder / identity, number, f"{file}:{pair.line}"
+            image = _one_file(
+                known[identity].get(number, []), inside, number, f"{file}:{pair.line}"
             )
-            ends.append((identity, name))
+            ends.append((identity, image))
     unique = sorted(set(ends))
     row_of = {end: row for row, end in enumerate(unique)}
     rows = np.array([row_of[end] for end in ends], np.int32)
     return VerificationList(
         images=[
-            FaceImage(folder / identity / name, f"data/{group}/{identity}/{name}", identity)
+            FaceImage(
+                folder / written[identity] / name,
+                f"data/{group}/{written[identity]}/{name}",
+                identity,
+            )
             for identity, name in unique
         ],
         pairs=rows.reshape(-1, 2),  # (P, 2)
@@ -138,14 +165,15 @@ def verification_identities(root: Path) -> frozenset[str]:
     """
     data = verification_folder(root) / "data"
     groups = _folders(data, VERIFICATION_LAYOUT)
-    return frozenset(identity for group in groups for identity in _folders(data / group))
+    return frozenset(composed(name) for group in groups for name in _folders(data / group))
 
 
 def parse_pairs(data: bytes, where: Path) -> list[Pair]:
     """The pairs of a file: `id n1 n2` is genuine, `id1 n1 id2 n2` is impostor.
 
     Fields are parted by tabs, or by spaces in a line without a tab. LFW's first line, the
-    number of folds and of pairs in half a fold, may stand there and must then be right.
+    number of folds and of pairs in half a fold, may stand there and must then be right; in its
+    files of one part the number of pairs in half of it stands alone.
 
     Raises:
         InputError: names `where` and the line.
@@ -163,8 +191,8 @@ def parse_pairs(data: bytes, where: Path) -> list[Pair]:
         if not line:
             continue
         fields = [f.strip() for f in line.split("\t")] if "\t" in line else line.split()
-        if number == 1 and len(fields) == 2 and all(map(_is_number, fields)):
-            header = 2 * int(fields[0]) * int(fields[1])
+        if number == 1 and len(fields) < 3 and all(map(_is_number, fields)):
+            header = 2 * math.prod(map(int, fields))
             continue
         pairs.append(_parse_pair(fields, number, f"{where}:{number}"))
     if not pairs:
@@ -178,13 +206,31 @@ def parse_pairs(data: bytes, where: Path) -> list[Pair]:
 
 def names_by_number(names: Iterable[str], identity: str) -> dict[int, list[str]]:
     """RFW's file names by the number after `<identity>_`, of four digits or five."""
-    pattern = re.compile(re.escape(identity) + r"_([0-9]{4,5})\.[A-Za-z]+")
+    pattern = re.compile(re.escape(composed(identity)) + r"_([0-9]{4,5})\.[A-Za-z]+")
     files: dict[int, list[str]] = {}
     for name in names:
-        match = pattern.fullmatch(name)
+        match = pattern.fullmatch(composed(name))
         if match:
             files.setdefault(int(match[1]), []).append(name)
     return files
+
+
+def composed(name: str) -> str:
+    """A name as Unicode's form NFC has it: some systems write é as one letter, some as two."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def tell_passed(folder: Path, passed: Mapping[str, int]) -> None:
+    """Say what was passed over: names of systems' folders, and endings of images not read."""
+    if passed:
+        each = ", ".join(f"{count:,} {what}" for what, count in sorted(passed.items()))
+        say(f"{folder}: passed over: {each}")
+
+
+def ending(name: str) -> str:
+    """The ending of an image of a format that is not read, "" of any other file."""
+    _, dot, last = name.lower().rpartition(".")
+    return dot + last if dot + last in OTHER_ENDINGS else ""
 
 
 def leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -261,14 +307,24 @@ def _list(folders: list[str]) -> str:
     return "the folders " + ", ".join(folders[:10]) + more
 
 
-def _folders(parent: Path, layout: str = "a readable folder") -> list[str]:
-    """Names of the folders in `parent`, sorted."""
-    return _checked(parent, (e.name for e in _scan(parent, layout) if leads_to_folder(e)))
+def _folders(
+    parent: Path, layout: str = "a readable folder", passed: Counter[str] | None = None
+) -> list[str]:
+    """Names of the folders in `parent`, sorted; systems' own are counted in `passed`."""
+    names = _checked(parent, (e.name for e in _scan(parent, layout) if leads_to_folder(e)))
+    if passed is not None:
+        passed.update(f"folder {name}" for name in names if name in SYSTEM_FOLDERS)
+    return [name for name in names if name not in SYSTEM_FOLDERS]
 
 
-def _image_names(folder: Path) -> list[str]:
-    """Names of the images in `folder`, sorted."""
+def _image_names(folder: Path, passed: Counter[str] | None = None) -> list[str]:
+    """Names of the images in `folder`, sorted; of those not read the endings go to `passed`."""
     entries = _scan(folder, "a readable folder")
+    if passed is not None:
+        others = filter(None, (ending(entry.name) for entry in entries))
+        passed.update(f"images {other}" for other in others)
+        inner = [e.name for e in entries if e.name in SYSTEM_FOLDERS]
+        passed.update(f"folder {name}" for name in inner)
     return _checked(folder, (entry.name for entry in entries if is_image(entry)))
 
 

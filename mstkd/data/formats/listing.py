@@ -9,11 +9,20 @@ import csv
 import difflib
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mstkd.data.formats.layouts import ENDINGS, is_image, is_utf8, leads_to_folder
+from mstkd.data.formats.layouts import (
+    ENDINGS,
+    SYSTEM_FOLDERS,
+    ending,
+    is_image,
+    is_utf8,
+    leads_to_folder,
+    tell_passed,
+)
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 
@@ -199,20 +208,27 @@ def read_unlabelled(root: Path) -> list[FaceImage]:
     Raises:
         InputError: a folder that cannot be read, a name that is not UTF-8, or no image.
     """
+    passed: Counter[str] = Counter()
     names = sorted(
-        posixpath.join(folder, name) for folder, inside in walk_images(root) for name in inside
+        posixpath.join(folder, name)
+        for folder, inside in walk_images(root, passed=passed)
+        for name in inside
     )
+    tell_passed(root, passed)
     if not names:
         expected = "images below it (" + ", ".join(ENDINGS) + ")"
         raise InputError(root, found="no image", expected=expected)
     return [FaceImage(root / name, name, UNKNOWN) for name in names]
 
 
-def walk_images(root: Path, on_fault: Fault = raise_fault) -> Iterator[tuple[str, list[str]]]:
+def walk_images(
+    root: Path, on_fault: Fault = raise_fault, passed: Counter[str] | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """The names of the images in `root` and every folder below it, sorted, folder by folder.
 
     Folders are told from `root`, which is "". One that cannot be read is told to `on_fault`,
-    then left out, and so is a name that is not UTF-8.
+    then left out, and so is a name that is not UTF-8. Systems' folders and images of other formats
+    are counted in `passed`.
 
     Raises:
         InputError: see `read_unlabelled`.
@@ -239,6 +255,10 @@ def walk_images(root: Path, on_fault: Fault = raise_fault) -> Iterator[tuple[str
         for entry in found:
             if entry.name.startswith("."):
                 continue
+            if entry.name in SYSTEM_FOLDERS:
+                if passed is not None:
+                    passed[f"folder {entry.name}"] += 1
+                continue
             if not is_utf8(entry.name):
                 fault = f"the name {entry.name!r}"
                 on_fault(InputError(root / folder, found=fault, expected="names in UTF-8"))
@@ -248,4 +268,6 @@ def walk_images(root: Path, on_fault: Fault = raise_fault) -> Iterator[tuple[str
                 linked.append(posixpath.join(folder, entry.name))
             elif is_image(entry):
                 images.append(entry.name)
+            elif passed is not None and (other := ending(entry.name)):
+                passed[f"images {other}"] += 1
         yield folder, images[::-1]

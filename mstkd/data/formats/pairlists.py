@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.data.formats.columns import TextColumns, Texts, first_names, read_text_columns
-from mstkd.data.formats.layouts import VerificationList
+from mstkd.data.formats.layouts import VerificationList, composed
 from mstkd.data.formats.listing import plain_path
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
@@ -137,9 +137,9 @@ def pair_list_identities(path: Path) -> frozenset[str]:
     names: set[str] = set()
     for side in ("1", "2"):
         if f"identity{side}" in file:
-            names |= set(file.texts(f"identity{side}"))
+            names |= set(map(composed, file.texts(f"identity{side}")))
         elif f"image{side}" in file:
-            names |= set(map(identity_of_image, file.texts(f"image{side}")))
+            names |= {composed(identity_of_image(name)) for name in file.texts(f"image{side}")}
         else:
             found = f"the columns {', '.join(file.columns)}"
             raise InputError(f"{path}:1", found=found, expected=PAIR_LIST)
@@ -190,7 +190,8 @@ def _images(own: TextColumns) -> tuple[list[FaceImage], NDArray[np.int32]]:
     for side in ("1", "2"):
         paths = own.texts(f"image{side}")
         persons = own.texts(f"identity{side}") if named else map(identity_of_image, paths)
-        for row, (written, identity) in enumerate(zip(paths, persons, strict=True)):
+        for row, (written, person) in enumerate(zip(paths, persons, strict=True)):
+            identity = composed(person)
             path = plain_path(written, own.at(row))
             if path not in identity_of and not (own.path.parent / path).is_file():
                 expected = f"an image {own.path.parent / path}"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.config.data import file_kind
-from mstkd.data.formats.layouts import is_utf8
+from mstkd.data.formats.layouts import composed, is_utf8
 from mstkd.data.formats.recordio import Record, RecordFile, open_records
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
@@ -222,4 +222,4 @@ def _list_line(where: str, text: str) -> tuple[_Identity, str]:
     label, code = int(numbers[0][1]), int(numbers[1][1])
     if code >= len(RACES):
         raise InputError(where, found=f"race code {code}", expected="0 to 3")
-    return _Identity(label, name, RACES[code]), file
+    return _Identity(label, composed(name), RACES[code]), file

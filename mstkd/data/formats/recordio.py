@@ -102,6 +102,12 @@ class RecordFile:
     stated: Stated | None
 
 
+def beside(rec: Path, suffix: str) -> Path:
+    """The file beside a `.rec` with another ending, in capitals where that is what is there."""
+    plain, capitals = rec.with_suffix(suffix), rec.with_suffix(suffix.upper())
+    return capitals if capitals.is_file() and not plain.is_file() else plain
+
+
 def open_records(rec: Path) -> RecordFile:
     """The image records of `rec`, by the `.idx` beside it, or from end to end without one.
 
@@ -119,7 +125,7 @@ def open_records(rec: Path) -> RecordFile:
             size = os.fstat(file.fileno()).st_size
             if not size:
                 raise InputError(rec, found="an empty file", expected=RECORDS)
-            index = _read_index(rec.with_suffix(".idx"))
+            index = _read_index(beside(rec, ".idx"))
             if index is None:
                 offsets, heads = _scan(file, size, rec)
                 _complete(file, size, rec, offsets=offsets, heads=heads, keys=None)
@@ -292,7 +298,7 @@ def _spread(rec: Path, size: int, keys: Ints, offsets: Ints) -> tuple[Ints, Ints
     """Both sorted by offset, which must lie in the file and leave room for a record each."""
     order = np.argsort(offsets, kind="stable")
     keys, offsets = keys[order], offsets[order]
-    index = rec.with_suffix(".idx")
+    index = beside(rec, ".idx")
     if offsets[-1] > size - _SMALLEST:
         raise InputError(
             f"{index}: key {keys[-1]}",

@@ -19,12 +19,20 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from mstkd.data.decode import FORMATS
-from mstkd.data.formats.layouts import is_image, is_utf8, leads_to_folder
+from mstkd.data.formats.layouts import (
+    SYSTEM_FOLDERS,
+    ending,
+    is_image,
+    is_utf8,
+    leads_to_folder,
+)
+from mstkd.data.pairing import WITH_FOLDS, in_two_blocks
 from mstkd.data.sources import Source
 from mstkd.errors import InputError
 
 SAMPLED = 64  # images of a group whose headers are read
 EXAMPLES = 5  # problems of one sort that are told in full
+FOLDS = 10  # that are made of a list unless the settings say otherwise
 NAMED = 20  # identities named in one problem: RFW has 13 in two groups
 
 Item = TypeVar("Item")
@@ -59,20 +67,34 @@ class GroupFound:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found at `path`; every problem is one line that names a file or a line."""
+    """What was found at `path`; every problem is one line that names a file or a line.
+
+    Notes are what is worth knowing and may be as it should be.
+    """
 
     path: Path
     kind: str
     groups: tuple[GroupFound, ...]
     problems: list[str]
+    notes: list[str]
 
 
 class Problems:
-    """Problems as they are found: the first few of each sort, and how many there were."""
+    """Problems as they are found: the first few of each sort, and how many there were.
+
+    `notes` are kept apart.
+    """
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()
         self._first: defaultdict[str, list[str]] = defaultdict(list)
+        self._notes: Problems | None = None
+
+    @property
+    def notes(self) -> Problems:
+        if self._notes is None:
+            self._notes = Problems()
+        return self._notes
 
     def add(self, sort: str, line: str) -> None:
         self._count[sort] += 1
@@ -83,6 +105,8 @@ class Problems:
         self.add("faults", str(fault))
 
     def take(self, others: Problems) -> None:
+        if others._notes is not None:
+            self.notes.take(others._notes)
         self._count.update(others._count)
         for sort, first in others._first.items():
             self._first[sort] = (self._first[sort] + first)[:EXAMPLES]
@@ -109,12 +133,20 @@ def entries_of(folder: Path, problems: Problems) -> tuple[list[str], list[str]]:
                 name = entry.name
                 if name.startswith("."):
                     continue
+                if name in SYSTEM_FOLDERS:
+                    problems.notes.add(
+                        "folders", f"{folder / name}: a system's folder, passed over"
+                    )
+                    continue
                 if not is_utf8(name):
                     problems.add("names", f"{folder}: the name {name!r} is not UTF-8")
                 elif is_image(entry):
                     images.append(name)
                 elif leads_to_folder(entry):
                     folders.append(name)
+                elif ending(name):
+                    line = f"{folder / name}: an image of a format that is not read, passed over"
+                    problems.add("images of other formats", line)
     except OSError as error:
         problems.add("unreadable folders", f"{folder}: {error.strerror}")
     return sorted(folders), images
@@ -136,6 +168,9 @@ def describe(
     same: NDArray[np.bool_] | None = None,
 ) -> GroupFound:
     """`counts` are the images of each identity; without it, `images` is their number."""
+    if same is not None and len(same) >= FOLDS and in_two_blocks(same):
+        text = f"{name}: all pairs of one kind come first: contiguous folds have one kind alone. "
+        problems.add("pairs in two blocks", text + f"{WITH_FOLDS}.")
     return GroupFound(
         name=name,
         images=images if counts is None else sum(counts),

@@ -41,6 +41,7 @@ def report_lines(inspection: Inspection) -> list[str]:
         f"Headers of a sample, at most {SAMPLED} images a group, evenly spread:",
         *_table(sampled, text={2, 3}),
         "",
+        *(["Notes:", *(f"  {note}" for note in inspection.notes), ""] if inspection.notes else []),
         "Problems:" if problems else "No problems found.",
         *(f"  {problem}" for problem in problems),
     ]
