@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,8 +30,13 @@ def say(line: str, file: TextIO | None = None) -> None:
     containers set it), and a line of another process may come between.
     """
     file = file or sys.stderr
-    file.write(f"{line}\n")
-    file.flush()
+    try:
+        file.write(f"{line}\n")
+        file.flush()
+    except OSError as error:
+        # A log on a full disk is no reason to give up work that is written elsewhere.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packs import bin_pack as shared_bin_pack
 from PIL import Image
 
 from mstkd.artifacts.findings import Finding, Findings
@@ -660,5 +661,7 @@ def test_one_kind_of_pairs_first_is_fatal(tmp_path: Path, first: str) -> None:
     (finding,) = checks.fold_balance(pack, 2)
     assert finding.severity == "fatal"
     assert finding.message.startswith(f"All {first} pairs come first")
+    same = [True] * 5 + [False] * 5
+    (pack,) = opened(shared_bin_pack(tmp_path, "C", same if first == "genuine" else same[::-1]))
     with pytest.raises(InputError, match="all pairs of one kind, then those of the other"):
         check_pairs(pack, 2)

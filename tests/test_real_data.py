@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from disks import fill, small_disk
 from killedruns import IN_THE_THIRD_CHUNK, WITH_WORKERS, count_decoded, kill, partial_folder
 from packs import SIZE, settings_of, write_faces
 from packs import write_rfw as write_rfw_faces
@@ -545,22 +545,8 @@ def test_other_pairs_of_the_same_images_start_anew(
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 512 KiB."""
-    folder = tmp_path / "small disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("only root can mount a disk")
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("this system lets nobody mount a disk")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(disk: Path, *, free: int) -> Path:
-    """Fill the disk up to `free` KiB."""
-    filler = disk / "filler"
-    filler.write_bytes(bytes(shutil.disk_usage(disk).free - free * 1024))
-    return filler
+    with small_disk(tmp_path / "small disk", "512k") as folder:
+        yield folder
 
 
 def fault_of_a_full_disk(settings: PackSettings, output: Path) -> str:

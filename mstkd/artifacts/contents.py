@@ -11,7 +11,7 @@ import h5py
 
 from mstkd.artifacts.provenance import parse
 from mstkd.artifacts.records import Provenance, file_sha256
-from mstkd.artifacts.sealed import DAMAGE
+from mstkd.artifacts.sealed import DAMAGE, reading
 
 ATTRIBUTE = "provenance"
 
@@ -23,7 +23,7 @@ def content_sha256(path: Path) -> str:
     """
     with contextlib.suppress(*DAMAGE):  # a damaged one has the hash of its bytes: that of no pack
         if h5py.is_hdf5(path):
-            with h5py.File(path, "r") as file:
+            with reading(path) as file:
                 carried = file.attrs.get("sha256")
             if carried is not None:
                 return carried.decode() if isinstance(carried, bytes) else str(carried)

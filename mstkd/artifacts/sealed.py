@@ -8,17 +8,19 @@ disks, cables, copies and slips do to bytes, not what somebody does on purpose.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from mstkd.artifacts.atomic import naming
 from mstkd.errors import InputError, anew
 
 CHECKSUM = "checksum"  # the attribute
@@ -69,6 +71,81 @@ def as_texts(stored: NDArray[np.uint8]) -> tuple[str, ...]:
 def piece_checksum(stored: Any) -> int:
     """Of the bytes of one piece, a contiguous array or bytes: 64 bits."""
     return xxhash.xxh3_64_intdigest(stored)
+
+
+# ---------------------------------------------------------------- opening
+
+
+def reading(path: Path) -> Any:
+    """An HDF5 file, open to be read.
+
+    Without HDF5's lock, which not every file system has: our files appear whole, by a rename.
+    """
+    return h5py.File(path, "r", locking=False)
+
+
+@contextlib.contextmanager
+def writing(path: Path, mode: Literal["w", "r+"]) -> Iterator[Any]:
+    """An HDF5 file, made anew or open to be changed.
+
+    Raises:
+        OSError: a fault of the disk, with the file's name.
+    """
+    with naming(path), path.open("w+b" if mode == "w" else "r+b") as opened:
+        disk = _Disk(opened)
+        try:
+            with h5py.File(disk, mode, libver=LIBVER) as file:
+                yield file
+        except Exception:
+            if disk.fault is not None:
+                raise disk.fault from None
+            raise
+        if disk.fault is not None:
+            raise disk.fault
+
+
+class _Disk:
+    """A file for HDF5, which never hears that a write failed.
+
+    It would not give up a file that it cannot write, tries again when the process ends, and
+    crashes. The first fault is kept; after it, nothing is written.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.fault: OSError | None = None
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def readinto(self, buffer: Any) -> int:
+        read = self._file.read(len(buffer))
+        buffer[: len(read)] = read
+        return len(read)
+
+    def write(self, data: Any) -> int:
+        self._try(lambda: self._file.write(data))
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        self._try(lambda: self._file.truncate(size))
+        return size
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def _try(self, call: Callable[[], object]) -> None:
+        if self.fault is None:
+            try:
+                call()
+            except OSError as fault:
+                self.fault = fault
 
 
 # ---------------------------------------------------------------- writing
@@ -229,7 +306,7 @@ def is_as_written(path: Path, *, large: bool) -> bool | None:
             any, and without that nothing is told.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             return holds_as_written(path, file, large=large)
     except DAMAGE:
         return False

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-import h5py
-
+from mstkd.artifacts.sealed import reading
 from mstkd.config import (
     SETS,
     Config,
@@ -127,7 +126,7 @@ def _pack_count(path: Path) -> Count:
     if not path.exists():
         raise InputError(path, found="no such file", expected="a pack, to count its images")
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             identity = file["identity"][:]  # numbers from 0 on, none left out
     except (OSError, KeyError) as error:
         raise InputError(path, found=" ".join(str(error).split()), expected="a pack") from None

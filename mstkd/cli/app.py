@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from mstkd import __version__
+from mstkd.artifacts.atomic import no_room
 from mstkd.cli import people, steps
 from mstkd.compute.interruption import Interrupted
 from mstkd.errors import InputError, RankError
@@ -41,7 +42,8 @@ class Commands(TyperGroup):
                 tell(f"mstkd: error: {error}")
                 raise SystemExit(1) from None
             except OSError as error:
-                message = str(error)
+                full = no_room(error)
+                message = str(error) if full is None else full.line()
                 if error.filename is None and error.errno is None:
                     raise  # not the system's word but a library's: it keeps its traceback
             for line in message.splitlines():
@@ -65,8 +67,9 @@ def _logging_to(log: Path | None) -> Iterator[Callable[[str], None]]:
     os.close(file)
 
     def tell(line: str) -> None:
-        typer.echo(line, err=True)
         os.write(terminal, f"{line}\n".encode())
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            typer.echo(line, err=True)
 
     try:
         yield tell

@@ -24,14 +24,15 @@ from mstkd.artifacts.records import Provenance
 from mstkd.artifacts.sealed import (
     CHECKSUMS,
     DAMAGE,
-    LIBVER,
     OFFSETS,
     Sealed,
     as_bytes,
     as_texts,
     create,
+    reading,
     reserve,
     seal,
+    writing,
 )
 from mstkd.data.encoded import EncodedImages
 from mstkd.data.pixels import PixelImages
@@ -131,7 +132,7 @@ def create_pack(
     unknown = Stored(np.zeros((count, 16), np.uint8), np.zeros(count, np.uint64), sizes, doubt)
     attributes, datasets = _head(content, unknown)
     attributes["sha256"] = UNFINISHED
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    with writing(path, "w") as file:
         create(file, attributes, datasets)
         if sizes is None:
             return reserve(file, "images", (count, side, side, 3), "u1")
@@ -143,7 +144,7 @@ def seal_pack(path: Path, content: Content, stored: Stored) -> None:
 
     The pack is whole if its images are on the disk, which `check_pack` sees.
     """
-    with h5py.File(path, "r+", libver=LIBVER) as file:
+    with writing(path, "r+") as file:
         seal(file, *_head(content, stored))
 
 
@@ -154,7 +155,7 @@ def check_pack(path: Path) -> None:
         InputError: as `open_pack`; or an image is not what was written.
     """
     open_pack(path)
-    with h5py.File(path, "r") as file:
+    with reading(path) as file:
         Sealed(path, file).compare_large()
 
 
@@ -232,7 +233,7 @@ def open_pack(path: Path, *kinds: Kind) -> Pack:
     if not h5py.is_hdf5(path):
         raise InputError(path, found="not an HDF5 file", expected="a pack")
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             return _read(path, file, kinds)
     except DAMAGE as error:
         found = f"a damaged file ({' '.join(str(error).split())})"

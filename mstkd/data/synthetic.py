@@ -252,7 +252,9 @@ def _write_images(task: _Task, settings: SynthesizeSettings, output: Path) -> in
         (output / paths[0]).parent.mkdir(parents=True)
         for path, image in zip(paths, images, strict=True):
             # Colour is not halved: at 32 pixels it would be a smear.
-            Image.fromarray(image).save(output / path, quality=settings.jpeg_quality, subsampling=0)
+            picture = Image.fromarray(image)
+            with atomic.naming(output / path):
+                picture.save(output / path, quality=settings.jpeg_quality, subsampling=0)
     return drawn.shape[0] * drawn.shape[1]
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,14 +23,15 @@ from mstkd.artifacts.records import ModelRecord, Provenance
 from mstkd.artifacts.sealed import (
     CHECKSUMS,
     DAMAGE,
-    LIBVER,
     OFFSETS,
     Sealed,
     create,
     is_as_written,
     piece_checksum,
+    reading,
     reserve,
     seal,
+    writing,
 )
 from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
@@ -49,6 +49,7 @@ FORMAT, VERSION = "mstkd-embeddings", 2
 DTYPES = ("float16", "float32")
 UNFINISHED = "0" * 64
 WHOLE = "an embedding cache"
+LABEL_BYTES = 8  # an image
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,9 @@ def cache_embeddings(
             return
         columns = int(records[0].settings["embedding_dim"]) * len(loaded)
         compiled = sum(len(pack.images) for pack in opened) * len(loaded) >= WORTH_COMPILING
-        with replacing(output) as (part,):
+        rows = sum(len(pack.images) for pack in opened)
+        needed = rows * (columns * np.dtype(settings.dtype).itemsize + LABEL_BYTES)
+        with replacing(output, needed=needed) as (part,):
             extractors = [
                 Extractor(model, where, settings.precision, compiled=compiled)
                 for model, _ in loaded
@@ -143,7 +146,7 @@ def cache_embeddings(
 def _is_made(output: Path, made: Provenance) -> bool:
     if not is_as_written(output, large=False):
         return False
-    with h5py.File(output, "r") as file:
+    with reading(output) as file:
         if read_attribute(output, file) != made:
             return False
     return bool(is_as_written(output, large=True))
@@ -182,7 +185,7 @@ def write_cache(
     told = [attributes[name] for name in ("teachers", "weights", "packs", "subject")]
     digest = hashlib.sha256(json.dumps([*told, dtype]).encode())
     digest.update(labels.tobytes())
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    with writing(path, "w") as file:
         create(file, attributes, datasets)
         begin = reserve(file, "embeddings", (sum(sizes), columns), dtype)
     with naming(path), path.open("r+b") as file:
@@ -193,7 +196,7 @@ def write_cache(
             digest.update(block.data)
             file.write(block.data)
     attributes["sha256"] = digest.hexdigest()
-    with h5py.File(path, "r+", libver=LIBVER) as file:
+    with writing(path, "r+") as file:
         seal(file, attributes, datasets)
     if not is_as_written(path, large=True):
         raise InputError(path, found="other bytes than were written", expected="a sound disk")
@@ -246,7 +249,7 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
         InputError: not a whole cache, or one of other packs or another pack order.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             cache = _read(path, file)
     except DAMAGE as error:
         found = " ".join(str(error).split())

@@ -112,7 +112,7 @@ def _read_npz(path: Path) -> tuple[NDArray[Any], list[str]]:
 
 def _read_hdf5(path: Path) -> tuple[NDArray[Any], list[str]]:
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return np.asarray(file["embeddings"][:]), file["images"].asstr()[:].tolist()
     except (*DAMAGE, KeyError, TypeError, AttributeError) as error:
         raise InputError(path, found=" ".join(str(error).split()), expected=EXPECTED) from None

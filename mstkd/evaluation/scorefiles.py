@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
 from mstkd.artifacts.records import Provenance
-from mstkd.artifacts.sealed import DAMAGE, LIBVER, Sealed, create
+from mstkd.artifacts.sealed import (
+    DAMAGE,
+    Sealed,
+    create,
+    reading,
+    writing,
+)
 from mstkd.config import ScoreKind
 from mstkd.data.formats.columns import TextColumns, frame_columns, read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image, with_own_names
@@ -485,7 +491,7 @@ def write_hdf5(table: ScoreTable, path: Path, made: Provenance | None = None) ->
     }
     if made is not None:
         attributes[ATTRIBUTE] = attribute(made)
-    with h5py.File(path, "w", libver=LIBVER) as file:
+    with writing(path, "w") as file:
         create(file, attributes, datasets)
 
 
@@ -500,7 +506,7 @@ def _sha256(datasets: Mapping[str, NDArray[Any]]) -> str:
 
 def _read_hdf5(path: Path) -> ScoreTable:
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             kind, version = (file.attrs.get(name) for name in ("format", "version"))
             if kind not in (FORMAT, FORMAT.encode()) or version != VERSION:
                 found = f"HDF5 of format {_text(kind)!r}, version {version}"

@@ -7,6 +7,7 @@ results go wrong unseen (D23).
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.atomic import NO_ROOM_TOLD, naming, replacing
 from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256, read_record
 from mstkd.artifacts.sources import source_list
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
@@ -70,14 +71,14 @@ def save_model(
     `inputs` are the hashes that later steps compare, `sources` the files that were read;
     `precision` is the one in which the network computed.
     """
-    with replacing(history_path(output), record_path(output), output) as (rows, record, weights):
-        with rows.open("w", newline="", encoding="utf-8") as file:
+    needed = sum(tensor.nbytes for tensor in state.values())
+    files = history_path(output), record_path(output), output
+    with replacing(*files, needed=needed) as (rows, record, weights):
+        with naming(rows), rows.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(history[0]))
             writer.writeheader()
             writer.writerows(history)
-        safetensors.torch.save_file(
-            {name: tensor.contiguous() for name, tensor in state.items()}, weights
-        )
+        _save({name: tensor.contiguous() for name, tensor in state.items()}, weights)
         made = ModelRecord(
             subject=subject,
             settings=dict(settings),
@@ -90,7 +91,19 @@ def save_model(
             sources=source_list(sources or {}, output),
             precision=precision,
         )
-        record.write_text(made.text(), encoding="utf-8")
+        with naming(record):
+            record.write_text(made.text(), encoding="utf-8")
+
+
+def _save(state: dict[str, Tensor], path: Path) -> None:
+    """Write tensors; where the disk is full, raise what Python would."""
+    try:
+        safetensors.torch.save_file(state, path)
+    except safetensors.SafetensorError as error:
+        code = NO_ROOM_TOLD.search(str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def is_saved(

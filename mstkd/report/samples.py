@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mstkd.artifacts.contents import hashed_contents
-from mstkd.artifacts.sealed import DAMAGE, OFFSETS, Pieces, Sealed
+from mstkd.artifacts.sealed import DAMAGE, OFFSETS, Pieces, Sealed, reading
 from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
 from mstkd.report.canvas import STYLE, check_format, new_figure, save
@@ -98,7 +97,7 @@ def read_faces(path: Path, *, count: int) -> Faces:
         InputError: the file is missing or is not a pack.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path) as file:
             pack = Sealed(path, file)
             pack.compare()
             kind, group = str(pack.attributes["kind"]), str(pack.attributes["group"])

@@ -11,6 +11,7 @@ import hashlib
 import io
 import pickle
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,12 +52,14 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write tensors, numbers, strings and containers of them; keep the state before."""
-        with replacing(self.path) as (part,):
+        with replacing(self.path, needed=_bytes(state)) as (part,):
             with naming(part), part.open("wb") as file:
                 file.write(bytes(BEGIN))
                 written = _Hashed(file)
                 whole = {"run": self._run, "state": state}
                 torch.save(whole, written)  # type: ignore[arg-type]  # it writes and flushes
+                if written.fault is not None:
+                    raise written.fault
                 file.seek(0)
                 file.write(_head(written.digest))
             if self.path.exists():
@@ -94,17 +97,38 @@ class Checkpoint:
 
 
 class _Hashed:
-    """A file that is hashed as it is written, for `torch.save`."""
+    """A file that is hashed as it is written, for `torch.save`.
+
+    The first fault of the disk is kept, not raised: `torch.save` would raise another over it.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self.digest = file, xxhash.xxh3_128()
+        self.fault: OSError | None = None
 
     def write(self, data: Any) -> int:
         self.digest.update(data)
-        return self._file.write(data)
+        self._try(lambda: self._file.write(data))
+        return len(data)
 
     def flush(self) -> None:
-        self._file.flush()
+        self._try(self._file.flush)
+
+    def _try(self, call: Callable[[], object]) -> None:
+        if self.fault is None:
+            try:
+                call()
+            except OSError as fault:
+                self.fault = fault
+
+
+def _bytes(state: Any) -> int:
+    """Of all tensors in containers."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    if isinstance(state, dict):
+        return sum(map(_bytes, state.values()))
+    return sum(map(_bytes, state)) if isinstance(state, list | tuple) else 0
 
 
 def _read(path: Path) -> dict[str, Any] | None:

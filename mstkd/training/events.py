@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+
+from mstkd.artifacts.atomic import NO_ROOM, naming
 
 Row = Mapping[str, float | int | None]
 
@@ -22,9 +25,12 @@ class Events:
             return
         from torch.utils.tensorboard import SummaryWriter
 
+        self._folder = folder
+        self._told_by_threads, threading.excepthook = threading.excepthook, self._tell
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()
-        self._writer = SummaryWriter(str(folder))
+        with naming(folder):
+            self._writer = SummaryWriter(str(folder))
         for row in history:
             self.add(row)
 
@@ -32,10 +38,16 @@ class Events:
         """Write the row of one epoch."""
         if self._writer is None:
             return
-        for name, value in row.items():
-            if name != "epoch" and value is not None:
-                self._writer.add_scalar(name, value, row["epoch"])
-        self._writer.flush()
+        with naming(self._folder):
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    self._writer.add_scalar(name, value, row["epoch"])
+            self._writer.flush()
+
+    def _tell(self, fault: threading.ExceptHookArgs) -> None:
+        """Of TensorBoard's thread: it hands a full disk on to the next call, which raises it."""
+        if not (isinstance(fault.exc_value, OSError) and fault.exc_value.errno in NO_ROOM):
+            self._told_by_threads(fault)
 
     def __enter__(self) -> Events:
         return self
@@ -46,5 +58,13 @@ class Events:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._writer is None:
+            return
+        try:
+            with naming(self._folder):
+                self._writer.close()
+        except OSError:
+            if error is None:  # else what ended the training is told
+                raise
+        finally:
+            threading.excepthook = self._told_by_threads
