@@ -92,9 +92,9 @@ def parse(record: str | bytes | Mapping[str, Any], where: Path) -> Provenance:
         InputError: it is not such a record.
     """
     try:
-        if isinstance(record, Mapping):
-            return Provenance.model_validate(record)
-        return Provenance.model_validate_json(record)
+        if isinstance(record, str | bytes):
+            return Provenance.model_validate_json(record)
+        return Provenance.model_validate(record)
     except ValidationError as error:
         found = error.errors()[0]["msg"]
         raise InputError(where, found=found, expected="a record of what made a result") from None

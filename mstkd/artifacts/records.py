@@ -6,9 +6,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mstkd import __version__
 from mstkd.artifacts.atomic import write_text
@@ -109,21 +109,26 @@ class ModelRecord(SealedRecord):
     package_version: str = __version__
 
 
+Percent = Annotated[float, Field(ge=0, le=100)]  # so written, no NaN either
+
+
 class GroupScore(Record):
     """Verification of one group."""
 
-    accuracy: float  # percent, mean over folds
-    fold_accuracies: list[float]  # percent
-    pairs: int
+    accuracy: Percent  # mean over folds
+    fold_accuracies: list[Percent]
+    pairs: Annotated[int, Field(ge=0)]
 
 
 class Fairness(Record):
     """Accuracies of all groups (percent) and the paper's three summaries (equation 7)."""
 
     groups: dict[str, GroupScore]
-    global_accuracy: float  # percent
-    std: float | None  # percentage points, sample standard deviation; None of one group
-    ser: float | None  # None of one group, and where the best group has no error
+    global_accuracy: Percent
+    # Percentage points, sample standard deviation; None of one group.
+    std: Annotated[float, Field(ge=0, le=100)] | None
+    # None of one group, and where the best group has no error. No larger where it has one.
+    ser: Annotated[float, Field(ge=0, le=1e12)] | None
 
 
 class Metrics(SealedRecord):
@@ -169,9 +174,9 @@ def parse_record(
         InputError: it is not such a record.
     """
     try:
-        if isinstance(record, Mapping):
-            return kind.model_validate(record)
-        return kind.model_validate_json(record)
+        if isinstance(record, str | bytes):
+            return kind.model_validate_json(record)
+        return kind.model_validate(record)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -24,7 +24,7 @@ from mstkd.artifacts.records import (
     parse_record,
     read_record,
 )
-from mstkd.artifacts.sealed import DAMAGE, holds_as_written
+from mstkd.artifacts.sealed import DAMAGE, holds_as_written, reading
 from mstkd.errors import InputError
 
 KNOWN = (
@@ -86,7 +86,7 @@ def made_by(path: Path) -> Provenance | None:
         record = sidecar(path)
         return parse(record.read_bytes(), record) if record.is_file() else None
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
+        with reading(path, tried=False) as file:
             return read_attribute(path, file)
     told = told_by(path)
     return None if told is None else told.made
@@ -117,7 +117,7 @@ def _of_model(record: Path, file: Path) -> Told:
 def _of_json(path: Path) -> Told | None:
     try:
         record = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(path, found=error, expected=KNOWN) from None
     kind = str(record.get("format", "")) if isinstance(record, dict) else ""
     if not kind.startswith("mstkd-"):
@@ -129,13 +129,13 @@ def _of_json(path: Path) -> Told | None:
         return None
     subject = record.get("subject")
     made = parse(record["provenance"], path)
-    who = None if subject is None else Subject.model_validate(subject)
+    who = None if subject is None else parse_record(Subject, subject, path)
     return Told(made, is_unchanged(record), who)
 
 
 def _of_hdf5(path: Path, *, large: bool) -> Told | None:
     try:
-        with h5py.File(path, "r") as file:
+        with reading(path, tried=large) as file:
             made = read_attribute(path, file)
             unchanged = None if made is None else holds_as_written(path, file, large=large)
     except DAMAGE as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
@@ -22,6 +23,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # Of a run: a name of the config, and its values of lists (mstkd.config.grids).
 VariantName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_+=.-]*$")]
 Positive = Annotated[int, Field(ge=1)]
+# Of networks, far above any that is trained: a file of a stranger may ask for one.
+Dimensions = Annotated[int, Field(ge=1, le=65_536)]
+Side = Annotated[int, Field(ge=1, le=4_096)]  # of an image, in pixels
 Folds = Annotated[int, Field(ge=2, le=32_767)]  # numbered in 16 bits where pairs are
 Probability = Annotated[float, Field(ge=0, lt=1)]
 # A pack holds pixels, or encoded images: a fraction of the space, but decoded at each reading.
@@ -107,11 +111,13 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _truths_are_no_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what pydantic would take: true for 1, and 1 for true.
+        """Refuse what pydantic would take: true for 1, and 1 for true; and text with a zero byte.
 
         Text is taken for what it reads as: YAML holds 5e-4 for text, and Snakemake hands on all
         that stands below a key of its `--config` as such.
         """
+        if any(isinstance(one, str | PurePath) and "\0" in str(one) for one in _entries(value)):
+            raise PydanticCustomError("text", "text without a zero byte")
         kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
         if bool in kinds:
             if isinstance(value, int | float) and not isinstance(value, bool):

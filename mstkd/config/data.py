@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from mstkd.config.base import Folds, Groups, Name, Positive, Settings, Step, Storage
+from mstkd.config.base import Folds, Groups, Name, Positive, Settings, Side, Step, Storage
 
 
 def file_kind(path: Path) -> str:
@@ -35,7 +35,7 @@ class SynthesizeSettings(SyntheticSettings, Step):
     """Settings of the step `synthesize`."""
 
     groups: Groups
-    image_size: Positive
+    image_size: Side
 
 
 class AlignmentSettings(Settings):
@@ -70,7 +70,7 @@ SameNames = Literal["unrelated"] | None
 class DataSettings(Settings):
     """Where the faces come from: written by the generator, or files of yours."""
 
-    image_size: Annotated[int, Field(ge=16, multiple_of=16)] = 112  # pixels, both sides
+    image_size: Annotated[Side, Field(ge=16, multiple_of=16)] = 112  # pixels, both sides
     on_bad_image: Literal["error", "skip"] = "error"
     storage: Storage = "pixels"
     synthetic: SyntheticSettings | None = None
@@ -136,7 +136,7 @@ class DataSettings(Settings):
 class ImageSettings(Step):
     """How images become a pack's: part of the settings of each packing step."""
 
-    image_size: Positive
+    image_size: Side
     on_bad_image: Literal["error", "skip"]
     storage: Storage = "pixels"
     alignment: AlignmentSettings | None = None

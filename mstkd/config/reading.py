@@ -25,6 +25,8 @@ COMMAND_LINE = "--config"  # of Snakemake
 # What pydantic puts into a key's path where a value may be of several kinds.
 KIND = re.compile(r"path|.*[\[(].*")
 # Of what stands in a file: a kilobyte of YAML can be gigabytes when it is written out.
+# Of a file of settings. The paper's config has 4 kB, five deep.
+MOST_BYTES, MOST_DEEP = 1 << 22, 50
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 200
 
@@ -145,7 +147,7 @@ def read_settings(model: type[Model], text: str) -> Model:
         return _validate_whole(model, value, text, {text: value}, twice)
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         found = " ".join(str(error).split())
         raise InputError("--settings", found=found, expected="JSON or YAML") from None
     return validate(model, value, "--settings")
@@ -205,17 +207,34 @@ def _validate_whole(
 def _read_yaml(path: Path) -> tuple[Any, list[InputError]]:
     """What a file of YAML or JSON holds, and a fault for each key that occurs twice in it."""
     text = _read_text(path)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         json.loads(text)
         text = text.replace("\t", " ")  # JSON may be indented by tabs, YAML may not
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         twice = [] if node is None else list(_twice(path, node, set()))
         return (None if node is None else loader.construct_document(node)), twice
-    except yaml.YAMLError as error:
+    # Of values that are none: the 31st of February, or a number of 100,000 digits.
+    except (yaml.YAMLError, ValueError) as error:
         found = " ".join(str(error).split())
         raise InputError(path, found=found, expected="JSON or YAML") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses what is nested deeper than Python's own calls may be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._deep = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._deep += 1
+        if self._deep > MOST_DEEP:
+            raise yaml.YAMLError(f"values nested more than {MOST_DEEP} deep")
+        node = super().compose_node(parent, index)
+        self._deep -= 1
+        return node
 
 
 def _twice(
@@ -243,8 +262,13 @@ def _twice(
 
 def _read_text(path: Path) -> str:
     try:
+        if path.stat().st_size > MOST_BYTES:
+            found = f"{path.stat().st_size:,} bytes"
+            raise InputError(
+                path, found=found, expected=f"a settings file of {MOST_BYTES:,} at most"
+            )
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(path, found="no such file", expected="a settings file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # no UTF-8; a zero byte in the path
         raise InputError(path, found=str(error), expected="a readable settings file") from None

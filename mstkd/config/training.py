@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mstkd.config.base import (
+    Dimensions,
     Folds,
     Groups,
     Name,
@@ -22,13 +23,15 @@ from mstkd.config.base import (
 )
 from mstkd.config.grids import GridSection
 
+Blocks = Annotated[int, Field(ge=1, le=1_000)]  # of a stage; IResNet-100 has 30
+
 
 class BackboneSettings(Settings):
     """A published architecture by name, or a variant by `blocks` and `widths`."""
 
     architecture: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] | None = None
-    blocks: tuple[Positive, Positive, Positive, Positive] | None = None
-    widths: tuple[Positive, Positive, Positive, Positive] | None = None
+    blocks: tuple[Blocks, Blocks, Blocks, Blocks] | None = None
+    widths: tuple[Dimensions, Dimensions, Dimensions, Dimensions] | None = None
     dropout: Probability = 0.0  # before the last layer; the public code: 0.4 for IResNet-50 (D11)
 
     @model_validator(mode="after")
@@ -190,7 +193,7 @@ class Teachers(GridSection, Settings):
 class TeacherSettings(Step):
     """Settings of the step `train-teacher`."""
 
-    embedding_dim: Positive
+    embedding_dim: Dimensions
     backbone: BackboneSettings
     optimiser: TeacherOptimiser
     head: HeadSettings
@@ -258,7 +261,7 @@ class Adaptors(Settings):
 class AdaptorSettings(Step):
     """Settings of the step `train-adaptor`."""
 
-    embedding_dim: Positive
+    embedding_dim: Dimensions
     adaptor: AdaptorArchitecture
     optimiser: AdaptorOptimiser
     head: AdaptorHead
@@ -306,7 +309,7 @@ class Students(GridSection, Settings):
 class StudentSettings(Step):
     """Settings of the step `train-student`."""
 
-    embedding_dim: Positive
+    embedding_dim: Dimensions
     backbone: BackboneSettings
     loss: LossSettings
     optimiser: StudentOptimiser

@@ -10,7 +10,15 @@ from typing import Annotated, Any, Literal, Self, get_args
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from mstkd.config.base import ExperimentName, Groups, Name, Positive, Settings, Step, unique
+from mstkd.config.base import (
+    Dimensions,
+    ExperimentName,
+    Groups,
+    Name,
+    Settings,
+    Step,
+    unique,
+)
 from mstkd.config.data import (
     CheckSettings,
     DataSettings,
@@ -59,7 +67,7 @@ class Config(Settings):
     experiment: ExperimentName | None = None
     groups: Groups
     seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(unique)] = (0,)
-    embedding_dim: Positive = 512
+    embedding_dim: Dimensions = 512
     data: DataSettings
     splits: SplitSettings = SplitSettings()
     backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1), AfterValidator(unique)]

@@ -40,6 +40,7 @@ from mstkd.errors import InputError, anew
 
 FORMAT, VERSION = "mstkd-pack", 2
 UNFINISHED = "0" * 64
+MOST_SIDE = 4_096  # pixels
 WHOLE = "a whole pack"
 Kind = Literal["train", "unlabelled", "verification"]
 Images = PixelImages | EncodedImages  # uint8 (N, H, H, 3), to be indexed by rows
@@ -271,7 +272,7 @@ def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
         identity=read["identity"],
         identity_names=as_texts(read["identity_names"]),
         paths=as_texts(read["paths"]),
-        found=Found(*attributes["found"]),
+        found=Found(*map(int, attributes["found"])),
         pairs=read.get("pairs"),
         same=read.get("same"),
         fold=read.get("fold"),
@@ -286,6 +287,8 @@ def _check_shapes(path: Path, sealed: Sealed, kind: str) -> None:
     if kind not in get_args(Kind):
         raise ValueError(f"a pack of kind {kind}")
     side = int(sealed.attributes["image_size"])
+    if not 0 < side <= MOST_SIDE:
+        raise ValueError(f"images of {side} pixels")
     rows = sealed.datasets.get(OFFSETS)
     count = len(sealed.large) if rows is None else len(rows) - 1
     expected: dict[str, tuple[Any, tuple[int | None, ...]]] = {

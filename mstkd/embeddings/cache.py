@@ -295,8 +295,8 @@ def _read(path: Path, file: Any) -> Cache:
         labels=sealed.datasets["labels"],
         teachers=teachers,
         weights=tuple(json.loads(attributes["weights"])),
-        subject=json.loads(attributes["subject"]),
-        packs=json.loads(attributes["packs"]),
+        subject=dict(json.loads(attributes["subject"])),
+        packs=dict(json.loads(attributes["packs"])),
         sha256=str(attributes["sha256"]),
     )
 

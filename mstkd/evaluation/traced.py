@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from mstkd.artifacts.contents import read_attribute
 from mstkd.artifacts.records import ModelRecord, Source, read_record
-from mstkd.artifacts.sealed import DAMAGE
+from mstkd.artifacts.sealed import DAMAGE, reading
 from mstkd.compute.numerics import configure
 from mstkd.data.decode import BadImage, decode
 from mstkd.embeddings.cache import Cache, open_cache
@@ -160,7 +159,7 @@ def find_fusion(
         cache = _source(adaptor, record.sources, record.inputs.get("embeddings"), "--cache")
     if not teachers:
         try:
-            with h5py.File(cache, "r") as file:
+            with reading(cache) as file:
                 made = read_attribute(cache, file)
         except DAMAGE as error:
             found = " ".join(str(error).split())

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors
 import safetensors.torch
+import torch
+from pydantic import Field, Strict
 from torch import Tensor, nn
 
 from mstkd.artifacts.atomic import NO_ROOM_TOLD, naming, replacing
 from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256, read_record
 from mstkd.artifacts.sources import source_list
 from mstkd.config import AdaptorSettings, BackboneSettings, validate
+from mstkd.config.base import Dimensions, Settings, Side
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import DLDP, SL, DuL, build_adaptor
 from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
@@ -139,14 +142,43 @@ def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
             those of the recorded architecture.
     """
     record = _read(path, ("teacher", "student"))
-    assert record.image_size is not None, "every backbone has one"
-    model = build_backbone(
-        validate(BackboneSettings, record.settings["backbone"], str(record_path(path))),
-        embedding_dim=record.settings["embedding_dim"],
-        image_size=record.image_size,
+    told = {key: record.settings.get(key) for key in ("backbone", "embedding_dim")}
+    asked = {key: value for key, value in told.items() if value is not None}
+    built = validate(
+        _Built, {**asked, "image_size": record.image_size}, f"{record_path(path)}: settings"
     )
+
+    def build() -> IResNet:
+        return build_backbone(
+            built.backbone, embedding_dim=built.embedding_dim, image_size=built.image_size
+        )
+
+    _refuse_larger(build, path)
+    model = build()
     load_weights(model, path)
     return model.eval(), record
+
+
+class _Built(Settings):
+    """What a backbone is built by."""
+
+    backbone: BackboneSettings
+    embedding_dim: Annotated[Dimensions, Strict()]
+    image_size: Annotated[Side, Field(multiple_of=16)]
+
+
+def _refuse_larger(build: Callable[[], nn.Module], path: Path) -> None:
+    """Refuse a network that is larger than its file before it takes any memory.
+
+    Raises:
+        InputError: it is.
+    """
+    with torch.device("meta"):
+        needed = sum(tensor.numel() for tensor in build().state_dict().values())
+    found = path.stat().st_size
+    if needed > found:  # of whatever type, a number takes a byte
+        expected = f"{needed:,} numbers, as {record_path(path).name} describes the network"
+        raise InputError(path, found=f"{found:,} bytes of weights", expected=expected)
 
 
 def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecord]:
@@ -157,7 +189,12 @@ def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecor
     """
     record = _read(path, ("adaptor",))
     settings = validate(AdaptorSettings, record.settings, str(record_path(path)))
-    model = build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
+
+    def build() -> SL | DuL | DLDP:
+        return build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
+
+    _refuse_larger(build, path)
+    model = build()
     load_weights(model, path)
     return model.eval(), record
 
