@@ -25,7 +25,7 @@ COMMAND_LINE = "--config"  # of Snakemake
 # What pydantic puts into a key's path where a value may be of several kinds.
 KIND = re.compile(r"path|.*[\[(].*")
 # Of what stands in a file: a kilobyte of YAML can be gigabytes when it is written out.
-# Of a file of settings. The paper's config has 4 kB, five deep.
+# Of a file of settings. The paper's config has 3 kB, five deep.
 MOST_BYTES, MOST_DEEP = 1 << 22, 50
 _short = reprlib.Repr()
 _short.maxlevel, _short.maxstring, _short.maxother = 2, 200, 200

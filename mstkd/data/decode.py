@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mstkd.data.sources import Source, read
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+MOST_PIXELS = 50_000_000  # of a picture; decoding takes ten bytes for each
 JFIF = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi"}  # no word of an orientation
 
 # How a JFIF file begins, its first segment's end, and the markers of ITU-T T.81 table B.1 that
@@ -44,7 +45,8 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
     resized: that belongs to the alignment.
 
     Raises:
-        BadImage: the file cannot be read, is not such an image, is cut off or has another size.
+        BadImage: the file cannot be read, is not such an image, is cut off, has another size, or
+            more than `MOST_PIXELS`, however few its bytes are.
     """
     try:
         data = source if isinstance(source, bytes) else read(source)
@@ -61,6 +63,9 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
             if image_size is not None and image.size != (image_size, image_size):
                 width, height = image.size
                 raise BadImage(f"found {width}x{height}, expected {image_size}x{image_size}")
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise BadImage(f"{width}x{height} pixels, more than {MOST_PIXELS:,}")
             image.load()
             return _rgb(image)
     except UnidentifiedImageError:

@@ -66,10 +66,13 @@ def read_bin(path: Path) -> VerificationList:
         raise InputError(path, found="no pairs", expected=LAYOUT)
 
     row_of: dict[bytes, int] = {}
+    made: dict[int, bytes] = {}  # by the id of what a pickle may name many times
     numbers: list[int] = []  # of first occurrences, by row
     rows = np.empty(len(images), np.int32)
     for number, image in enumerate(images):
-        data = _encoded(image, number, path)
+        data = made.get(id(image))
+        if data is None:
+            data = made[id(image)] = _encoded(image, number, path)
         rows[number] = row_of.setdefault(data, len(row_of))
         if len(row_of) > len(numbers):
             numbers.append(number)

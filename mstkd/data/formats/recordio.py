@@ -161,7 +161,7 @@ def _parts(file: BinaryIO, offset: int, size: int) -> Iterator[tuple[int, int]]:
     while True:
         file.seek(start)
         words = file.read(_PART.size)
-        if len(words) < _PART.size:
+        if len(words) < _PART.size or start + _PART.size > size:
             raise _Damage(start, found="the end of the file", expected="a record: is it cut off?")
         magic, word = _PART.unpack(words)
         kind, length = word >> 29, word & _LENGTH
@@ -243,15 +243,19 @@ def _complete(
     heads: NDArray[np.void],
     keys: Ints | None,
 ) -> None:
-    """Check that a whole record lies at each offset; `heads` gain what parts cut off."""
+    """Check that a whole record lies at each offset; `heads` gain what parts cut off.
+
+    A record ends before the next begins, so that all of them together are read once.
+    """
+    ends = np.append(offsets[1:], size)
     lengths = (heads["word"] & _LENGTH).astype(np.int64)
     plain = (heads["magic"] == MAGIC) & (heads["word"] >> 29 == WHOLE)
-    plain &= offsets + _PART.size + lengths <= size
+    plain &= offsets + _PART.size + lengths <= ends
     plain &= lengths >= _HEADER.size + 4 * heads["flag"].astype(np.int64)
     for row in np.flatnonzero(~plain):
         offset = int(offsets[row])
         try:
-            payload = _payload(file, offset, size)
+            payload = _payload(file, offset, int(ends[row]))
             _check_labels(offset, len(payload), _flag(payload))
         except _Damage as damage:
             where = f"{rec}: byte {damage.byte}"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from mstkd.errors import InputError
 
 PLAIN = "a pickle of lists, tuples, bytes, strings, numbers, booleans and NumPy arrays of those"
-OPCODES = 4_000_000  # 12,000 images as arrays take 0.3 million; each costs up to 100 bytes
+OPCODES = 1_500_000  # 12,000 images as arrays take 0.3 million; each costs up to 232 bytes
 DEPTH = 32
 
 # What a name may stand for; NumPy 2 renamed its `core`, Python 3 `__builtin__`.
