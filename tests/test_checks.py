@@ -130,7 +130,10 @@ def test_each_check_of_clean_data_says_that_it_found_nothing(
         "repeated pairs",
     ]
     assert {finding.severity for finding in (first, *others)} == {"note"}
-    assert {finding.message for finding in others} == {"None found."}
+    told = {finding.check: finding.message for finding in others}
+    # A picture that was saved again has other pixels, and is not seen.
+    assert told.pop("image overlap") == "No identical pixels found."
+    assert set(told.values()) == {"None found."}
 
 
 # ---------------------------------------------------------------- persons in two places

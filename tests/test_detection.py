@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from packs import SIZE, settings_of
+from packs import SIZE, settings_of, write_rfw
 from PIL import Image
 
 from mstkd.data.align import align
@@ -14,6 +14,7 @@ from mstkd.data.detection import detect_landmarks
 from mstkd.data.formats.landmarks import read_landmarks_csv
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train
+from mstkd.data.readers import read_verification_images
 from mstkd.data.sources import Points
 from mstkd.errors import InputError
 
@@ -94,6 +95,20 @@ def test_what_is_detected_aligns_a_training_folder(
         str(tmp_path / "photos" / name) for name in MISSED
     ]
     assert listed[0].endswith("\tno landmarks")
+
+
+def test_what_is_detected_in_rfw_s_layout_is_called_as_packing_does(tmp_path: Path) -> None:
+    pairs = write_rfw(tmp_path / "rfw/test")
+    for path in (pairs.root / "data/A").rglob("*.jpg"):
+        Image.fromarray(np.full((HEIGHT, WIDTH, 3), 3, np.uint8)).save(path)
+    output = tmp_path / "landmarks.csv"
+    assert detect_landmarks(tmp_path / "rfw", detector="ours", output=output) == []
+    assert set(read_landmarks_csv(output)) == {
+        f"A/m.0{who}/m.0{who}_000{number}.jpg" for who in "ab" for number in (1, 2, 3)
+    }
+    settings = settings_of(tmp_path / "rfw", alignment={"landmarks": output})
+    images = read_verification_images(settings).images
+    assert images and all(image.points is not None for image in images)
 
 
 def test_no_face_at_all_leaves_the_old_csv(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_every_problem_of_a_training_folder(tmp_path: Path) -> None:
     ):
         assert found.problems.count(text) == 1
     assert len(found.problems) == 10
-    assert found.notes == [
+    assert found.notes[:2] == [
         f"{tmp_path}: groups of unequal size: identities: A 2, B 2, C 1, D 0",
         f"{tmp_path}: groups of unequal size: images: A 7, B 3, C 2, D 0",
     ]
@@ -562,6 +562,8 @@ def test_the_report_is_aligned(tmp_path: Path) -> None:
         "",
         "Notes:",
         f"  {tmp_path}: groups of unequal size: images: A 4, Long 13",
+        f"  {tmp_path}: images of 2 sizes or no squares: not aligned faces, as it seems; "
+        "data.train_alignment and data.verification_alignment take landmarks",
         "",
         "No problems found.",
     ]

@@ -6,6 +6,9 @@ import collections
 import contextlib
 import io
 import json
+import os
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,11 @@ import pytest
 import torch
 from flips import UNSEEN, flips, make
 from networks import save_teacher, subject
+from packs import settings_of, write_faces
 from typer.testing import CliRunner
 
+from mstkd.artifacts import sealed
+from mstkd.artifacts.contents import content_sha256
 from mstkd.artifacts.lineage import lineage, lineage_lines
 from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
 from mstkd.artifacts.sealed import is_as_written
@@ -25,9 +31,11 @@ from mstkd.cli.app import app
 from mstkd.config import CacheSettings
 from mstkd.data.loader import FaceBatches
 from mstkd.data.pack import open_pack
+from mstkd.data.packing import pack_train
 from mstkd.embeddings import cache, embed
 from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
+from mstkd.evaluation.scorefiles import read_scores
 
 FILES = (
     "pixels.h5",
@@ -359,3 +367,32 @@ def test_provenance_says_what_it_did_not_read(tmp_path: Path, teacher: tuple[Pat
     flip(pack, identity)
     (source,) = [one for one in lineage(output).results[0].sources if one.path == str(pack)]
     assert source.state == "changed"
+
+
+# ---------------------------------------------------------------- files that crash HDF5
+
+
+def crash(path: Path) -> None:
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def loop(path: Path) -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(("look", "name"), [(crash, "SIGSEGV"), (loop, "SIGALRM")])
+def test_a_file_on_which_hdf5_crashes_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Path], None], name: str
+) -> None:
+    write_faces(tmp_path / "faces")
+    pack_train(settings_of(tmp_path / "faces"), output=tmp_path / "A.h5")
+    other = tmp_path / "B.h5"
+    shutil.copy(tmp_path / "A.h5", other)
+    monkeypatch.setattr(sealed, "_look_at", look)
+    monkeypatch.setattr(sealed, "SECONDS", 1)
+    for read in (open_pack, open_cache, read_scores):
+        with pytest.raises(InputError, match=f"HDF5 ended by {name} on it"):
+            read(other)
+    assert len(content_sha256(other)) == 64
+    assert sealed.is_as_written(other, large=True) is False

@@ -229,3 +229,18 @@ def test_the_journal_is_a_line_a_chunk(killed: Path) -> None:
     lines = (partial_folder(killed) / "journal").read_text().splitlines()
     assert set(json.loads(lines[0])) == {"key", "offset"}
     assert [json.loads(line.split(maxsplit=1)[1])[0] for line in lines[1:]] == [0, 1]
+
+
+def test_images_that_are_not_aligned_are_told_what_to_do(tmp_path: Path) -> None:
+    """To leave out all of them would be no help."""
+    for number in range(4):
+        path = tmp_path / f"photos/A/a/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30)).save(path)
+    for rule in ("error", "skip"):
+        with pytest.raises(InputError) as error:
+            pack_train(
+                settings_of(tmp_path / "photos", on_bad_image=rule), output=tmp_path / "A.h5"
+            )
+        assert "data.train_alignment takes landmarks of them" in error.value.expected
+        assert "on_bad_image" not in error.value.expected

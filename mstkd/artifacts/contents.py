@@ -23,7 +23,7 @@ def content_sha256(path: Path) -> str:
     """
     with contextlib.suppress(*DAMAGE):  # a damaged one has the hash of its bytes: that of no pack
         if h5py.is_hdf5(path):
-            with reading(path) as file:
+            with reading(path, tried=False) as file:
                 carried = file.attrs.get("sha256")
             if carried is not None:
                 return carried.decode() if isinstance(carried, bytes) else str(carried)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mstkd.data.decode import BadImage, decode
 from mstkd.data.formats.landmarks import load_detector, write_landmarks_csv
+from mstkd.data.formats.layouts import verification_folder
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.sources import Points
 from mstkd.progress import progress
@@ -17,7 +18,7 @@ def detect_landmarks(root: Path, *, detector: str, output: Path) -> list[str]:
 
     Args:
         root: the folder; an image is called by its path from there, `<group>/<identity>/<image>`
-            in a training folder.
+            in a training folder, and below `data` in a folder of RFW's layout.
         detector: name of an installed plug-in, an entry point of the group `mstkd.detectors`.
         output: the CSV.
 
@@ -29,6 +30,9 @@ def detect_landmarks(root: Path, *, detector: str, output: Path) -> list[str]:
     """
     find = load_detector(detector)
     images = read_unlabelled(root)
+    layout = verification_folder(root)
+    in_rfw = (layout / "data").is_dir() and (layout / "txts").is_dir()
+    above = f"{(layout / 'data').relative_to(root).as_posix()}/" if in_rfw else ""
     missed: list[str] = []
 
     def rows() -> Iterator[tuple[str, Points]]:
@@ -38,10 +42,11 @@ def detect_landmarks(root: Path, *, detector: str, output: Path) -> list[str]:
                     points = find(decode(image.source))
                 except BadImage:
                     points = None
+                name = image.name.removeprefix(above)
                 if points is None:
-                    missed.append(image.name)
+                    missed.append(name)
                 else:
-                    yield image.name, points
+                    yield name, points
                 advance(1)
 
     write_landmarks_csv(output, rows())

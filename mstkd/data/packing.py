@@ -6,6 +6,7 @@ A killed run is taken up where it stopped. Bad images are listed in `<output>.ba
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ from mstkd.errors import InputError
 from mstkd.progress import say
 
 ALIGNED_FIRST = 64  # images whose aligned pixels are looked at before all are decoded
+OTHER_SIZE = re.compile(r"found \d+x\d+, expected")  # as `decode` says of an image
 LISTED = 20  # bad images named in a message; the file beside the output names all
 UNLABELLED = "unlabelled"  # the group of images that have none
 # Bytes beside the pixels, not too few: what HDF5 takes for itself and for a text beside its
@@ -363,6 +365,15 @@ class _Packing:
             expected = (
                 f"whole images of {self._settings.image_size}x{self._settings.image_size} pixels"
             )
+            other_sizes = sum(OTHER_SIZE.match(reason) is not None for _, reason in bad)
+            if 2 * other_sizes > len(images):
+                key = "verification" if self._kind == "verification" else "train"
+                expected += (
+                    f"; most are of other sizes and seem not to be aligned: data.{key}_alignment "
+                    "takes landmarks of them, which mstkd detect-landmarks writes"
+                )
+                found = f"{_count(bad)} of {len(images):,}\n{''.join(lines)}"
+                return InputError(self._root(), found=found, expected=expected)
         else:
             expected = "whole images with landmarks"
         if self._kind == "verification" and not self._held_out:

@@ -25,7 +25,10 @@ COLUMNS = (
     "impostor pairs",
 )
 NOTHING = "–"
-KEY = "“5 of 7”: 5 are packed of 7 that the data held."
+KEY = (
+    "“5 of 7”: 5 are packed of 7 that the data held. "
+    "The rest is bad, excluded, or held out to make pairs of."
+)
 MARKDOWN_SIGNS = frozenset("\\`*_|<>[]~&#")
 
 

@@ -116,7 +116,8 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
     }
     findings = []
     for check, found in checks.items():
-        findings += list(found) or [Finding(check, "note", "None found.")]
+        none = "No identical pixels found." if check == "image overlap" else "None found."
+        findings += list(found) or [Finding(check, "note", none)]
     return findings
 
 

@@ -65,6 +65,7 @@ def inspect(path: Path, *, groups: Path | None = None) -> Inspection:
             groups, found=f"groups for a {kind}", expected="a .rec: other kinds hold theirs"
         )
     _compare_sizes(path, found, problems)
+    _tell_unaligned(path, found, problems)
     return Inspection(path, kind, tuple(found), problems.lines(), problems.notes.lines())
 
 
@@ -300,6 +301,18 @@ def _sampled(root: Path, counts: Mapping[str, int]) -> Sample:
         # Of a folder that a download or a copy changes meanwhile, some may be gone.
         sample += [(name, folder / name) for at in places for name in names[at - start :][:1]]
     return sample
+
+
+def _tell_unaligned(where: Path, groups: Sequence[GroupFound], problems: Problems) -> None:
+    """Aligned faces are squares of one size, which `data.image_size` names."""
+    sizes = {size for group in groups for size in group.headers.sizes}
+    square = {size for size in sizes if len(set(size.split("x"))) == 1}
+    if len(sizes) > 1 or sizes - square:
+        text = (
+            f"{where}: images of {len(sizes)} sizes or no squares: not aligned faces, as it seems; "
+            "data.train_alignment and data.verification_alignment take landmarks"
+        )
+        problems.notes.add("sizes", text)
 
 
 def _compare_sizes(where: Path, groups: Sequence[GroupFound], problems: Problems) -> None:
