@@ -346,6 +346,15 @@ rule render_page:
         figures=[
             *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
             *expand("<results>/figures/{table}.png", table=FIGURES),
+            "<results>/figures/intervals-groups.png",
+            "<results>/figures/intervals-std.png",
+            *expand("<results>/figures/stages-{backbone}.png", backbone=TEACHERS),
+            *expand(
+                "<results>/figures/tracing-{backbone}-{measure}.png",
+                backbone=TEACHERS,
+                measure=["embedding", "separation"],
+            ),
+            "<results>/figures/det.png",
             "<results>/figures/training.png",
         ],
         claims="<results>/claims.json",
