@@ -80,7 +80,7 @@ def replace_image(world):
     world.changes.append("replaced")
 
 
-@pytest.mark.parametrize("pattern", ["teachers", "packs/*/*.h5", "embeddings", "splits"])
+@pytest.mark.parametrize("pattern", ["teachers", "packs", "embeddings", "splits"])
 def test_what_is_deleted_is_not_missed_where_it_would_be_the_same(walks, tmp_path, pattern):
     world = World(tmp_path / "world")
     shutil.copytree(walks.start, world.folder)
@@ -95,8 +95,9 @@ def test_what_is_deleted_is_not_missed_where_it_would_be_the_same(walks, tmp_pat
         ("teachers", edit_head),
         ("embeddings", edit_head),
         ("*/tiny/*/*/seed0/*.safetensors", edit_head),
-        ("packs/*/*.h5", replace_image),
         ("packs", replace_image),
+        (".packs", replace_image),
+        ("*packs", edit_head),
     ],
 )
 def test_an_edit_of_what_is_deleted_is_seen(walks, tmp_path, pattern, edit):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -96,3 +97,16 @@ def test_a_pack_notes_what_it_was_made_from(images, tmp_path):
 def test_where_each_kind_of_data_is_looked_at(given, expected):
     settings = PackSettings(group="A", image_size=16, on_bad_image="error", **given)
     assert [str(path) for path in watched(settings)] == expected
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        ("results/packs/train/A.h5", "results/.packs/train/A.h5.files.json"),
+        ("results/e/packs/unlabelled.h5", "results/e/.packs/unlabelled.h5.files.json"),
+        ("/packs/results/data/index.csv", "/packs/results/data/.index.csv.files.json"),
+        ("elsewhere/A.h5", "elsewhere/.A.h5.files.json"),
+    ],
+)
+def test_who_deletes_packs_leaves_what_they_were_made_from(output, place):
+    assert listing_path(Path(output)) == Path(place)

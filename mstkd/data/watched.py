@@ -46,7 +46,15 @@ class Noted(Listing):
 
 
 def listing_path(output: Path) -> Path:
-    """Where the listing of the files that a result was made from lies."""
+    """Where the listing of the files that a result was made from lies.
+
+    Of packs not in their folder, which people delete whole to make room: it says what they held.
+    """
+    folder = output.parent
+    for packs in (folder, folder.parent):
+        if packs.name == "packs":
+            own = packs.with_name(".packs") / folder.relative_to(packs)
+            return own / f"{output.name}.files.json"
     return output.with_name(f".{output.name}.files.json")
 
 
