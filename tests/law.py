@@ -77,7 +77,13 @@ EDITS: dict[str, tuple[Any, ...]] = {
     "adaptors.architectures": ({"SL": {}}, {"SL": {"architecture": "SL"}}),
 }
 # What the plain command is asked for; the rest is what that is made from.
-TARGETS = ("results/tables/", "results/figures/", "results/report", "results/data-report")
+TARGETS = (
+    "results/tables/",
+    "results/error-rates/",
+    "results/figures/",
+    "results/report",
+    "results/data-report",
+)
 PROVENANCE = ("results/provenance.html", "results/provenance.json")
 LONGEST_RUN = 600  # seconds: some ten times what it takes on a busy machine
 ENDED = 60  # seconds after which what should have ended counts as hanging

@@ -34,7 +34,15 @@ def test_all_is_well_where_all_is_current_and_nothing_is_to_be_done():
 
 def test_what_no_job_makes_is_orphaned_but_for_what_is_no_result(tmp_path):
     kept = ("tables/a.csv", "tables/a.csv.provenance.json", "packs/train/A.h5")
-    lost = ("tables/b.csv", "tables/b.csv.provenance.json", "students/x/seed0/model.safetensors")
+    lost = (
+        "tables/b.csv",
+        "tables/b.csv.provenance.json",
+        "students/x/seed0/model.safetensors",
+        "tracing/x/single/seed0.json",
+        "error-rates/b.csv",
+        "figures/b.svg",
+        "figures/b.pdf",
+    )
     no_results = ("students/x/seed0/.kept/model.json", "students/x/seed0/checkpoint.pt")
     outside = ("logs/a.csv", "notes.csv")
     for name in (*kept, *lost, *no_results, *outside):

@@ -22,8 +22,19 @@ from mstkd.progress import progress
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
 
 # Folders of results in which every file is some job's output.
-OWNED = ("packs", "splits", "teachers", "embeddings", "adaptors", "students", "tables", "figures")
-RESULTS = {".h5", ".csv", ".json", ".safetensors", ".png", ".md", ".tex", ".html"}
+OWNED = (
+    "packs",
+    "splits",
+    "teachers",
+    "embeddings",
+    "adaptors",
+    "students",
+    "tracing",
+    "tables",
+    "error-rates",
+    "figures",
+)
+RESULTS = {".h5", ".csv", ".json", ".safetensors", ".png", ".svg", ".pdf", ".md", ".tex", ".html"}
 STATES: tuple[State, ...] = ("current", "stale", "damaged", "missing")
 SHOWN = 20  # lines of what is not current, and of orphans
 
