@@ -67,7 +67,7 @@ def read_scores(
     kind: ScoreKind | None = None,
     attributes: Path | None = None,
     folds: int = FOLDS,
-    telling: bool = True,
+    ours: bool = False,
     name: str = "frame",
 ) -> ScoreTable:
     """A table of scored pairs from CSV, .csv.gz, HDF5 or a data frame, checked.
@@ -85,8 +85,8 @@ def read_scores(
         kind: what the scores are; needed where the column's name does not say.
         attributes: a CSV of further columns, a row an image or a row a pair.
         folds: how many, where the file has no column `fold`.
-        telling: refuse scores that are all equal; a network of an experiment may have come to that,
-            and then so do its accuracies.
+        ours: an HDF5 file of this pipeline: it is not tried out in a process of its own first,
+            which takes 20 ms, and its scores may all be equal, as a network may have come to that.
         name: what messages call a data frame.
 
     Raises:
@@ -95,14 +95,14 @@ def read_scores(
             distance under a similarity's name, a pair twice or of one image.
     """
     if isinstance(path, Path) and path.is_file() and h5py.is_hdf5(path):
-        table = _read_hdf5(path)
+        table = _read_hdf5(path, tried=not ours)
         if group is not None:
             unknown = [name for name in group if name not in ("group", *table.attributes)]
             if unknown:
                 raise _no_column(str(path), unknown[0], ["group", *table.attributes])
             table = table.grouped_by(group)
         _check_classes(table, str(path))
-        if telling:
+        if not ours:
             check_telling(table, f"{path}: column 'similarity'")
         return table
     file = frame_columns(path, name) if isinstance(path, pd.DataFrame) else read_text_columns(path)
@@ -504,9 +504,9 @@ def _sha256(datasets: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def _read_hdf5(path: Path) -> ScoreTable:
+def _read_hdf5(path: Path, *, tried: bool) -> ScoreTable:
     try:
-        with reading(path) as file:
+        with reading(path, tried=tried) as file:
             kind, version = (file.attrs.get(name) for name in ("format", "version"))
             if kind not in (FORMAT, FORMAT.encode()) or version != VERSION:
                 found = f"HDF5 of format {_text(kind)!r}, version {version}"

@@ -78,11 +78,11 @@ def read_scored(metrics: Sequence[Path]) -> Scored:
     """
     rows = read_rows(metrics)
     paths = tuple(path for row in rows for path in row.paths)
-    first = read_scores(scores_path(paths[0]), telling=False)
+    first = read_scores(scores_path(paths[0]), ours=True)
     tables = [first]
     for path in paths[1:]:
         scores = scores_path(path)
-        tables.append(on_pairs_of(first, read_scores(scores, telling=False), str(scores)))
+        tables.append(on_pairs_of(first, read_scores(scores, ours=True), str(scores)))
     runs = tuple(run for row in rows for run in row.runs)
     for path, run in zip(paths, runs, strict=True):
         if set(run.own_threshold.groups) != set(first.groups):
