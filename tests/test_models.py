@@ -261,7 +261,7 @@ def test_a_published_adaptor_is_what_its_name_says() -> None:
 def test_no_experiment_may_be_called_as_a_folder_of_results() -> None:
     """Every folder that a rule writes to, read from the rules."""
     rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    written = set(re.findall(r'"<(?:results|inputs)>/(\w+)/', rules))
+    written = set(re.findall(r'"<(?:results|inputs)>/([\w-]+)/', rules))
     assert {"packs", "teachers", "tables", "logs", "data"} <= written
     for folder in written:
         with pytest.raises(InputError, match=f"experiment: found '{folder}'") as error:
