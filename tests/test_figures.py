@@ -471,3 +471,26 @@ def test_samples_refuse_what_is_no_pack(tmp_path: Path) -> None:
         render_samples(packs=[tmp_path / "none.h5"], output=tmp_path / "samples.png")
     with pytest.raises(InputError, match="found no file"):
         render_samples(packs=[], output=tmp_path / "samples.png")
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".pdf", ".png"])
+def test_no_flipped_bit_of_a_picture_passes_for_what_was_drawn(tmp_path: Path, suffix: str) -> None:
+    output = tmp_path / f"figure{suffix}"
+    made = Provenance(step="render-det", settings={"name": "é (a)"}, sources=[])
+    figure = new_figure(2, 2)
+    figure.subplots().plot([1, 3, 2])
+    save(figure, output, title="Title", made=made)
+    whole = output.read_bytes()
+    told = told_by(output)
+    assert told is not None and told.unchanged is True
+    assert (told.made.step, told.made.settings) == (made.step, made.settings)
+    chance = np.random.default_rng(0)
+    for place in chance.integers(0, len(whole), 300):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(chance.integers(8))
+        output.write_bytes(damaged)
+        try:
+            told = told_by(output)
+        except (InputError, ValueError):
+            continue
+        assert told is None or told.unchanged is False, place

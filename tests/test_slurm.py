@@ -272,7 +272,9 @@ class TestCluster:
         (job,) = jobs(whole, "evaluat")
         assert job["TresPerJob"].endswith("gpu:1")
         assert job["TimeLimit"] == "01:30:00"  # of six, one after the other
-        assert len(list((whole / "results").rglob("metrics.json"))) == 6
+        found = (whole / "results").rglob("metrics.json")
+        # The fused spaces are scored by the job that traces them.
+        assert len([path for path in found if "adaptors" not in path.parts]) == 6
 
     def test_splits_tables_and_figures_are_no_jobs_of_the_cluster(self, whole):
         names = {job["Comment"].split("_wildcards")[0] for job in jobs(whole, "")}

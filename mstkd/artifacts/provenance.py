@@ -23,6 +23,7 @@ from mstkd.errors import InputError
 MARK = "mstkd-provenance"
 SIDECAR = ".provenance.json"  # of a CSV file, behind its whole name
 END_OF_TITLE = "</title>\n"
+NO_HASH = "0" * 64
 
 
 def hashed(paths: Iterable[Path]) -> dict[Path, str]:
@@ -125,3 +126,22 @@ def read_sidecar(path: Path) -> tuple[Provenance, bool] | None:
 def described(made: Provenance) -> str:
     """The record as the description of a figure, in ASCII: older readers of PNG know no other."""
     return f"{MARK} {json.dumps(made.model_dump(mode='json'))}"
+
+
+def to_be_hashed(made: Provenance) -> Provenance:
+    """The record in a drawing of vectors, which holds its hash as soon as there is one."""
+    return made.model_copy(update={"sha256": NO_HASH})
+
+
+def with_hash(drawing: bytes) -> bytes:
+    """A drawing of vectors with its hash in place of the zeros in its record."""
+    sha256 = hashlib.sha256(drawing).hexdigest()
+    return drawing.replace(NO_HASH.encode(), sha256.encode(), 1)
+
+
+def has_its_hash(drawing: bytes, made: Provenance) -> bool | None:
+    """Whether a drawing of vectors is as it was; None where its record holds no hash."""
+    if made.sha256 is None:
+        return None
+    zeros = drawing.replace(made.sha256.encode(), NO_HASH.encode(), 1)
+    return hashlib.sha256(zeros).hexdigest() == made.sha256

@@ -14,7 +14,16 @@ import h5py
 from PIL import Image, UnidentifiedImageError
 
 from mstkd.artifacts.contents import read_attribute
-from mstkd.artifacts.provenance import EMBED, MARK, SIDECAR, extracted, parse, read_sidecar, sidecar
+from mstkd.artifacts.provenance import (
+    EMBED,
+    MARK,
+    SIDECAR,
+    extracted,
+    has_its_hash,
+    parse,
+    read_sidecar,
+    sidecar,
+)
 from mstkd.artifacts.records import (
     ModelRecord,
     Provenance,
@@ -144,24 +153,25 @@ def _of_hdf5(path: Path, *, large: bool) -> Told | None:
 
 
 def _of_figure(path: Path) -> Told | None:
-    unchanged = None
+    data = path.read_bytes()
     if path.suffix == ".png":
-        unchanged = _is_whole_png(path.read_bytes())
         try:
             with Image.open(path) as image:
                 text = str(image.info.get("Description", ""))
         except UnidentifiedImageError:
             raise InputError(path, found="other data", expected="a PNG image") from None
     elif path.suffix == ".pdf":
-        told = PDF_SUBJECT.search(path.read_bytes())
+        told = PDF_SUBJECT.search(data)
         text = re.sub(rb"\\(.)", rb"\1", told[1]).decode("ascii", "replace") if told else ""
     else:
-        drawing = path.read_text(encoding="utf-8", errors="replace")
+        drawing = data.decode("utf-8", errors="replace")
         found = re.search(r"<dc:description>(.*?)</dc:description>", drawing, re.DOTALL)
         text = html.unescape(found[1]) if found else ""
     if not text.startswith(MARK):
         return None
-    return Told(parse(text.removeprefix(MARK), path), unchanged)
+    made = parse(text.removeprefix(MARK), path)
+    whole = _is_whole_png(data) if path.suffix == ".png" else has_its_hash(data, made)
+    return Told(made, whole)
 
 
 def _is_whole_png(data: bytes) -> bool:

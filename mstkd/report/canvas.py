@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.provenance import beside, described, embedded, sidecar
+from mstkd.artifacts.provenance import beside, described, embedded, sidecar, to_be_hashed, with_hash
 from mstkd.artifacts.records import Provenance
 from mstkd.errors import InputError
 from mstkd.report.templates import page_html
@@ -84,11 +84,13 @@ def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
     """
     kind = output.suffix[1:] if output.suffix in VECTORS else "png"
     description, dateless = METADATA[kind]
-    told = {"Title": title, description: described(made), **dict.fromkeys(dateless)}
+    vectors = output.suffix in VECTORS  # a PNG has checksums of its own
+    record = described(to_be_hashed(made) if vectors else made)
+    told = {"Title": title, description: record, **dict.fromkeys(dateless)}
     image = io.BytesIO()
     dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
     figure.savefig(image, format=kind, dpi=dpi, metadata=told)
-    content = image.getvalue()
+    content = with_hash(image.getvalue()) if vectors else image.getvalue()
     if output.suffix == ".html":
         data = base64.b64encode(content).decode("ascii")
         page = page_html("figure.html", title=title, png=data)
