@@ -1,6 +1,6 @@
 """What a run of the whole demo costs: wall time and memory of `snakemake --cores all`.
 
-Runs it from nothing in an empty folder, about 8 minutes on two cores:
+Runs it from nothing in an empty folder, six to eight minutes on two cores:
 
     .venv/bin/python benchmarks/demo.py
 """
