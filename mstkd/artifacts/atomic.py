@@ -12,9 +12,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mstkd.artifacts.writers import only_renamer
 
@@ -102,6 +102,31 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+class KeepingFault:
+    """A file for a library that must not hear that a write failed.
+
+    The first fault is kept; after it, nothing is written.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.fault: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        self._try(lambda: self._file.write(data))
+        return len(data)
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def _try(self, call: Callable[[], object]) -> None:
+        if self.fault is None:
+            try:
+                call()
+            except OSError as fault:
+                self.fault = fault
 
 
 @contextlib.contextmanager

@@ -16,16 +16,16 @@ import json
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mstkd.artifacts.atomic import naming
+from mstkd.artifacts.atomic import KeepingFault, naming
 from mstkd.errors import InputError, anew
 
 CHECKSUM = "checksum"  # the attribute
@@ -156,16 +156,11 @@ def writing(path: Path, mode: Literal["w", "r+"]) -> Iterator[Any]:
             raise disk.fault
 
 
-class _Disk:
-    """A file for HDF5, which never hears that a write failed.
+class _Disk(KeepingFault):
+    """A file for HDF5, which would not give up one that it cannot write.
 
-    It would not give up a file that it cannot write, tries again when the process ends, and
-    crashes. The first fault is kept; after it, nothing is written.
+    It tries again when the process ends, and crashes.
     """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.fault: OSError | None = None
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._file.seek(offset, whence)
@@ -181,23 +176,9 @@ class _Disk:
         buffer[: len(read)] = read
         return len(read)
 
-    def write(self, data: Any) -> int:
-        self._try(lambda: self._file.write(data))
-        return len(data)
-
     def truncate(self, size: int) -> int:
         self._try(lambda: self._file.truncate(size))
         return size
-
-    def flush(self) -> None:
-        self._try(self._file.flush)
-
-    def _try(self, call: Callable[[], object]) -> None:
-        if self.fault is None:
-            try:
-                call()
-            except OSError as fault:
-                self.fault = fault
 
 
 # ---------------------------------------------------------------- writing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from matplotlib.figure import Figure
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import beside, described, embedded, sidecar, to_be_hashed, with_hash
 from mstkd.artifacts.records import Provenance
+from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
 from mstkd.report.templates import page_html
 
@@ -67,6 +69,40 @@ def check_format(output: Path) -> None:
     """Raise InputError unless the suffix is that of a figure."""
     if output.suffix not in FORMATS:
         raise InputError(output, found=output.suffix or "no suffix", expected=" or ".join(FORMATS))
+
+
+def check_picture(outputs: Iterable[Path]) -> None:
+    """Raise InputError unless each is a figure's file, or .csv for its numbers."""
+    for output in outputs:
+        if output.suffix != ".csv":
+            check_format(output)
+
+
+def write_picture(
+    step: str,
+    read: Mapping[Path, str],
+    outputs: Iterable[Path],
+    *,
+    numbers: pd.DataFrame,
+    draw: Callable[[], Figure],
+    title: str,
+) -> None:
+    """Write one figure in several formats and its numbers as CSV, with what made them.
+
+    Args:
+        step: the sub-command, which takes no settings.
+        read: the files that it read, with their content hashes.
+        outputs: as `check_picture` takes them.
+        numbers: what the .csv holds.
+        draw: called for each figure, since one that is saved again has moved a little.
+        title: of the figure.
+    """
+    for output in outputs:
+        made = provenance_of(step, None, read, output)
+        if output.suffix == ".csv":
+            write_numbers(numbers, output, made)
+        else:
+            save(draw(), output, title=title, made=made)
 
 
 def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:

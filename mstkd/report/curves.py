@@ -15,11 +15,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_record
-from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError, anew
-from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
+from mstkd.report.canvas import STYLE, check_picture, new_figure, write_picture
 from mstkd.report.rows import SECTIONS, row_label
 
 Dash = str | tuple[int, tuple[int, ...]]
@@ -60,9 +59,7 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
     Raises:
         InputError: the suffix is unknown, or a file is missing or is not what it must be.
     """
-    for output in outputs:
-        if output.suffix != ".csv":
-            check_format(output)
+    check_picture(outputs)
     if not models:
         raise InputError("models", found="no file", expected="one model.json or more")
     panels: dict[str, list[Run]] = {}
@@ -75,12 +72,14 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
         panels.setdefault(_panel(record), []).append((record, history))
     with mpl.rc_context({**STYLE, "axes.grid": True}):
         read = hashed(file for path in models for file in (path, history_path(path)))
-        for output in outputs:  # drawn for each: a figure saved again has moved a little
-            made = provenance_of("render-curves", None, read, output)
-            if output.suffix == ".csv":
-                write_numbers(curves_frame(panels), output, made)
-            else:
-                save(draw_curves(panels), output, title=TITLE, made=made)
+        write_picture(
+            "render-curves",
+            read,
+            outputs,
+            numbers=curves_frame(panels),
+            draw=lambda: draw_curves(panels),
+            title=TITLE,
+        )
 
 
 def curves_frame(panels: dict[str, list[Run]]) -> pd.DataFrame:

@@ -19,10 +19,9 @@ from scipy import special
 
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import hashed
-from mstkd.artifacts.sources import provenance_of
 from mstkd.evaluation.verification import roc
 from mstkd.report.accuracies import COLOURS
-from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
+from mstkd.report.canvas import STYLE, check_picture, new_figure, write_picture
 from mstkd.report.curves import DASHES
 from mstkd.report.paper import called
 from mstkd.report.scored import Scored, read_scored, scores_path
@@ -51,18 +50,13 @@ def render_det(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
         InputError: a suffix is unknown, a file is missing or is not what it must be, or models
             were not scored on the same pairs.
     """
-    for output in outputs:
-        if output.suffix != ".csv":
-            check_format(output)
+    check_picture(outputs)
     frame = det_frame(read_scored(metrics))
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
     with mpl.rc_context(STYLE):
-        for output in outputs:
-            made = provenance_of("render-det", None, read, output)
-            if output.suffix == ".csv":
-                write_numbers(frame, output, made)
-            else:
-                save(draw_det(frame), output, title=TITLE, made=made)
+        write_picture(
+            "render-det", read, outputs, numbers=frame, draw=lambda: draw_det(frame), title=TITLE
+        )
 
 
 def det_curve(similarity: ArrayLike, same: ArrayLike) -> tuple[Floats, Floats]:

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import Subject
-from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
 from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast
 from mstkd.evaluation.uncertainty import GroupRates
-from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
+from mstkd.report.canvas import STYLE, check_picture, new_figure, write_picture
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
 from mstkd.report.scored import Scored, read_scored, scores_path
@@ -68,19 +67,19 @@ def render_stages(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
         InputError: a suffix is unknown, a file is missing or is not what it must be, or models
             were not scored on the same pairs.
     """
-    for output in outputs:
-        if output.suffix != ".csv":
-            check_format(output)
+    check_picture(outputs)
     scored = read_scored(metrics)
     frame = stages_frame(scored)
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
-    for output in outputs:
-        made = provenance_of("render-stages", None, read, output)
-        if output.suffix == ".csv":
-            write_numbers(frame, output, made)
-        else:
-            with mpl.rc_context(STYLE):
-                save(draw_stages(frame), output, title=TITLE, made=made)
+    with mpl.rc_context(STYLE):
+        write_picture(
+            "render-stages",
+            read,
+            outputs,
+            numbers=frame,
+            draw=lambda: draw_stages(frame),
+            title=TITLE,
+        )
 
 
 def stages_frame(scored: Scored) -> pd.DataFrame:

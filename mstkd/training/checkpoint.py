@@ -11,14 +11,13 @@ import hashlib
 import io
 import pickle
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 import xxhash
 
-from mstkd.artifacts.atomic import naming, replacing
+from mstkd.artifacts.atomic import KeepingFault, naming, replacing
 from mstkd.progress import say
 
 FORMAT = b"mstkd-checkpoint 4 "  # then the digest of all that follows its line
@@ -96,30 +95,16 @@ class Checkpoint:
         say(f"checkpoint {path} is not used: {reason}")
 
 
-class _Hashed:
-    """A file that is hashed as it is written, for `torch.save`.
-
-    The first fault of the disk is kept, not raised: `torch.save` would raise another over it.
-    """
+class _Hashed(KeepingFault):
+    """A file that is hashed as it is written, for `torch.save`, which raises another fault."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self.digest = file, xxhash.xxh3_128()
-        self.fault: OSError | None = None
+        super().__init__(file)
+        self.digest = xxhash.xxh3_128()
 
     def write(self, data: Any) -> int:
         self.digest.update(data)
-        self._try(lambda: self._file.write(data))
-        return len(data)
-
-    def flush(self) -> None:
-        self._try(self._file.flush)
-
-    def _try(self, call: Callable[[], object]) -> None:
-        if self.fault is None:
-            try:
-                call()
-            except OSError as fault:
-                self.fault = fault
+        return super().write(data)
 
 
 def _bytes(state: Any) -> int:
