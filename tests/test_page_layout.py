@@ -48,10 +48,12 @@ def page(tmp_path_factory) -> Path:
         ClaimsSettings(draws=100, chosen_on_test=("students",)), metrics=every, output=claims
     )
     for loss, paths in metrics.items():
-        settings = TableSettings(caption=f"Accuracy of {loss}.", groups=GROUPS, published=True)
+        settings = TableSettings(
+            caption=f"Accuracy of {loss}.", groups=GROUPS, published=True, draws=100
+        )
         tables.append(folder / "tables" / f"{loss}.html")
         figures.append(folder / f"{loss}.png")
-        render_table(settings, metrics=paths, outputs=tables[-1:], claims=claims)
+        render_table(settings, metrics=paths, outputs=tables[-1:])
         tables.append(folder / "error-rates" / f"{loss}.html")
         rates = ErrorRateSettings(caption=f"Of {loss}.", groups=GROUPS, fmr=0.1, draws=100)
         render_error_rates(rates, metrics=paths, outputs=tables[-1:])

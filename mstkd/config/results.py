@@ -96,7 +96,7 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
-    recipe: int = 3  # tables in HTML are pages; their names stay on a narrow screen
+    recipe: int = 4  # intervals are those of the table's own models
 
     threshold: Threshold = "own"
 
@@ -104,6 +104,7 @@ class TableSettings(Step):
     caption: str
     groups: Groups  # the columns, in order
     published: Literal[True] | None = None  # the paper's numbers beside ours
+    draws: Draws | None = None  # of noise, for STD and SER; no intervals without it
 
 
 class ErrorRateSettings(Step):

@@ -418,7 +418,7 @@ class Config(Settings):
             deterministic=self.engine.deterministic or None,
         )
 
-    def table_settings(self, table: str) -> TableSettings:
+    def table_settings(self, table: str, *, intervals: bool = True) -> TableSettings:
         threshold = tables(self)[table].threshold
         rest = "" if threshold == "own" else ", one threshold for all groups"
         models, where = self._shown_in(table)
@@ -428,6 +428,7 @@ class Config(Settings):
             caption=f"Verification accuracy (%){where} of the {models}{rest}.",
             groups=self._columns(),
             published=True if self._has_published(threshold) else None,
+            draws=self.report.draws if intervals else None,
         )
 
     def error_rate_settings(self, table: str) -> ErrorRateSettings:

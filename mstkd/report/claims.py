@@ -26,7 +26,7 @@ from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.measures import fold_decisions
 from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.uncertainty import CONFIDENCE
-from mstkd.report.estimates import estimates
+from mstkd.report.estimates import models_told
 from mstkd.report.judgements import (
     JudgedCell,
     JudgedClaim,
@@ -35,7 +35,6 @@ from mstkd.report.judgements import (
     Needed,
     Power,
     PublishedTold,
-    RowTold,
     finite,
     sentence,
 )
@@ -57,7 +56,6 @@ class Claims(SealedRecord):
     format: Literal["mstkd-claims"] = "mstkd-claims"
     claims: list[JudgedClaim]
     models: list[ModelTold]
-    rows: list[RowTold]
     published: PublishedTold
     note: str  # what the intervals cover
     caution: str  # what was chosen on the pairs that are scored here; empty where nothing was
@@ -90,7 +88,6 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     rates = scored.rates()
     claims = paper_claims(scored.subjects, scored.groups)
     judged = judge(claims, rates, scored.groups, draws=settings.draws)
-    models, rows = estimates(scored, rates, settings.draws)
     first = scored.tables[0]
     inside = first.rows(first.within)
     caution = _caution(settings.chosen_on_test or ())
@@ -98,8 +95,7 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
     told = Claims(
         claims=_told(claims, judged, _Decisions(scored)),
-        models=models,
-        rows=rows,
+        models=models_told(scored, rates, settings.draws),
         published=_published(settings.draws),
         note=f"{_note(seeds)} {caution}".rstrip(),
         caution=caution,
@@ -107,9 +103,7 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
         seeds=seeds,
         folds=inside.folds,
         pairs=len(inside),
-        group_pairs={
-            group: int((inside.group1 == place).sum()) for place, group in enumerate(scored.groups)
-        },
+        group_pairs=scored.group_pairs,
         identities=len(np.union1d(inside.identity1, inside.identity2)),
         draws=settings.draws,
         provenance=provenance_of("compute-claims", settings, read, output),

@@ -13,66 +13,61 @@ import numpy as np
 from mstkd.artifacts.records import Subject
 from mstkd.config import Threshold
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
-from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval
+from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval, SpreadMeasure
 from mstkd.evaluation.uncertainty import GroupRates, wilson
 from mstkd.report.judgements import Interval, ModelTold, RowTold, SpreadTold, finite
 from mstkd.report.paper import called
 from mstkd.report.scored import Scored
 
 
-def estimates(
+def models_told(
     scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int
-) -> tuple[list[ModelTold], list[RowTold]]:
-    """Every model, and the mean over the seeds of each row, at every threshold."""
-    models: list[ModelTold] = []
-    rows: list[RowTold] = []
+) -> list[ModelTold]:
+    """Every model at every threshold; no model's limits depend on the others."""
+    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
+    labels = [called(one, with_backbone=len(of_teachers) > 1) for one in scored.subjects]
+    models = []
     for threshold, found in rates.items():
-        spreads = {
-            "std": Spread(found, STD, draws=draws),
-            "ser": Spread(found, SER, draws=draws),
-        }
-        told = _models(scored, found, threshold, spreads)
-        models += told
+        for place, (subject, label) in enumerate(zip(scored.subjects, labels, strict=True)):
+            alone = found.chosen([place])
+            std, ser = (Spread(alone, of, draws=draws).intervals() for of in (STD, SER))
+            models.append(
+                ModelTold(
+                    subject=subject,
+                    label=label,
+                    threshold=threshold,
+                    groups=dict(zip(scored.groups, _accuracies(alone), strict=True)),
+                    global_accuracy=_accuracies(alone.together())[0],
+                    std=_spread(std),
+                    ser=_spread(ser),
+                )
+            )
+    return models
+
+
+def rows_told(scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int) -> list[RowTold]:
+    """The mean over the seeds of each row at every threshold; none depends on the other rows."""
+    models = models_told(scored, rates, draws)
+    rows = []
+    for threshold, found in rates.items():
+        told = [model for model in models if model.threshold == threshold]
         for seeds in _rows(scored.subjects):
             if len(seeds) == 1:
                 rows.append(_of_one(told[seeds[0]]))
             else:
-                rows.append(_of_several([told[place] for place in seeds], found, seeds, spreads))
-    return models, rows
+                rows.append(_of_several([told[one] for one in seeds], found.chosen(seeds), draws))
+    return rows
 
 
-def _models(
-    scored: Scored, found: GroupRates, threshold: Threshold, spreads: Mapping[str, Spread]
-) -> list[ModelTold]:
-    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
-    std, ser = (spreads[name].intervals() for name in ("std", "ser"))
-    of_groups, of_all = _accuracies(found), _accuracies(found.together())
-    return [
-        ModelTold(
-            subject=subject,
-            label=called(subject, with_backbone=len(of_teachers) > 1),
-            threshold=threshold,
-            groups=dict(zip(scored.groups, of_groups[place], strict=True)),
-            global_accuracy=of_all[place][0],
-            std=_spread(std, place),
-            ser=_spread(ser, place),
-        )
-        for place, subject in enumerate(scored.subjects)
-    ]
-
-
-def _accuracies(rates: GroupRates) -> list[list[Interval]]:
-    """Accuracies of each model and group, percent."""
+def _accuracies(rates: GroupRates) -> list[Interval]:
+    """Accuracies of one model in each group, percent."""
     low, high = wilson(rates.rates, rates.effective_sizes())
-    percent = 100 * (1 - np.stack([rates.rates, high, low], axis=-1))
-    return [
-        [Interval(value=value, low=least, high=most) for value, least, most in model]
-        for model in percent.tolist()
-    ]
+    percent = 100 * (1 - np.stack([rates.rates, high, low], axis=-1)[0])
+    return [Interval(value=value, low=least, high=most) for value, least, most in percent.tolist()]
 
 
-def _spread(of_all: SpreadInterval, place: int) -> SpreadTold:
-    one = {name: float(values[place]) for name, values in of_all._asdict().items()}
+def _spread(of_one: SpreadInterval) -> SpreadTold:
+    one = {name: float(values[0]) for name, values in of_one._asdict().items()}
     return SpreadTold(
         value=finite(one["value"]),
         low=one["low"],
@@ -113,35 +108,30 @@ def _of_one(model: ModelTold) -> RowTold:
     )
 
 
-def _of_several(
-    models: Sequence[ModelTold], rates: GroupRates, seeds: list[int], spreads: Mapping[str, Spread]
-) -> RowTold:
+def _of_several(models: Sequence[ModelTold], rates: GroupRates, draws: int) -> RowTold:
     """The mean over seeds, which are the trainings done; how they differ is in the interval."""
-    groups = list(models[0].groups)
-    own = rates.chosen(seeds)
-    each = np.eye(len(seeds))[:, :, None]  # (S, S, 1): a row a seed, which weighs its own model
+    groups, seeds = list(models[0].groups), len(models)
+    each = np.eye(seeds)[:, :, None]  # (S, S, 1): a row a seed, which weighs its own model
 
     def accuracy(weights: np.ndarray) -> Interval:
-        found = _interval(accuracy_contrast(own, each * weights))
+        found = _interval(accuracy_contrast(rates, each * weights))
         return found.model_copy(update={"low": max(found.low, 0.0), "high": min(found.high, 100.0)})
 
-    def spread(name: str) -> Interval | None:
+    def spread(name: str, measure: SpreadMeasure) -> Interval | None:
         if any(getattr(model, name).value is None for model in models):
             return None
-        weights = np.zeros((len(seeds), len(rates.rates)))
-        weights[np.arange(len(seeds)), seeds] = 1
-        return _interval(spread_contrast(spreads[name], weights))
+        return _interval(spread_contrast(Spread(rates, measure, draws=draws), np.eye(seeds)))
 
     return RowTold(
         subject=models[0].subject,
-        seeds=len(seeds),
+        seeds=seeds,
         threshold=models[0].threshold,
         groups={
             group: accuracy(np.arange(len(groups)) == place) for place, group in enumerate(groups)
         },
         global_accuracy=accuracy(np.full(len(groups), 1 / len(groups))),
-        std=spread("std"),
-        ser=spread("ser"),
+        std=spread("std", STD),
+        ser=spread("ser", SER),
     )
 
 

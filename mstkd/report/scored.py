@@ -36,7 +36,16 @@ class Scored:
     def groups(self) -> tuple[str, ...]:
         return self.tables[0].groups
 
-    def rates(self) -> dict[Threshold, GroupRates]:
+    @property
+    def group_pairs(self) -> dict[str, int]:
+        """How many pairs within each group are scored."""
+        groups = self.tables[0].group1[self.tables[0].within]
+        counts = np.bincount(groups, minlength=len(self.groups))
+        return dict(zip(self.groups, counts.tolist(), strict=True))
+
+    def rates(
+        self, thresholds: Sequence[Threshold] = ("own", "shared")
+    ) -> dict[Threshold, GroupRates]:
         """Error rates of all models with their joint covariance, at each threshold.
 
         Raises:
@@ -45,7 +54,7 @@ class Scored:
         if len(self.groups) < 2:
             raise InputError(self.paths[0], found="one group", expected="two groups or more")
         found: dict[Threshold, GroupRates] = {}
-        for threshold in ("own", "shared"):
+        for threshold in thresholds:
             try:
                 found[threshold] = rates_of_tables(self.tables, threshold)
             except ValueError as error:

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
+from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import hashed
-from mstkd.artifacts.records import Subject, read_record
+from mstkd.artifacts.records import Subject
 from mstkd.config import TableSettings, Threshold
-from mstkd.errors import InputError, anew
-from mstkd.report.claims import Claims
+from mstkd.errors import InputError
+from mstkd.report.estimates import rows_told
 from mstkd.report.formats import cell_text, check_formats, write_table
-from mstkd.report.judgements import Interval
 from mstkd.report.paper import published_rows, published_scores
 from mstkd.report.rows import (
     SECTIONS,
@@ -32,7 +32,7 @@ from mstkd.report.rows import (
     check_comparable,
     read_rows,
 )
-from mstkd.report.scored import ROUNDING
+from mstkd.report.scored import Scored, read_scored, scores_path
 from mstkd.report.shown import shown_table
 
 LABELS = ("set", "name", "variant")  # the columns of a frame that hold no numbers
@@ -43,28 +43,29 @@ def render_table(
     *,
     metrics: Sequence[Path],
     outputs: Sequence[Path],
-    claims: Path | None = None,
 ) -> None:
     """Write one table in the formats that the outputs' suffixes name.
 
     Args:
-        settings: caption, columns and decimals.
-        metrics: metrics.json files in the order of the rows; seeds of a model share a row.
+        settings: caption, columns, decimals, and the draws of noise for intervals.
+        metrics: metrics.json files in the order of the rows; seeds of a model share a row. With
+            intervals each has its scores.h5 beside it.
         outputs: paths ending in .csv (full precision), .md, .tex or .html (a page).
-        claims: claims.json of the same models, for intervals and counts of pairs.
 
     Raises:
         InputError: a suffix is unknown, a metrics file lacks a group, or the files do not
-            belong in one table, or the claims are of other models.
+            belong in one table, or scores are not those of the metrics.
     """
     check_formats(outputs)
     rows = table_rows(metrics, settings.groups)
     frame = table_frame(rows, settings.groups, settings.threshold)
-    if claims is not None:
-        frame = with_intervals(frame, rows, claims, settings)
+    read = hashed(metrics)
+    if settings.draws is not None:
+        scored = read_scored(metrics)
+        frame = with_intervals(frame, rows, scored, settings.threshold, settings.draws)
+        read |= hashed_contents(map(scores_path, metrics))
     if settings.published:
         frame = with_published(frame, rows, settings.groups)
-    read = hashed([*metrics, *([claims] if claims else [])])
     shown = shown_table(frame, settings.decimals)
     write_table("render-table", settings, read, outputs, frame=frame, shown=shown)
 
@@ -110,42 +111,37 @@ def table_frame(
 
 
 def with_intervals(
-    frame: pd.DataFrame, rows: Sequence[Row], claims: Path, settings: TableSettings
+    frame: pd.DataFrame, rows: Sequence[Row], scored: Scored, threshold: Threshold, draws: int
 ) -> pd.DataFrame:
     """The table with `<column>_low` and `<column>_high`, limits of 95 %, and `<group>_pairs`.
 
     Limits are missing where a measure is undefined. Those of STD and SER are of what is not noise,
-    so that the plain value may lie outside.
+    so that the plain value may lie outside. No row's limits depend on the rows beside it.
 
     Args:
         frame: of `table_frame`.
         rows: its rows.
-        claims: claims.json.
-        settings: the groups and the threshold.
+        scored: their models.
+        threshold: that of the frame.
+        draws: of noise, for STD and SER.
 
     Raises:
-        InputError: the claims are not of the table's models.
+        InputError: scores are not those of the metrics, or are of one group or one fold.
     """
-    told = read_record(Claims, claims)
-    known = {_key(row.subject): row for row in told.rows if row.threshold == settings.threshold}
+    told = {_key(one.subject): one for one in rows_told(scored, scored.rates([threshold]), draws)}
+    columns = [column for column in frame if column in (*scored.groups, *SUMMARIES)]
     lines = []
-    for row, (_, line) in zip(rows, frame.iterrows(), strict=True):
-        one = known.get(_key(row.subject))
-        values: dict[str, float] = {}
-        for column in (*settings.groups, *SUMMARIES):
-            found: Interval | None = None
-            if one is not None:
-                found = one.groups.get(column) or getattr(one, column, None)
-            value = np.nan if found is None else found.value
-            if not np.isclose(value, line[column], rtol=0, atol=ROUNDING, equal_nan=True):
-                raise InputError(
-                    claims,
-                    found=f"{column} of {row.title}: {value:.8g}",
-                    expected=anew(f"{line[column]:.8g}, as in {row.paths[0]}", claims),
-                )
-            values[f"{column}_low"] = np.nan if found is None else found.low
-            values[f"{column}_high"] = np.nan if found is None else found.high
-        lines.append(values | {f"{one}_pairs": told.group_pairs[one] for one in settings.groups})
+    for row in rows:
+        one = told[_key(row.subject)]
+        line: dict[str, float] = {}
+        for column in columns:
+            found = one.groups[column] if column in one.groups else getattr(one, column)
+            line[f"{column}_low"] = np.nan if found is None else found.low
+            line[f"{column}_high"] = np.nan if found is None else found.high
+        pairs = {
+            f"{name}_pairs": count for name, count in scored.group_pairs.items() if name in columns
+        }
+        lines.append(line | pairs)
     return frame.join(pd.DataFrame(lines, index=frame.index))
 
 

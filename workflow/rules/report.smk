@@ -2,7 +2,8 @@
 rule render_table:
     input:
         metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
-        claims="<results>/claims.json",
+        # Beside the metrics: named in the command too, they would make it twice as long.
+        scores=of_config(files.of_every_seed, "table", name="scores.h5"),
     output:
         tables=[
             report(
@@ -27,14 +28,13 @@ rule render_table:
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-table --settings {params.settings:q}"
-        " --metrics {params.metrics:q} --seeds {params.seeds}"
-        " --claims {input.claims:q} --outputs {output.tables:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds} --outputs {output.tables:q}"
 
 
 rule render_error_rates:
     input:
         metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
-        # Beside the metrics: named in the command too, they would make it twice as long.
+        # Beside the metrics, as for the tables.
         scores=of_config(files.of_every_seed, "table", name="scores.h5"),
     output:
         tables=[
@@ -82,7 +82,7 @@ rule render_accuracies:
     conda:
         "../../envs/report.yaml"
     params:
-        settings=settings_of("table_settings", "table"),
+        settings=settings_of("table_settings", "table", intervals=False),
         metrics=of_config(files.with_seed_open, "table", name="metrics.json", of=PLACED),
         seeds=CONFIG.seeds,
     shell:
