@@ -4,4 +4,8 @@
 # activation failed, that of PATH would be another environment's.
 set -euo pipefail
 python=${CONDA_PREFIX:?is not set: the environment is not active}/bin/python
-"$python" -m pip install --no-deps --editable "${MSTKD_CHECKOUT:-.}"
+if [ -f "${MSTKD_CHECKOUT:-.}/pyproject.toml" ]; then
+  "$python" -m pip install --no-deps --editable "${MSTKD_CHECKOUT:-.}"
+else # the workflow of a wheel, which pip must find where it found it the first time
+  "$python" -m pip install --no-deps "mstkd==$MSTKD_VERSION"
+fi

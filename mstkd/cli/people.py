@@ -246,6 +246,22 @@ def check(
         raise typer.Exit(1)
 
 
+def init(
+    folder: Annotated[Path, typer.Argument(help="To be made; nothing is overwritten.")],
+) -> None:
+    """Make a folder to run the method in: a Snakefile, configs and profiles, to be edited.
+
+    Example: mstkd init study
+    """
+    import shlex
+
+    from mstkd.workflow.starting import init
+
+    for path in init(folder):
+        typer.echo(path)
+    typer.echo(f"cd {shlex.quote(str(folder))} && snakemake --cores all")
+
+
 def show_tables(
     paths: Annotated[list[Path], typer.Argument(help="CSV tables, or folders of them.")],
 ) -> None:
@@ -310,6 +326,7 @@ def schema() -> None:
 
 
 COMMANDS = (
+    init,
     inspect,
     detect_landmarks,
     make_pairs,

@@ -9,18 +9,20 @@ from pathlib import Path
 from snakemake.executors import touch
 from snakemake.exceptions import WorkflowError
 
+from mstkd import __version__
 from mstkd.compute.leases import JOBS_PER_GPU, jobs_per_gpu
 from mstkd.config import SETS, Config, files, models, workflow_config
 from mstkd.errors import InputError
 from mstkd.workflow.reruns import answer_from_records
 
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
-# And the scripts beside the conda environments install the package from this checkout.
+# And the scripts beside the conda environments install the package from this checkout, or its version.
 os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     ),
     MSTKD_CHECKOUT=str(Path(str(workflow.current_basedir)).parents[1]),
+    MSTKD_VERSION=__version__,
 )
 
 # Jobs and files stay for as long as Snakemake runs. To look through them all for what is not needed
