@@ -124,7 +124,8 @@ def test_scores_are_audited_where_there_is_no_snakemake(tmp_path):
     for pair in range(400):
         same = pair % 2
         score = same * 0.4 + (pair * 37 % 100) / 100
-        lines.append(f"{'AB'[pair % 4 // 2]},p{pair},q{pair},{same},{score},{pair % 10}")
+        group, other = "AB"[pair % 4 // 2], f"p{pair}" if same else f"q{pair}"
+        lines.append(f"{group},p{pair},{other},{same},{score},{pair % 10}")
     scores = tmp_path / "scores.csv"
     scores.write_text("\n".join(lines))
     blocked = "import sys; sys.modules['snakemake'] = None\n"
