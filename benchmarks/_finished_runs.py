@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 from mstkd.artifacts.contents import ATTRIBUTE, attribute
+from mstkd.artifacts.provenance import beside, embedded, sidecar
 from mstkd.artifacts.records import (
     ModelRecord,
     Provenance,
@@ -28,6 +30,7 @@ from mstkd.artifacts.records import (
 from mstkd.artifacts.sources import source_list
 from mstkd.artifacts.standing import Asked, Contents
 from mstkd.embeddings.cache import write_cache
+from mstkd.evaluation.auditing.all_impostors import uncounted
 from mstkd.evaluation.evaluate import metrics_of
 from mstkd.evaluation.scorefiles import write_hdf5
 from mstkd.evaluation.scores import ScoreTable
@@ -168,6 +171,10 @@ def _write_model(job: Any, contents: Contents) -> bool:
             _write_tracing(list(outputs), what, read)
         elif what.step.startswith("train-"):
             _write_weights(first, what, read)
+        elif what.step == "render-model-card":
+            first.write_text(embedded(f"# {first}\n", _made(first, what, read), ".md"))
+        elif what.step == "score-impostors":
+            _write_impostors(first, what, read)
         else:
             return False
         return True
@@ -248,6 +255,18 @@ def _write_tracing(outputs: Sequence[Path], what: Asked, read: dict[Path, str]) 
         shares=shares,
         provenance=_made(output, what, read),
     ).write(output)
+
+
+def _write_impostors(output: Path, what: Asked, read: dict[Path, str]) -> None:
+    """Of each model that no rate can be told."""
+    rows = []
+    for weights in map(Path, what.read[0]):
+        record = ModelRecord.model_validate_json(record_path(weights).read_bytes())
+        for row in uncounted("", (), (0.01,), "too few"):
+            rows.append({**record.subject.model_dump(), **row._asdict()})
+    text = pd.DataFrame(rows).drop(columns="system").to_csv(index=False)
+    output.write_text(text)
+    sidecar(output).write_text(beside(text, _made(output, what, read)))
 
 
 def _scores(random: np.random.Generator) -> ScoreTable:

@@ -81,6 +81,7 @@ TARGETS = (
     "results/tables/",
     "results/error-rates/",
     "results/figures/",
+    "results/cards/",
     "results/report",
     "results/data-report",
 )

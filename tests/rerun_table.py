@@ -70,6 +70,7 @@ FOLDERS = {
     "verification_alignment": {"landmarks": "rfw"},
     "unlabelled": "unlabelled",
     "heldout": {},
+    "origin": {"train": {"licence": "as agreed"}},
 }
 # Configs that between them have every key; in each a key is edited that means something there.
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -213,7 +214,7 @@ def other_values(value: Any, config: Config, key: str) -> Iterator[Any]:
         yield dict.fromkeys(config.groups, 2.0)
     else:
         yield from _choices(type(config), key)
-        yield from (0.25, [2, 2, 2, 2], "elsewhere", "elsewhere.rec", "elsewhere.csv")
+        yield from (0.25, [2, 2, 2, 2], "elsewhere", "elsewhere.rec", "elsewhere.csv", "2020")
         yield from config.backbones
 
 

@@ -33,10 +33,12 @@ def test_all_is_well_where_all_is_current_and_nothing_is_to_be_done():
 
 
 def test_what_no_job_makes_is_orphaned_but_for_what_is_no_result(tmp_path):
-    kept = ("tables/a.csv", "tables/a.csv.provenance.json", "packs/train/A.h5")
+    beside = ("", ".provenance.json", "-metadata.json")
+    kept = (*(f"tables/a.csv{one}" for one in beside), "packs/train/A.h5")
     lost = (
-        "tables/b.csv",
-        "tables/b.csv.provenance.json",
+        *(f"tables/b.csv{one}" for one in beside),
+        "cards/train.jsonld",
+        "students/x/seed0/README.md",
         "students/x/seed0/model.safetensors",
         "tracing/x/single/seed0.json",
         "error-rates/b.csv",

@@ -237,7 +237,7 @@ def test_a_checkout_plans_the_same_run_from_either_snakefile_and_without_that_of
         return sorted(re.findall(r"^Shell command: mstkd .*", done.stdout, re.MULTILINE))
 
     found = commands()
-    assert len(found) == 99  # those of the demo; the target `all` has none
+    assert len(found) == 125  # those of the demo; the target `all` has none
     assert commands("--snakefile", "workflow/Snakefile") == found
     (tmp_path / "Snakefile").unlink()
     assert commands() == found

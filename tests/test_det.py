@@ -9,11 +9,20 @@ import pandas as pd
 import pytest
 from reporting import verification_pairs, write_scored
 from scipy import special
+from sklearn.metrics import roc_curve
 
 from mstkd.artifacts.told import told_by
 from mstkd.errors import InputError
 from mstkd.report import det
-from mstkd.report.det import POINTS, det_curve, det_frame, draw_det, render_det
+from mstkd.report.det import (
+    POINTS,
+    det_curve,
+    det_frame,
+    det_message,
+    draw_det,
+    draw_roc,
+    render_det,
+)
 from mstkd.report.scored import read_scored
 
 GROUPS = ("A", "B")
@@ -96,3 +105,39 @@ def test_files(metrics: list[Path], tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(frame, det_frame(read_scored(metrics)))
     with pytest.raises(InputError, match=r"found \.gif"):
         render_det(metrics=metrics, outputs=[tmp_path / "det.gif"])
+    with pytest.raises(InputError, match="found curves; expected a name det or roc"):
+        render_det(metrics=metrics, outputs=[tmp_path / "curves.png"])
+
+
+def test_roc_has_the_same_points_the_other_way_up(metrics: list[Path], tmp_path: Path) -> None:
+    outputs = [tmp_path / "roc.png", tmp_path / "roc.csv", tmp_path / "det.csv"]
+    render_det(metrics=metrics, outputs=outputs)
+    roc, frame = (pd.read_csv(path) for path in outputs[1:])
+    np.testing.assert_allclose(roc["tar"] + frame["fnmr"], 1)
+    pd.testing.assert_frame_equal(roc.drop(columns="tar"), frame.drop(columns="fnmr"))
+    panel = draw_roc(frame).axes[0]
+    table = read_scored(metrics[:1]).tables[0]
+    for place, line in enumerate(one for one in panel.lines if one.get_label() in GROUPS):
+        inside = table.group1 == place
+        fpr, tpr, _ = roc_curve(
+            table.same[inside], table.similarity[inside], drop_intermediate=False
+        )
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            steps = tpr[np.isclose(fpr, x / 100)]  # of one FMR there are several
+            assert steps.min() - 1e-9 <= y / 100 <= steps.max() + 1e-9
+    assert panel.get_xscale() == "log"
+
+
+def test_what_the_curves_say(metrics: list[Path]) -> None:
+    frame = pd.DataFrame(
+        {
+            "label": ["one"] * 4 + ["two"] * 2,
+            "group": ["A", "A", "B", "B", "A", "A"],
+            "fmr": [0.0, 0.02, 0.0, 0.02, 0.02, 0.5],  # the last does not reach to 1 %
+            "fnmr": [0.4, 0.2, 0.3, 0.1, 0.01, 0.0],
+        }
+    )
+    message = det_message(frame)
+    assert "lowest with 20.0 percent, group B of one" in message
+    assert "highest with 30.0 percent, group A of one" in message
+    assert det_message(frame[frame["label"] == "two"]) == ""

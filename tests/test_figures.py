@@ -178,7 +178,7 @@ def test_figures_have_their_size_and_are_the_same_again(
     for suffix in (".png", ".svg", ".pdf"):
         outputs = [tmp_path / f"{name}{suffix}" for name in ("one", "two")]
         for output in outputs:
-            render_accuracies(settings("A <title> & more"), metrics=metrics, output=output)
+            render_accuracies(settings("A <title> & more"), metrics=metrics, outputs=[output])
         assert outputs[0].read_bytes() == outputs[1].read_bytes()
     with Image.open(tmp_path / "one.png") as image:
         assert image.size == size
@@ -188,11 +188,11 @@ def test_figures_have_their_size_and_are_the_same_again(
 def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
     mixed = [*teachers(tmp_path), *students(tmp_path)]
     with pytest.raises(InputError, match="found kind student; expected teacher"):
-        render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.png")
+        render_accuracies(settings(""), metrics=mixed, outputs=[tmp_path / "a.png"])
     with pytest.raises(
         InputError, match=r"found \.gif; expected \.png or \.svg or \.pdf or \.html"
     ):
-        render_accuracies(settings(""), metrics=mixed, output=tmp_path / "a.gif")
+        render_accuracies(settings(""), metrics=mixed, outputs=[tmp_path / "a.gif"])
     assert not list(tmp_path.glob("a.*"))
 
 
@@ -340,6 +340,44 @@ def test_a_figure_of_any_length_can_be_saved(tmp_path: Path) -> None:
     save(new_figure(1, 500), tmp_path / "long.png", title="Long", made=made)
     with Image.open(tmp_path / "long.png") as image:
         assert image.size == (120, 60_000)
+
+
+def comment(path: Path) -> str:
+    with Image.open(path) as image:
+        return str(image.info["Comment"])
+
+
+def test_a_picture_says_what_is_to_be_seen_in_it(tmp_path: Path) -> None:
+    """Where there is more to say than its title."""
+    packs = [write_pack(tmp_path / f"{group}.h5", group, identities=4) for group in "AB"]
+    samples = tmp_path / "samples.png"
+    render_samples(packs=packs, output=samples, per_group=6)
+    assert "faces of 32 by 32 pixels" in comment(samples)
+    assert "images a group: A 6, B 6" in comment(samples)
+    models = [
+        write_model(tmp_path, accuracies=[60.0, 70.0, None], name="T-A", kind="teacher", loss=None),
+        write_model(tmp_path, accuracies=[60.0, 65.0, 75.5], name="T-B", kind="teacher", loss=None),
+    ]
+    outputs = [tmp_path / "training.png", tmp_path / "training.html"]
+    render_curves(models=models, outputs=outputs)
+    ends = [20 / epoch + len("T-A") / 4 for epoch in (1, 3)]
+    assert comment(outputs[0]) == (
+        f"Teachers: the loss fell in 2 of 2, from {ends[0]:.3g} to {ends[1]:.3g}, and the epochs "
+        "kept have 70–75.5 percent."
+    )
+    assert comment(outputs[0]) in outputs[1].read_text(encoding="utf-8")
+    metrics = [
+        write_metrics(tmp_path, dict(zip(GROUPS, values, strict=True)), name=name)
+        for name, values in (("SL", (90, 80, 70, 60)), ("DuL", (76, 75, 74, 73)))
+    ]
+    drawn = [tmp_path / "table.png", tmp_path / "table.csv"]
+    render_accuracies(settings("Students"), metrics=metrics, outputs=drawn)
+    assert comment(drawn[0]) == (
+        "Highest global accuracy: specialized SL 75.00; lowest STD: specialized DuL 1.29."
+    )
+    numbers = pd.read_csv(drawn[1])
+    assert numbers["name"].tolist() == ["SL", "DuL"]
+    np.testing.assert_allclose(numbers[list(GROUPS)], [[90, 80, 70, 60], [76, 75, 74, 73]])
 
 
 def test_a_page_holds_the_image_and_its_title_and_nothing_from_elsewhere(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 from reporting import errors, verification_pairs, write_scored
 
 from mstkd.artifacts.told import told_by
@@ -59,6 +61,28 @@ def test_pictures_and_their_numbers(claims: tuple[Path, Claims], tmp_path: Path)
         assert row["global_accuracy"] == pytest.approx(model.global_accuracy.value)
         assert row["std_corrected"] == pytest.approx(model.std.corrected)
         assert row["std_low"] == pytest.approx(model.std.low)
+
+
+def test_what_the_pictures_say(claims: tuple[Path, Claims], tmp_path: Path) -> None:
+    path, told = claims
+    models = [model for model in told.models if model.threshold == "own"]
+    outputs = {kind: tmp_path / f"i-{kind}.png" for kind in ("groups", "std")}
+    render_intervals(claims=path, outputs=list(outputs.values()))
+    said = {}
+    for kind, output in outputs.items():
+        with Image.open(output) as image:
+            said[kind] = image.info["Comment"]
+    apart = sum(
+        any(one.low > other.high for one, other in itertools.permutations(model.groups.values(), 2))
+        for model in models
+    )
+    assert 0 < apart < len(models)
+    assert f"Of 4 models {apart} have two groups whose intervals do not overlap" in said["groups"]
+    assert "Highest: A of specialized SL, a-KD, 95.00" in said["groups"]
+    uneven = sum(model.std.value > model.std.floor_high for model in models)
+    assert f"Of 4 models {uneven} have a STD above" in said["std"]
+    least = max(models, key=lambda model: model.std.corrected)
+    assert f"the least even {least.label} with {least.std.corrected:.2f}" in said["std"]
 
 
 def test_every_group_has_a_mark_with_its_interval(claims: tuple[Path, Claims]) -> None:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import html.parser
 import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from reporting import errors, verification_pairs, write_scored
+from reporting import errors, verification_pairs, write_pack, write_scored
 
 from mstkd import __version__
 from mstkd.artifacts.records import read_record
-from mstkd.config import ClaimsSettings, PageSettings, TableSettings
+from mstkd.config import (
+    ClaimsSettings,
+    DataCardSettings,
+    OriginSettings,
+    PageSettings,
+    TableSettings,
+)
 from mstkd.errors import InputError
 from mstkd.report.claims import Claims, compute_claims
+from mstkd.report.data_card import describe_data
 from mstkd.report.figures import render_accuracies
 from mstkd.report.judgements import JudgedClaim, needs, p_text
 from mstkd.report.page import render_page
@@ -83,7 +91,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         render_accuracies(
             settings.model_copy(update={"caption": "Students & <co>"}),
             metrics=metrics,
-            output=found[part],
+            outputs=[found[part]],
         )
     found["claims"] = folder / "claims.json"
     compute_claims(ClaimsSettings(draws=100), metrics=metrics, output=found["claims"])
@@ -181,6 +189,27 @@ def test_page_says_which_values_the_config_gives(parts: dict[str, Path], tmp_pat
     render_page(settings, tables=[], figures=[], claims=parts["claims"], output=tmp_path / "p.html")
     page = Page((tmp_path / "p.html").read_text(encoding="utf-8"))
     assert f"values of {grids[0]}; of {grids[1]}. Each makes models" in page.text
+
+
+def test_page_shows_the_data_cards_and_where_model_cards_lie(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    card = tmp_path / "cards/train.jsonld"
+    card.parent.mkdir()
+    settings = DataCardSettings(
+        part="train", procedural=False, origin=OriginSettings(licence="<b>none</b>")
+    )
+    pack = write_pack(tmp_path / "A_B.h5", "A_B", identities=40, images=30)
+    describe_data(settings, packs=[pack], output=card)
+    page = Page(render(parts, tmp_path / "page.html", cards=[card]))
+    assert page.open == [] and "b" not in page.tags
+    assert "The train data. Licence: <b>none</b>." in page.text
+    assert "A_B 1,200 40 1,200 40 32" in page.text
+    assert f"A_B.h5: {hashlib.sha256(pack.read_bytes()).hexdigest()}" in page.text
+    assert "#cards" in page.links and "cards" in page.ids
+    # Of each student, from where the claims were made: here the page lies elsewhere.
+    links = [one for one in page.loaded if not one.startswith("data:")]
+    assert links == [] and "0 model cards" in page.text
 
 
 def test_title_is_escaped(parts: dict[str, Path], tmp_path: Path) -> None:

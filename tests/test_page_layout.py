@@ -57,7 +57,7 @@ def page(tmp_path_factory) -> Path:
         tables.append(folder / "error-rates" / f"{loss}.html")
         rates = ErrorRateSettings(caption=f"Of {loss}.", groups=GROUPS, fmr=0.1, draws=100)
         render_error_rates(rates, metrics=paths, outputs=tables[-1:])
-        render_accuracies(settings, metrics=paths, output=figures[-1])
+        render_accuracies(settings, metrics=paths, outputs=[figures[-1]])
     output = folder / "report.html"
     settings = PageSettings(title="A title", procedural=True)
     render_page(settings, tables=tables, figures=figures, claims=claims, output=output)

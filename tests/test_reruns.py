@@ -20,12 +20,27 @@ def test_nothing_to_do_after_a_finished_run(finished, entry):
 
 # Tiny has 2 groups: teachers 2 + 2 and a single one, adaptors 3 x 2; students: 3 x 2 + 1 of the
 # single teacher for each loss, and one with no distillation.
-TABLES = {"render_table": 6, "render_error_rates": 3, "render_accuracies": 3}
+NUMBERS = {"render_table": 6, "render_error_rates": 3, "render_accuracies": 3}
+TABLES = {**NUMBERS, "render_distributions": 3}
 PAGE = {"render_page": 1, "render_provenance": 1}
 SUMMARY = {"compute_claims": 1, "render_intervals": 1, **PAGE}
 DATA_REPORT = {"check_data": 1, "render_data_report": 1}
 CONFIG_FILE = {"write_config": 1}  # the config with its defaults, after every edit
 TRACING = {"trace_adaptors": 2, "render_tracing": 1}  # one a set of teachers; one of both
+
+
+def drawn(tables):
+    """Of tables whose models are others: their scores, and their false matches across groups."""
+    return {
+        **{"render_distributions": tables, "score_impostors": tables},
+        "render_impostors": tables,
+    }
+
+
+def cards(students):
+    return {"render_model_card": students}
+
+
 ALL_TRAINING = {
     "train_teacher": 4,
     "train_single_teacher": 1,
@@ -43,12 +58,14 @@ EDITS = {
         {"students.losses": {"a-KD": {"kd_weight": 100}, "EAF-KD": {}}},
         {
             "train_student": 7,
+            **cards(7),
             "evaluate": 7,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 2,
             "render_error_rates": 1,
             "render_accuracies": 1,
+            **drawn(1),
             "render_curves": 1,
             **SUMMARY,
         },
@@ -57,12 +74,14 @@ EDITS = {
         {"students.losses": {"a-KD": {"kd_weight": [1, 2]}, "EAF-KD": {}}},
         {
             "train_student": 14,
+            **cards(14),
             "evaluate": 14,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 2,
             "render_error_rates": 1,
             "render_accuracies": 1,
+            **drawn(1),
             "render_curves": 1,
             **SUMMARY,
         },
@@ -73,30 +92,42 @@ EDITS = {
             "train_adaptor": 2,
             **TRACING,
             "train_student": 4,
+            **cards(4),
             "evaluate": 4,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 4,
             "render_error_rates": 2,
             "render_accuracies": 2,
+            **drawn(2),
             "render_curves": 1,
             **SUMMARY,
         },
     ),
     "epochs of the teachers": (
         {"teachers.optimiser.epochs": 3},
-        {**ALL_TRAINING, "train_student": 14, "evaluate": 19, **TABLES, **SUMMARY},
+        {
+            **ALL_TRAINING,
+            "train_student": 14,
+            "evaluate": 19,
+            **TABLES,
+            **SUMMARY,
+            **drawn(3),
+            **cards(14),
+        },
     ),
     "epochs of the students": (
         {"students.optimiser.epochs": 3},
         {
             "train_student": 15,
+            **cards(15),
             "evaluate": 15,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 4,
             "render_error_rates": 2,
             "render_accuracies": 2,
+            **drawn(2),
             "render_curves": 1,
             **SUMMARY,
         },
@@ -108,12 +139,14 @@ EDITS = {
             "train_adaptor": 6,
             **TRACING,
             "train_student": 14,
+            **cards(14),
             "evaluate": 14,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 4,
             "render_error_rates": 2,
             "render_accuracies": 2,
+            **drawn(2),
             "render_curves": 1,
             **SUMMARY,
         },
@@ -128,11 +161,13 @@ EDITS = {
             "trace_adaptors": 1,
             "render_tracing": 1,
             "train_student": 6,
+            **cards(6),
             "evaluate": 8,
             "render_stages": 1,
             "render_det": 1,
             "render_curves": 1,
             **TABLES,
+            **drawn(3),
             **SUMMARY,
         },
     ),
@@ -144,32 +179,49 @@ EDITS = {
             "render_stages": 1,
             **TRACING,
             **TABLES,
+            **drawn(3),
+            **cards(15),
             **SUMMARY,
             **DATA_REPORT,
         },
     ),
-    "decimals of the tables": ({"report.decimals": 1}, {**TABLES, **PAGE}),
+    "decimals of the tables": ({"report.decimals": 1}, {**NUMBERS, **cards(15), **PAGE}),
     "title of the report": ({"report.title": "Another"}, PAGE),
     "draws of noise": (
         {"report.draws": 500},
-        {"render_table": 6, "render_error_rates": 3, **SUMMARY},
+        {
+            **{"render_table": 6, "render_error_rates": 3},
+            **{"score_impostors": 3, "render_impostors": 3},
+            **cards(15),
+            **SUMMARY,
+        },
     ),
-    "columns of the tables": ({"report.columns": ["B", "A"]}, {**TABLES, **PAGE}),
+    "what the owner of the data allows": (
+        {"data.origin": {"train": {"licence": "as agreed"}}},
+        {"describe_data": 1, **PAGE},
+    ),
+    "licence of the weights": ({"report.licence": "as agreed"}, {**cards(15), **PAGE}),
+    "columns of the tables": (
+        {"report.columns": ["B", "A"]},
+        {**TABLES, "render_impostors": 3, **PAGE},
+    ),
     "false match rate of the error rates": (
         {"report.fmr": 0.1},
-        {"render_error_rates": 3, **PAGE},
+        {"render_error_rates": 3, "score_impostors": 3, "render_impostors": 3, **PAGE},
     ),
-    "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **SUMMARY}),
+    "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **cards(15), **SUMMARY}),
     "another student loss": (
         {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
         {
             "train_student": 7,
+            **cards(7),
             "evaluate": 7,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 2,
             "render_error_rates": 1,
             "render_accuracies": 1,
+            **drawn(1),
             "render_curves": 1,
             **SUMMARY,
         },
@@ -185,14 +237,16 @@ EDITS = {
         {
             **ALL_TRAINING,
             "train_student": 14,
+            **cards(14),
             "evaluate": 19,
             **TABLES,
+            **drawn(3),
             **SUMMARY,
         },
     ),
     "no controls": (
         {"controls": False},
-        {**TABLES, **SUMMARY, "render_curves": 1, "render_det": 1},
+        {**TABLES, **drawn(3), **SUMMARY, "render_curves": 1, "render_det": 1},
     ),
     "what the precision came to, written out": (
         {"engine.precision": "float32", "cache.precision": "float32"},
@@ -203,12 +257,14 @@ EDITS = {
         {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},
         {
             "train_student": 15,
+            **cards(15),
             "evaluate": 15,
             "render_stages": 1,
             "render_det": 1,
             "render_table": 4,
             "render_error_rates": 2,
             "render_accuracies": 2,
+            **drawn(2),
             "render_curves": 1,
             **SUMMARY,
         },
@@ -225,6 +281,9 @@ EDITS = {
             **DATA_REPORT,
             "render_samples": 2,
             **TABLES,
+            **drawn(3),
+            **cards(15),
+            "describe_data": 2,
             **SUMMARY,
         },
     ),
@@ -339,6 +398,9 @@ def test_a_new_group_leaves_the_specialized_teachers_of_the_others(folders):
         "render_samples": 2,
         **DATA_REPORT,
         **TABLES,
+        **drawn(3),
+        **cards(15),
+        "describe_data": 2,
         **SUMMARY,
         **CONFIG_FILE,
     }
@@ -363,6 +425,9 @@ def test_another_order_of_groups_makes_all_caches_anew(folders):
         "render_samples": 2,
         **DATA_REPORT,
         **TABLES,
+        **drawn(3),
+        **cards(15),
+        "describe_data": 2,
         **SUMMARY,
         **CONFIG_FILE,
     }

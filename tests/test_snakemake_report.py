@@ -89,7 +89,7 @@ def test_the_report_holds_the_results_in_labelled_categories(report, finished):
     folder, held = report
     results = held["results"]
     assert set(held["categories"]) == {
-        *("Data", "Error rates", "Figures", "Settings", "Summary", "Tables")
+        *("Data", "Error rates", "Figures", "Model cards", "Settings", "Summary", "Tables")
     }
     tables = held["categories"]["Tables"]["tiny teachers"]
     assert len(tables) == 3 * 4 * 2
@@ -110,9 +110,19 @@ def test_the_report_holds_the_results_in_labelled_categories(report, finished):
         {"table": "2: a-KD students"},
         {"table": "3: EAF-KD students"},
     ]
+    for kind in ("Scores of pairs", "False matches across groups"):
+        assert len(figures[kind]) == 3
+    (cards,) = held["categories"]["Model cards"].values()
+    assert len(cards) == 15  # a student
+    assert results["results/students/tiny/specialized/SL/a-KD/seed0/README.md"]["labels"] == {
+        "model": "specialized, SL, a-KD, seed0; teachers tiny"
+    }
     assert set(results) == {
         *tables,
         *rates,
+        *cards,
+        "results/cards/train.jsonld",
+        "results/cards/verification.jsonld",
         *(path for paths in figures.values() for path in paths),
         "results/figures/training.html",
         "results/figures/samples-train.png",

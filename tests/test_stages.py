@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from reporting import errors, verification_pairs, write_scored
 
 from mstkd.artifacts.records import Metrics, Provenance, Source, read_record
@@ -131,6 +132,10 @@ def test_figure_and_numbers(tmp_path: Path) -> None:
         assert len(told.made.sources) == 2 * len(paths)
     frame = pd.read_csv(outputs[0], keep_default_na=False)
     assert frame["change"].tolist()[0] == ""
+    with Image.open(outputs[1]) as image:
+        message = image.info["Comment"]
+    low, high = sorted(float(value) for value in frame["global_accuracy"][2:4])
+    assert f"students {low:.2f} to {high:.2f}; Baseline: teachers" in message
     figure = draw_stages(stages_frame(read_scored(paths)))
     own, of_all = figure.axes
     assert [label.get_text() for label in own.get_yticklabels()] == [

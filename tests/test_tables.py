@@ -363,7 +363,9 @@ def test_one_call_writes_every_format_or_none(tmp_path: Path) -> None:
     outputs = [tmp_path / "out" / f"table.{suffix}" for suffix in ("csv", "md", "tex", "html")]
     render_table(settings(), metrics=[path], outputs=outputs)
     assert all(output.stat().st_size for output in outputs)
-    assert len(list((tmp_path / "out").iterdir())) == 5  # and what made the CSV file
+    assert (
+        len(list((tmp_path / "out").iterdir())) == 6
+    )  # what made the CSV file, and what its columns mean
     with pytest.raises(InputError, match=r"found \.pdf; expected \.csv, \.md, \.tex, \.html"):
         render_table(settings(), metrics=[path], outputs=[*outputs, tmp_path / "table.pdf"])
 
@@ -721,7 +723,7 @@ def test_metrics_of_two_configs_make_no_table_figure_or_claim(
         if step == "table":
             render_table(settings(), metrics=metrics, outputs=[tmp_path / "t.csv"])
         elif step == "figure":
-            render_accuracies(settings(), metrics=metrics, output=tmp_path / "t.png")
+            render_accuracies(settings(), metrics=metrics, outputs=[tmp_path / "t.png"])
         else:
             compute_claims(ClaimsSettings(draws=100), metrics=metrics, output=tmp_path / "c.json")
 

@@ -17,7 +17,7 @@ from mstkd.errors import InputError
 from mstkd.evaluation.shares import Share, TracedImage, TracedImages, TracedPair, Tracing
 from mstkd.report.figures import render_tracing
 from mstkd.report.traced import draw_traced, render_traced, traced_lines
-from mstkd.report.tracing import draw_shares, shares_frame
+from mstkd.report.tracing import draw_shares, shares_frame, shares_message
 
 GROUPS = ["A", "B"]
 TEACHERS = {"specialized": ["T-A", "T-B"], "baseline": ["BT-1", "BT-2"]}
@@ -74,6 +74,16 @@ def test_a_panel_an_adaptor_and_set_with_every_number() -> None:
     assert cells[0, 0] < cells[1, 0] < cells[2, 0] == 3, "the more the darker, none is white"
     assert [label.get_text() for label in own.get_xticklabels()] == ["T-A", "T-B", "none"]
     assert [label.get_text() for label in own.get_yticklabels()] == GROUPS
+
+
+def test_it_says_whose_share_is_the_largest_for_each_group() -> None:
+    frame = shares_frame([record(), record("baseline", shift=-0.25)])
+    assert shares_message(frame, "embedding") == (
+        "Largest share on average over adaptors: Specialized: of A T-A with 60, of B T-B with 60; "
+        "Baseline: of A BT-1 with 35, of B BT-2 with 60 percent."
+    )
+    unknown = shares_frame([record(unknown=True)])
+    assert shares_message(unknown, "separation") == "No share is known."
 
 
 def test_what_is_not_known_is_a_dash() -> None:

@@ -1,8 +1,9 @@
 """What made a result, inside the file itself where its format can hold that.
 
 JSON records and HDF5 files have a field for it, figures their description, Markdown, LaTeX and
-HTML one line that shows nowhere. A CSV file, which people open in spreadsheets, has another file
-beside it. Nothing of it depends on the clock or the machine: same inputs, same bytes.
+HTML one line that shows nowhere. A CSV file, which people open in spreadsheets, and JSON-LD, whose
+words are others', have another file beside them. Nothing of it depends on the clock or the
+machine: same inputs, same bytes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from mstkd.artifacts.records import Provenance, file_sha256
 from mstkd.errors import InputError
 
 MARK = "mstkd-provenance"
-SIDECAR = ".provenance.json"  # of a CSV file, behind its whole name
+SIDECAR = ".provenance.json"  # behind the whole name of a file that can hold no record
+WITH_SIDECAR = (".csv", ".jsonld")
 END_OF_TITLE = "</title>\n"
 NO_HASH = "0" * 64
 
@@ -70,12 +72,12 @@ def embedded(text: str, made: Provenance, suffix: str) -> str:
 
 
 def sidecar(path: Path) -> Path:
-    """The file beside a CSV file that holds its record."""
+    """The file beside one of `WITH_SIDECAR` that holds its record."""
     return path.with_name(path.name + SIDECAR)
 
 
 def beside(text: str, made: Provenance) -> str:
-    """The text of the sidecar of a CSV file with such a text."""
+    """The text of the sidecar of a file with such a text."""
     return made.model_copy(update={"sha256": _text_sha256(text)}).model_dump_json(indent=2) + "\n"
 
 
@@ -115,7 +117,7 @@ def extracted(text: str, where: Path) -> tuple[Provenance, bool] | None:
 
 
 def read_sidecar(path: Path) -> tuple[Provenance, bool] | None:
-    """The record beside a CSV file, and whether the file is as it was; None where none is."""
+    """The record beside a file, and whether that is as it was; None where none is."""
     record = sidecar(path)
     if not record.is_file():
         return None

@@ -18,6 +18,7 @@ from mstkd.artifacts.provenance import (
     EMBED,
     MARK,
     SIDECAR,
+    WITH_SIDECAR,
     extracted,
     has_its_hash,
     parse,
@@ -38,7 +39,7 @@ from mstkd.errors import InputError
 
 KNOWN = (
     "a pack, split, cache, model, scores.h5, metrics.json, claims.json, data-findings.json, "
-    "table, figure or report of mstkd"
+    "table, figure, card or report of mstkd"
 )
 # The subject of a document, a text in brackets with a backslash before what means something there
 # (ISO 32000-1, sections 7.3.4.2 and 14.3.3).
@@ -68,7 +69,7 @@ def told_by(path: Path, *, large: bool = False) -> Told | None:
         return told_by(path.with_name(path.name.removesuffix(SIDECAR)), large=large)
     if path.suffix == ".safetensors" or path.name == "history.csv":
         return _of_model(path.with_name("model.json"), path)
-    if path.suffix == ".csv":
+    if path.suffix in WITH_SIDECAR:
         told = read_sidecar(path)
         return None if told is None else Told(*told)
     if path.suffix == ".json":
@@ -91,7 +92,7 @@ def made_by(path: Path) -> Provenance | None:
     """
     if path.suffix == ".safetensors" or path.name == "history.csv":
         return told_of_model(read_record(ModelRecord, path.with_name("model.json"))).made
-    if path.suffix == ".csv":
+    if path.suffix in WITH_SIDECAR:
         record = sidecar(path)
         return parse(record.read_bytes(), record) if record.is_file() else None
     if h5py.is_hdf5(path):

@@ -42,15 +42,20 @@ STEPS = {
     "train-students": "cli.steps",
     "evaluate": "evaluation.evaluate",
     "trace-adaptors": "evaluation.fused",
+    "score-impostors": "evaluation.impostor_table",
     "render-table": "report.tables",
     "render-error-rates": "report.error_rates",
     "render-accuracies": "report.accuracies",
+    "render-distributions": "report.distributions",
+    "render-impostors": "report.impostors",
     "render-curves": "report.curves",
     "render-samples": "report.samples",
     "render-det": "report.det",
     "render-tracing": "report.tracing",
     "render-stages": "report.stages",
     "render-data-report": "report.data_report",
+    "describe-data": "report.data_card",
+    "render-model-card": "report.model_card",
     "compute-claims": "report.claims",
     "render-intervals": "report.intervals",
     "render-page": "report.page",
@@ -69,8 +74,9 @@ OPTIONS = {
     "cache": typer.Option(help="The teachers' embedding cache."),
     "adaptor": typer.Option(help="The adaptor of that cache."),
     "adaptors": typer.Option(help="Adaptors of that cache, in order."),
-    "model": typer.Option(help="Weights of a teacher or student."),
-    "models": typer.Option(help="model.json files."),
+    "model": typer.Option(help="Weights of a teacher or student; of a card, model.json."),
+    "models": typer.Option(help="model.json files; of impostors, weights."),
+    "impostors": typer.Option(help="CSV of score-impostors."),
     "scores": typer.Option(help="HDF5 of pair scores to write."),
     "metrics": typer.Option(help="metrics.json: to read, in order, or to write."),
     "seeds": typer.Option(help="For each, read the paths with {seed} replaced by it."),
@@ -79,6 +85,7 @@ OPTIONS = {
     "tables": typer.Option(help="Tables in HTML, in order."),
     "figures": typer.Option(help="PNG files, in order."),
     "claims": typer.Option(help="claims.json."),
+    "cards": typer.Option(help="Data cards, in order."),
     "config": typer.Option(help="The whole config, in YAML."),
     "result": typer.Option(help="Of what, report.html say."),
     "output": typer.Option(help="What to write."),
@@ -94,7 +101,10 @@ OPTIONS = {
     "ranks": typer.Option(min=0, help="Processes that train together, a GPU each."),
 }
 # What else has a default is the program's own.
-OPTIONAL = ("selection", "cache", "adaptor", "claims", "config", "threads", "workers", "device")
+OPTIONAL = (
+    *("selection", "cache", "adaptor", "claims", "config", "cards"),
+    *("threads", "workers", "device"),
+)
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
 SEEDED = ("metrics", "models")  # lists of these may hold {seed}
 TYPES: dict[str, Any] = {

@@ -65,8 +65,8 @@ GroupName = Annotated[
 ExperimentName = Annotated[
     Name,
     other_than(
-        "adaptors|benchmarks|data|embeddings|error-rates|figures|logs|packs|splits|students|tables"
-        "|teachers|tracing"
+        "adaptors|benchmarks|cards|data|embeddings|error-rates|figures|logs|packs|splits|students"
+        "|tables|teachers|tracing"
     ),
 ]
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(unique)]

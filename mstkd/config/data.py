@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from mstkd.config.base import Folds, Groups, Name, Positive, Settings, Side, Step, Storage
 
@@ -63,6 +63,21 @@ class HeldOutSettings(HeldOutIdentities):
     pairs: Annotated[int, Field(ge=4)] = 3000  # a group, half of them genuine; fewer if need be
 
 
+class OriginSettings(Settings):
+    """What the owner of images says of them, for their data card; nothing hangs on it."""
+
+    licence: str | None = None  # an address, a name of SPDX's list, or words
+    creator: str | None = None
+    url: str | None = None
+    published: Annotated[str, StringConstraints(pattern=r"^\d{4}(-\d\d){0,2}$")] | None = None
+    citation: str | None = None
+
+
+# Of the images of a part; those that were kept out are of the training images.
+OriginOf = Literal["train", "verification", "unlabelled"]
+Part = Literal["train", "verification", "heldout", "unlabelled"]
+
+
 # None: the same person. Only what differs from that is written, so that nothing is checked anew.
 SameNames = Literal["unrelated"] | None
 
@@ -92,6 +107,7 @@ class DataSettings(Settings):
     # Equal names of identities in training and verification mean the same person, or nothing:
     # numbers from 0 in both. Equal images are an overlap all the same.
     same_names: SameNames = None
+    origin: dict[OriginOf, OriginSettings] = {}  # told in the data cards
 
     @model_validator(mode="after")
     def _keys_fit(self) -> Self:
@@ -167,6 +183,14 @@ class CheckSettings(Step):
     folds: Folds = 10
     # That the choice of epochs makes of the same pairs, None where it looks at others.
     selection_folds: Folds | None = None
+
+
+class DataCardSettings(Step):
+    """Settings of the step `describe-data`."""
+
+    part: Part
+    procedural: bool  # the faces are drawings, and the card must say so
+    origin: OriginSettings = OriginSettings()
 
 
 class SplitSettings(Step):

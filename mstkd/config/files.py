@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
+from mstkd.config.data import Part
 from mstkd.config.models import (
     SETS,
     Model,
@@ -21,6 +22,7 @@ from mstkd.config.training import SelectionSettings
 from mstkd.config.whole import Config
 from mstkd.errors import InputError
 
+MOST_MAPPED = 16  # models of a table
 WEIGHTS = "model.safetensors"
 
 
@@ -136,6 +138,22 @@ def fused_files(config: Config, name: str) -> list[str]:
     return [f"{folder}/{adaptor}/seed{{seed}}/{name}" for adaptor in config.adaptors.architectures]
 
 
+def mapped_models(config: Config, table: str, *, name: str) -> list[str]:
+    """That file of the models of a table whose impostor pairs are counted: the first, of one seed.
+
+    Of one with lists of many values there are more, each of which embeds every image again.
+    """
+    first = str(config.seeds[0])
+    found = with_seed_open(config, table, name=name)[:MOST_MAPPED]
+    return [path.replace("{seed}", first) for path in found]
+
+
+def model_cards(config: Config) -> list[str]:
+    """The card of every student, beside its weights."""
+    cards = of_every_seed(config, name="README.md")
+    return [path for path in cards if path.startswith(f"{config.results()}/students/")]
+
+
 def stages_with_seed_open(config: Config, backbone: str, *, name: str) -> list[str]:
     """That file of teachers of a backbone, or of its variant, of their adaptors and students.
 
@@ -185,3 +203,22 @@ def together_files(config: Config, name: str) -> list[str]:
         f"{folder}/{adaptor}/{loss}/seed{{seed}}/{name}"
         for adaptor, loss in students_together(config)
     ]
+
+
+def packed_parts(config: Config) -> list[Part]:
+    """The parts of the data that something of a run is made from."""
+    rules = (config.teachers.selection.rule, config.students.selection.rule)
+    heldout = "heldout" in (*rules, config.evaluation.pairs, config.data.tested_part)
+    unlabelled = any(loss.images == "unlabelled" for loss in config.students.losses.values())
+    used = {
+        "train": True,
+        "verification": config.data.has_verification,
+        "heldout": heldout,
+        "unlabelled": unlabelled,
+    }
+    return [part for part in get_args(Part) if used[part]]
+
+
+def packs_of_part(config: Config, part: Part) -> list[str]:
+    """Every pack of a part."""
+    return [unlabelled_pack(config)] if part == "unlabelled" else packs(config, part)

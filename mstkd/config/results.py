@@ -67,6 +67,11 @@ class ReportSettings(Settings):
     # The paper's numbers beside ours, where groups are RFW's and a row is the paper's.
     published: bool = True
     fmr: FalseMatchRate = 0.01  # of all groups together, where error rates are taken
+    licence: str | None = None  # of the students' weights, told in their model cards
+
+
+# Whose epochs were chosen by looking at the pairs that the models are scored on.
+ChosenOnTest = tuple[Literal["teachers", "students"], ...]
 
 
 class ClaimsSettings(Step):
@@ -75,8 +80,17 @@ class ClaimsSettings(Step):
     recipe: int = 2  # pairs of each group, and what was chosen on them
 
     draws: Draws = 2000  # of noise, for STD and SER
-    # Whose epochs were chosen by looking at the pairs that the models are scored on.
-    chosen_on_test: tuple[Literal["teachers", "students"], ...] | None = None
+    chosen_on_test: ChosenOnTest | None = None
+
+
+class ModelCardSettings(Step):
+    """Settings of the step `render-model-card`."""
+
+    decimals: Annotated[int, Field(ge=0, le=6)] = 2
+    draws: Draws = 2000  # of noise, for STD and SER
+    procedural: bool  # the faces are drawings, and the card must say so
+    chosen_on_test: ChosenOnTest | None = None
+    licence: str | None = None  # of the weights
 
 
 class PageSettings(Step):
@@ -105,6 +119,28 @@ class TableSettings(Step):
     groups: Groups  # the columns, in order
     published: Literal[True] | None = None  # the paper's numbers beside ours
     draws: Draws | None = None  # of noise, for STD and SER; no intervals without it
+
+
+class DistributionSettings(Step):
+    """Settings of the step `render-distributions`."""
+
+    caption: str
+    groups: Groups  # the rows of each panel, in order
+
+
+class ImpostorSettings(Protocol):
+    """Settings of the step `score-impostors`."""
+
+    fmr: FalseMatchRate = 0.01  # of all groups together
+    draws: Draws = 2000
+    deterministic: Deterministic = None
+
+
+class MapSettings(Step):
+    """Settings of the step `render-impostors`."""
+
+    caption: str
+    groups: Groups  # rows and columns of each map, in order
 
 
 class ErrorRateSettings(Step):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -21,10 +21,13 @@ from mstkd.config.base import (
 )
 from mstkd.config.data import (
     CheckSettings,
+    DataCardSettings,
     DataSettings,
     HeldOutIdentities,
+    OriginSettings,
     PackSettings,
     PackUnlabelledSettings,
+    Part,
     SplitSettings,
     SynthesizeSettings,
 )
@@ -32,10 +35,15 @@ from mstkd.config.grids import Key, split_variant, value_text
 from mstkd.config.models import Model, StudentSet, every_model, students_together, tables
 from mstkd.config.results import (
     RFW,
+    ChosenOnTest,
     ClaimsSettings,
+    DistributionSettings,
     ErrorRateSettings,
     Evaluation,
     EvaluationSettings,
+    ImpostorSettings,
+    MapSettings,
+    ModelCardSettings,
     PageSettings,
     ReportSettings,
     TableSettings,
@@ -441,6 +449,23 @@ class Config(Settings):
             draws=self.report.draws,
         )
 
+    def distribution_settings(self, table: str) -> DistributionSettings:
+        models, where = self._shown_in(table)
+        caption = f"Similarity of pairs{where} by the {models}."
+        return DistributionSettings(caption=caption, groups=self._columns())
+
+    def impostor_settings(self) -> ImpostorSettings:
+        return ImpostorSettings(
+            **self.evaluation_settings().model_dump(),
+            fmr=self.report.fmr,
+            draws=self.report.draws,
+        )
+
+    def map_settings(self, table: str) -> MapSettings:
+        models, where = self._shown_in(table)
+        caption = f"False match rate of all pairs{where} by the {models}, at {self.report.fmr:g}."
+        return MapSettings(caption=caption, groups=self._columns())
+
     def _shown_in(self, table: str) -> tuple[str, str]:
         """What the models of a table are, and on which pairs, if not on those of the test."""
         _, backbone, loss, _ = tables(self)[table]
@@ -461,10 +486,28 @@ class Config(Settings):
         return self.report.published and on_rfw and threshold == "own"
 
     def claims_settings(self) -> ClaimsSettings:
+        return ClaimsSettings(draws=self.report.draws, chosen_on_test=self._chosen_on_test())
+
+    def model_card_settings(self) -> ModelCardSettings:
+        return ModelCardSettings(
+            decimals=self.report.decimals,
+            draws=self.report.draws,
+            procedural=self.data.synthetic is not None,
+            chosen_on_test=self._chosen_on_test(),
+            licence=self.report.licence,
+        )
+
+    def _chosen_on_test(self) -> ChosenOnTest | None:
         scored_on = "test" if self.evaluation.pairs == "verification" else "heldout"
-        chosen: tuple[Literal["teachers", "students"], ...] = ("teachers", "students")
-        chosen = tuple(one for one in chosen if getattr(self, one).selection.rule == scored_on)
-        return ClaimsSettings(draws=self.report.draws, chosen_on_test=chosen or None)
+        chosen: ChosenOnTest = ("teachers", "students")
+        return tuple(o for o in chosen if getattr(self, o).selection.rule == scored_on) or None
+
+    def data_card_settings(self, part: Part) -> DataCardSettings:
+        return DataCardSettings(
+            part=part,
+            procedural=self.data.synthetic is not None and part != "unlabelled",
+            origin=self.data.origin.get("train" if part == "heldout" else part, OriginSettings()),
+        )
 
     def page_settings(self) -> PageSettings:
         grids = tuple(

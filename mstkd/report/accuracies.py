@@ -1,13 +1,7 @@
-"""The accuracies of a table as a figure: a map of teachers by groups, or a line of dots a student.
-
-Colours are Okabe and Ito's, which colour-blind readers tell apart, and no mark differs by
-colour alone.
-"""
+"""A table's accuracies as a figure: a map of teachers by groups, or a line of dots a student."""
 
 from __future__ import annotations
 
-import itertools
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,39 +14,47 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from mstkd.artifacts.provenance import hashed
-from mstkd.artifacts.sources import provenance_of
 from mstkd.config import TableSettings
-from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save
+from mstkd.report.canvas import check_picture, ink, new_figure, set_title, write_picture
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import Row, by_section, check_comparable, read_rows
+from mstkd.report.shown import shown_table
+from mstkd.report.style import FRAME, GROUP_MARKS, STYLE
+from mstkd.report.tables import table_frame
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
-MARKERS = ("o", "s", "^", "D", "v")
-# Five markers and seven colours go round together 35 times before a pair returns.
-GROUP_MARKS = tuple(itertools.islice(zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS)), 16))
 NUMBER_OFFSETS = (44, 76)  # points right of the axes, where the numbers end
 SECTION_GAP = 0.4  # rows
-LETTERS_AN_INCH = 12  # of a caption
 
 
-def render_accuracies(settings: TableSettings, *, metrics: Sequence[Path], output: Path) -> None:
+def render_accuracies(
+    settings: TableSettings, *, metrics: Sequence[Path], outputs: Sequence[Path]
+) -> None:
     """Draw a table: teachers as a map of teachers by groups, students as dots on a line each.
 
     Args:
         settings: caption, groups in their order, decimals.
         metrics: metrics.json files in the order of the rows; seeds of a model share a row.
-        output: a .png or .svg file.
+        outputs: files of the one figure, and .csv for its numbers.
 
     Raises:
         InputError: the suffix is unknown, or the files do not belong in one table.
     """
-    check_format(output)
+    check_picture(outputs)
     rows = read_rows(metrics, settings.groups)
     check_comparable(rows)
+    draw = draw_map if rows[0].subject.kind == "teacher" else draw_dots
+    frame = table_frame(rows, settings.groups)
     with mpl.rc_context(STYLE):
-        draw = draw_map if rows[0].subject.kind == "teacher" else draw_dots
-        made = provenance_of("render-accuracies", settings, hashed(metrics), output)
-        save(draw(rows, settings), output, title=settings.caption, made=made)
+        write_picture(
+            "render-accuracies",
+            hashed(metrics),
+            outputs,
+            numbers=frame,
+            draw=lambda: draw(rows, settings),
+            title=settings.caption,
+            message=shown_table(frame, settings.decimals).message,
+            settings=settings,
+        )
 
 
 def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
@@ -83,18 +85,11 @@ def draw_map(rows: Sequence[Row], settings: TableSettings) -> Figure:
         top += SECTION_GAP
     _map_axes(axes, groups, height=top - SECTION_GAP)
     axes.set_yticks(ticks, [row.title for _, members in sections for row in members])
-    set_caption(figure, settings.caption)
+    set_title(figure, settings.caption)
     framed = any(row.own_group(groups) for row in rows)
     note = "\nFramed: the teacher's own group." if framed else ""
     axes.set_xlabel(f"Verification accuracy, percent.{note}", loc="left")
     return figure
-
-
-def set_caption(figure: Figure, caption: str) -> None:
-    """Above the whole figure, in as many lines as it takes: labels may be wide, groups few."""
-    letters = int(LETTERS_AN_INCH * figure.get_size_inches()[0])
-    text = textwrap.fill(caption, letters)
-    figure.suptitle(text, x=0.01, ha="left", weight="bold", fontsize=9)
 
 
 def _map_row(
@@ -116,7 +111,7 @@ def _map_row(
             weight="bold" if own else "normal",
         )
         if own:
-            frame = Rectangle((x, top), 1, 1, fill=False, edgecolor="#D55E00", lw=2.5, zorder=3)
+            frame = Rectangle((x, top), 1, 1, fill=False, edgecolor=FRAME, lw=2.5, zorder=3)
             axes.add_patch(frame)
     for place, value in zip(_beside(groups), scores[len(groups) :], strict=False):
         axes.text(place, top + 0.5, rounded(value, settings.decimals), ha="center", va="center")
@@ -162,7 +157,7 @@ def draw_dots(rows: Sequence[Row], settings: TableSettings) -> Figure:
     axes.set_ylim(y - 0.4, -0.6)
     axes.grid(axis="x")
     axes.set_xlabel("Verification accuracy, percent")
-    set_caption(figure, settings.caption)
+    set_title(figure, settings.caption)
     marks = [
         Line2D([], [], ls="", marker=marker, color=colour, ms=7, label=group)
         for group, (colour, marker) in zip(groups, GROUP_MARKS, strict=False)

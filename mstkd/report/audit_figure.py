@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from mstkd.evaluation.auditing.audit import Audit
-from mstkd.report.accuracies import COLOURS
 from mstkd.report.audit_answer import Rows
-from mstkd.report.canvas import DPI, STYLE, new_figure
+from mstkd.report.canvas import DPI, new_figure
+from mstkd.report.style import COLOURS, STYLE
 
 MOST_SYSTEMS = 12
 LINE, BETWEEN = 0.24, 0.3  # inches of a group's line, and above each system

@@ -18,6 +18,12 @@ from mstkd.report.audit_answer import number
 STEPS = (0.1, 1 / 3, 1.0, 3.0, 10.0)  # times the global FMR, where the next shade begins
 
 
+# From light to dark; the page's style sheet has the same.
+SHADES = ("#ffffff", "#eceff2", "#d3d9df", "#b3bcc5", "#4d5863", "#14191e")
+
+Rows = dict[tuple[str, str, str], ImpostorRow]  # of one place, by groups and measure
+
+
 class Matrix(NamedTuple):
     """FMR of every two groups of one system at one place."""
 
@@ -55,7 +61,7 @@ def matrices(audit: Audit) -> list[Matrix]:
         whole = rows[ALL, ALL, "fmr"]
         fmr: list[list[float | None]] = []
         if len(rows) > 1:
-            cells = [[_cell(rows, a, b) for b in audit.groups] for a in audit.groups]
+            cells = [[cell_of(rows, a, b) for b in audit.groups] for a in audit.groups]
             fmr = [[None if math.isnan(one.value) else one.value for one in row] for row in cells]
         threshold = None if math.isnan(whole.threshold) else whole.threshold
         note = "" if len(rows) > 1 else whole.note
@@ -82,7 +88,7 @@ def shown(audit: Audit, *, systems: int) -> list[MatrixShown]:
         lines = tuple(
             (
                 group,
-                tuple(_shown(_cell(rows, group, other), whole.value) for other in audit.groups),
+                tuple(_shown(cell_of(rows, group, other), whole.value) for other in audit.groups),
                 _shown(rows[group, group, "fnmr"]),
             )
             for group in audit.groups
@@ -90,9 +96,6 @@ def shown(audit: Audit, *, systems: int) -> list[MatrixShown]:
         both = _shown(whole), _shown(rows[ALL, ALL, "fnmr"])
         found.append(MatrixShown(title, "", audit.groups, lines, both))
     return found
-
-
-Rows = dict[tuple[str, str, str], ImpostorRow]  # by groups and measure
 
 
 def _places(audit: Audit) -> list[tuple[str, str, Rows]]:
@@ -103,8 +106,14 @@ def _places(audit: Audit) -> list[tuple[str, str, Rows]]:
     return [(*place, rows) for place, rows in found.items()]
 
 
-def _cell(rows: Rows, a: str, b: str) -> ImpostorRow:
+def cell_of(rows: Rows, a: str, b: str) -> ImpostorRow:
+    """The FMR of two groups, in whatever order."""
     return rows[(a, b, "fmr") if (a, b, "fmr") in rows else (b, a, "fmr")]
+
+
+def shade(value: float, whole: float) -> int | None:
+    """Which of `SHADES` an FMR has; None where the global one is not known."""
+    return bisect(STEPS, value / whole) if whole > 0 else None
 
 
 def _shown(row: ImpostorRow, whole: float = math.nan) -> Rate:
@@ -114,5 +123,5 @@ def _shown(row: ImpostorRow, whole: float = math.nan) -> Rate:
     interval = ""
     if not math.isnan(row.low):
         interval = f"{number(row.low, row.measure)} to {number(row.high, row.measure)}"
-    shade = bisect(STEPS, row.value / whole) if whole > 0 else None
-    return Rate(number(row.value, row.measure), interval, row.note, shade)
+    step = shade(row.value, whole)
+    return Rate(number(row.value, row.measure), interval, row.note, step)

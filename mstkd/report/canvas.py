@@ -1,4 +1,4 @@
-"""The empty figure, its style, and how it is saved.
+"""The empty figure, and how it is saved.
 
 Figures are made as `Figure` objects, never through pyplot, so that nothing is left behind in
 the process.
@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from pydantic import BaseModel
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.provenance import beside, described, embedded, sidecar, to_be_hashed, with_hash
@@ -33,21 +36,11 @@ METADATA = {
     "svg": ("Description", ("Date",)),
     "pdf": ("Subject", ("CreationDate", "Creator", "Producer")),
 }
+LETTERS_AN_INCH = 12  # of a title
+LINE_INCHES = 0.155  # of a title's line
+COMMENT = "Comment"  # of a PNG: what it says
 MOST_PIXELS = 60_000  # of a side; Matplotlib refuses more than 65,535
 FORMATS = (".png", ".svg", ".pdf", ".html")
-STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "mstkd",  # else the ids in an SVG are random
-    "svg.fonttype": "none",
-    "pdf.fonttype": 42,  # TrueType, which journals ask for
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "axes.titlesize": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -55,6 +48,35 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def set_title(figure: Figure, title: str, *, room: bool = False) -> int:
+    """Above the whole figure, in as many lines as it takes, which are returned.
+
+    Args:
+        figure: whose panels may be narrow.
+        title: its text.
+        room: whether a line is left empty below it, for `legend_below_title`.
+    """
+    text = textwrap.fill(title, int(LETTERS_AN_INCH * figure.get_size_inches()[0]))
+    below = "\n " if room else ""
+    figure.suptitle(f"{text}{below}", x=0.01, ha="left", weight="bold", fontsize=9)
+    return text.count("\n") + 1
+
+
+def legend_below_title(figure: Figure, title: str, handles: Sequence[Artist]) -> None:
+    """The title above the whole figure, and what its marks mean in the line below."""
+    lines = set_title(figure, title, room=True)
+    top = 1 - (0.02 + LINE_INCHES * lines) / figure.get_size_inches()[1]
+    figure.legend(
+        handles=list(handles),
+        loc="upper left",
+        bbox_to_anchor=(0.0, top),
+        ncols=min(len(handles), 8),
+        frameon=False,
+        fontsize=8,
+        handlelength=2.6,
+    )
 
 
 def ink(background: Any) -> str:
@@ -86,23 +108,27 @@ def write_picture(
     numbers: pd.DataFrame,
     draw: Callable[[], Figure],
     title: str,
+    message: str,
+    settings: BaseModel | None = None,
 ) -> None:
     """Write one figure in several formats and its numbers as CSV, with what made them.
 
     Args:
-        step: the sub-command, which takes no settings.
+        step: the sub-command.
         read: the files that it read, with their content hashes.
         outputs: as `check_picture` takes them.
         numbers: what the .csv holds.
         draw: called for each figure, since one that is saved again has moved a little.
         title: of the figure.
+        message: what it says, for those who do not see it.
+        settings: of the step.
     """
     for output in outputs:
-        made = provenance_of(step, None, read, output)
+        made = provenance_of(step, settings, read, output)
         if output.suffix == ".csv":
             write_numbers(numbers, output, made)
         else:
-            save(draw(), output, title=title, made=made)
+            save(draw(), output, title=title, message=message, made=made)
 
 
 def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:
@@ -113,23 +139,27 @@ def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:
         rows.write_text(text, encoding="utf-8")
 
 
-def save(figure: Figure, output: Path, *, title: str, made: Provenance) -> None:
-    """Write the figure whole, with its title, what made it, and no date.
+def save(figure: Figure, output: Path, *, title: str, made: Provenance, message: str = "") -> None:
+    """Write the figure whole, with its title, what it says, what made it, and no date.
 
-    The same figure gives the same bytes. An .html file is a page that holds the image.
+    What it says stands in a PNG as its comment. The same figure gives the same bytes. An .html file
+    is a page that holds the image.
     """
     kind = output.suffix[1:] if output.suffix in VECTORS else "png"
     description, dateless = METADATA[kind]
     vectors = output.suffix in VECTORS  # a PNG has checksums of its own
     record = described(to_be_hashed(made) if vectors else made)
     told = {"Title": title, description: record, **dict.fromkeys(dateless)}
+    if message and not vectors:
+        told[COMMENT] = message
     image = io.BytesIO()
     dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
     figure.savefig(image, format=kind, dpi=dpi, metadata=told)
     content = with_hash(image.getvalue()) if vectors else image.getvalue()
     if output.suffix == ".html":
         data = base64.b64encode(content).decode("ascii")
-        page = page_html("figure.html", title=title, png=data)
+        alt = " ".join(filter(None, (title, message)))
+        page = page_html("figure.html", title=title, alt=alt, png=data)
         content = embedded(page, made, ".html").encode()
     with replacing(output) as (part,):
         part.write_bytes(content)

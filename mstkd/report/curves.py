@@ -18,26 +18,17 @@ from mstkd.artifacts.records import ModelRecord, Subject, file_sha256, read_reco
 from mstkd.config import teachers_of
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError, anew
-from mstkd.report.canvas import STYLE, check_picture, new_figure, write_picture
+from mstkd.report.canvas import check_picture, new_figure, write_picture
 from mstkd.report.rows import SECTIONS, row_label
+from mstkd.report.style import DASHES, STYLE, Dash
 
-Dash = str | tuple[int, tuple[int, ...]]
 Style = tuple[str, tuple[float, float, float, float], Dash]  # label, colour, dashes
 TITLE = "Training: loss and accuracy over the epochs"
 PANEL_INCHES = 2.1
 TITLE_WIDTH = 50  # letters, as many as a panel is wide
+SHADES = (1.0, 0.78)  # of a hue; lighter ones would not stand out from white by 4.5
 HUES = {"Specialized": "Blues", "Baseline": "Oranges", "Controls": "Greys"}
-# With a mark a set they tell lines apart in grey too.
-DASHES: tuple[Dash, ...] = (
-    "-",
-    "--",
-    ":",
-    "-.",
-    (0, (8, 2)),
-    (0, (1, 3)),
-    (0, (5, 1, 1, 1, 1, 1)),
-    (0, (3, 3)),
-)
+# With dashes they tell lines apart in grey too.
 MARKS = {"Specialized": "^", "Baseline": "s", "Controls": "x"}
 MARKED = 8  # of the points of a line, about
 SINGLE = "Teacher of all groups"
@@ -79,7 +70,37 @@ def render_curves(*, models: Sequence[Path], outputs: Sequence[Path]) -> None:
             numbers=curves_frame(panels),
             draw=lambda: draw_curves(panels),
             title=TITLE,
+            message=curves_message(panels),
         )
+
+
+def curves_message(panels: dict[str, list[Run]]) -> str:
+    """What the curves say: of each row of panels, how far the loss fell and what was kept."""
+    parts = []
+    for title, runs in panels.items():
+        losses = [history["loss"].dropna().to_numpy() for _, history in runs]
+        losses = [one for one in losses if len(one)]
+        if not losses:
+            continue
+        first, last = ([float(one[place]) for one in losses] for place in (0, -1))
+        fallen = sum(end < begin for begin, end in zip(first, last, strict=True))
+        text = (
+            f"{title}: the loss fell in {fallen} of {len(losses)}, from {_span(first)} to "
+            f"{_span(last)}"
+        )
+        kept = [
+            float(value)
+            for record, history in runs
+            if "accuracy" in history
+            for value in history.loc[history["epoch"] == record.chosen_epoch, "accuracy"].dropna()
+        ]
+        parts.append(text + (f", and the epochs kept have {_span(kept)} percent" if kept else ""))
+    return "; ".join(parts) + "." if parts else ""
+
+
+def _span(values: Sequence[float]) -> str:
+    least, most = (f"{one:.3g}" for one in (min(values), max(values)))
+    return least if least == most else f"{least}–{most}"
 
 
 def curves_frame(panels: dict[str, list[Run]]) -> pd.DataFrame:
@@ -222,7 +243,7 @@ def line_styles(runs: Sequence[Run]) -> list[Style]:
         subject = record.subject
         section, label = SECTIONS[subject.set], row_label(subject.set, subject.name)
         index, count = names[section].index(label), len(names[section])
-        shade = float(np.linspace(0.95, 0.65, count)[index]) if count > 1 else 0.8
+        shade = float(np.linspace(*SHADES, count)[index]) if count > 1 else SHADES[1]
         teacher = subject.kind == "teacher" or section == "Controls"
         text = label if teacher else f"{section.lower()} {label}"
         if len(groups := looked_at(record)) == 1:

@@ -3,6 +3,8 @@
 from mstkd.report.accuracies import render_accuracies
 from mstkd.report.curves import render_curves
 from mstkd.report.det import render_det
+from mstkd.report.distributions import render_distributions
+from mstkd.report.impostors import render_impostors
 from mstkd.report.intervals import render_intervals
 from mstkd.report.samples import render_samples
 from mstkd.report.stages import render_stages
@@ -12,6 +14,8 @@ __all__ = [
     "render_accuracies",
     "render_curves",
     "render_det",
+    "render_distributions",
+    "render_impostors",
     "render_intervals",
     "render_samples",
     "render_stages",

@@ -14,6 +14,7 @@ from mstkd.artifacts.provenance import beside, embedded, sidecar
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import ErrorRateSettings, TableSettings
 from mstkd.errors import InputError
+from mstkd.report.dictionary import metadata, metadata_path
 from mstkd.report.latex import latex_table
 from mstkd.report.rounding import UNDEFINED
 from mstkd.report.shown import Cell, Shown
@@ -27,23 +28,24 @@ def cell_text(cell: Cell, *, bold: str) -> str:
     return f"{text} ± {cell.seed_std}" if show_spread else text
 
 
-def _markdown_escape(text: str) -> str:
+def markdown_escape(text: str) -> str:
+    """A text of one line as Markdown shows it as it is."""
     return "".join(f"\\{sign}" if sign in r"\`*_|<>[]" else sign for sign in text)
 
 
 def _markdown(table: Shown, caption: str, name: str) -> str:
     labels = 1 + table.labels
-    lines = [[""] * labels + [_markdown_escape(column) for column in table.columns]]
+    lines = [[""] * labels + [markdown_escape(column) for column in table.columns]]
     lines.append(["---"] * labels + ["---:"] * len(table.columns))
     for section, rows in table.sections:
         for number, (names, cells) in enumerate(rows):
-            head = [section if number == 0 else "", *map(_markdown_escape, names)]
+            head = [section if number == 0 else "", *map(markdown_escape, names)]
             lines.append([*head, *(cell_text(cell, bold="**{}**") for cell in cells)])
             for words, texts in _further_lines(cells):
                 lines.append(["", words, *[""] * (table.labels - 1), *texts])
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = " ".join(map(_markdown_escape, table.notes))
-    return f"{_markdown_escape(caption)}\n\n{body}\n\n{notes}\n"
+    notes = " ".join(map(markdown_escape, table.notes))
+    return f"{markdown_escape(caption)}\n\n{body}\n\n{notes}\n"
 
 
 def _further_lines(cells: Sequence[Cell]) -> Iterator[tuple[str, list[str]]]:
@@ -140,7 +142,8 @@ def write_table(
         step: the sub-command.
         settings: of the step, the caption among them.
         read: files that the table was made from, with their hashes.
-        outputs: paths ending in .csv, or a suffix of `FORMATS`.
+        outputs: paths ending in .csv, beside which its columns are explained, or in a suffix of
+            `FORMATS`.
         frame: what the CSV file holds.
         shown: what the others show.
     """
@@ -149,7 +152,9 @@ def write_table(
         made = provenance_of(step, settings, read, output)
         if output.suffix == ".csv":
             text = frame.to_csv(index=False, lineterminator="\n")
+            told = metadata(frame, output.name, caption=settings.caption, notes=shown.notes)
             texts[sidecar(output)] = beside(text, made)
+            texts[metadata_path(output)] = told
         else:
             text = FORMATS[output.suffix](shown, settings.caption, output.stem)
             text = embedded(text, made, output.suffix)

@@ -16,16 +16,17 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
-from mstkd.report.accuracies import GROUP_MARKS
-from mstkd.report.canvas import STYLE, check_format, new_figure, save, write_numbers
+from mstkd.report.canvas import check_format, new_figure, save, write_numbers
 from mstkd.report.claims import Claims
 from mstkd.report.judgements import ModelTold
+from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
+from mstkd.report.style import COLOURS, GROUP_MARKS, STYLE
 
 NUMBERED = 40  # models, of more there is no room for names beside a picture
 SET_MARKS = {
-    "Specialized": ("^", "#0072B2"),
-    "Baseline": ("s", "#D55E00"),
+    "Specialized": ("^", COLOURS[0]),
+    "Baseline": ("s", COLOURS[1]),
     "Controls": ("X", "#444444"),
 }
 NOTE = "Bars: 95 % intervals of people drawn anew; each group has its own threshold."
@@ -41,6 +42,7 @@ class Kind(NamedTuple):
     title: str
     frame: Callable[[Claims], pd.DataFrame]
     draw: Callable[[Claims], Figure]
+    message: Callable[[Claims], str]
 
 
 def render_intervals(*, claims: Path, outputs: Sequence[Path]) -> None:
@@ -63,7 +65,8 @@ def render_intervals(*, claims: Path, outputs: Sequence[Path]) -> None:
             if output.suffix == ".csv":
                 write_numbers(kind.frame(told), output, made)
             else:
-                save(kind.draw(told), output, title=kind.title, made=made)
+                figure, message = kind.draw(told), kind.message(told)
+                save(figure, output, title=kind.title, message=message, made=made)
 
 
 def _kind(output: Path) -> Kind:
@@ -80,6 +83,39 @@ def _shown(told: Claims) -> list[ModelTold]:
     """All models at the paper's thresholds, teachers first."""
     models = [model for model in told.models if model.threshold == "own"]
     return sorted(models, key=lambda model: model.subject.kind != "teacher")
+
+
+def groups_message(told: Claims) -> str:
+    """What the accuracies say: how many models have groups that their intervals hold apart."""
+    models = _shown(told)
+    apart = sum(
+        max(one.low for one in model.groups.values())
+        > min(one.high for one in model.groups.values())
+        for model in models
+    )
+    every = [
+        (found.value, f"{group} of {_named(model, told)}, {rounded(found.value, 2)}")
+        for model in models
+        for group, found in model.groups.items()
+    ]
+    return (
+        f"Of {len(models)} models {apart} have two groups whose intervals do not overlap. Highest: "
+        f"{max(every)[1]}; lowest: {min(every)[1]} percent."
+    )
+
+
+def std_message(told: Claims) -> str:
+    """What STD says: which models are less even than noise alone would show."""
+    models = _shown(told)
+    uneven = sum(one.std.value is not None and one.std.value > one.std.floor_high for one in models)
+    most, least = (choose(models, key=lambda one: one.std.corrected) for choose in (max, min))
+    return (
+        f"Of {len(models)} models {uneven} have a STD above what an even system shows in 19 of 20 "
+        f"cases. Without noise the most even is {_named(least, told)} with STD "
+        f"{rounded(least.std.corrected, 2)} at {rounded(least.global_accuracy.value, 2)} percent, "
+        f"the least even {_named(most, told)} with {rounded(most.std.corrected, 2)} at "
+        f"{rounded(most.global_accuracy.value, 2)} percent."
+    )
 
 
 def groups_frame(told: Claims) -> pd.DataFrame:
@@ -208,7 +244,12 @@ def _finish(figure: Figure, title: str, note: str) -> None:
 
 KINDS = {
     "groups": Kind(
-        "Verification accuracy of each group, with intervals", groups_frame, draw_groups
+        "Verification accuracy of each group, with intervals",
+        groups_frame,
+        draw_groups,
+        groups_message,
     ),
-    "std": Kind("STD of the groups' accuracies against global accuracy", std_frame, draw_std),
+    "std": Kind(
+        "STD of the groups' accuracies against global accuracy", std_frame, draw_std, std_message
+    ),
 }

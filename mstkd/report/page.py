@@ -6,7 +6,7 @@ import base64
 import html
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,10 @@ from mstkd.config import PageSettings, Threshold
 from mstkd.errors import InputError
 from mstkd.evaluation.claims import Measure
 from mstkd.report.answer import QUESTION, answer, at_a_glance, by_group, whom, worth
+from mstkd.report.canvas import COMMENT
+from mstkd.report.caveats import PROCEDURAL
 from mstkd.report.claims import Claims
+from mstkd.report.data_card_told import read_data_card
 from mstkd.report.judgements import (
     THRESHOLDS,
     JudgedCell,
@@ -40,11 +43,6 @@ MEDIA_TYPES = {".png": "image/png", ".svg": "image/svg+xml"}
 TABLE = (
     r'(<table class="mstkd-table">.*?</table>)'
     r'(?:\s*(<details class="mstkd-intervals">.*?</details>))?'
-)
-PROCEDURAL = (
-    "The faces are drawings made by a program, and the groups are ways of drawing them. The "
-    "numbers show how the method behaves on such drawings; they say nothing about people, nor "
-    "about how well any system recognises people of one group or another."
 )
 # The columns in which claims are seen together; the others stand with each claim.
 IN_SHORT: dict[Measure, str] = {
@@ -96,6 +94,7 @@ def render_page(
     claims: Path,
     output: Path,
     config: Path | None = None,
+    cards: Sequence[Path] = (),
 ) -> None:
     """Write the report: one HTML page that needs no other file.
 
@@ -106,15 +105,13 @@ def render_page(
         claims: claims.json.
         output: the page, an .html file.
         config: the whole config, of which the page then says whether it made what is shown.
+        cards: data cards, in order, whose counts the page shows.
 
     Raises:
         InputError: a file is missing or is not what it must be.
     """
     record = read_record(Claims, claims)
     found = [_table(path) for path in tables]
-    messages = {
-        path.stem: one.message for path, one in zip(tables, found, strict=True) if one.message
-    }
     page = page_html(
         "page.html",
         title=settings.title,
@@ -129,7 +126,9 @@ def render_page(
         verdict=_verdict(config, claims, record),
         grids=settings.grids or (),
         tables=found,
-        figures=[_figure(path, messages) for path in figures],
+        figures=[_figure(path) for path in figures],
+        data_cards=[read_data_card(path) for path in cards],
+        model_cards=_model_cards(record) if cards else [],
         claims=record,
         shown=_by_claim(record.claims),
         published=_by_claim(record.published.claims),
@@ -142,9 +141,16 @@ def render_page(
         rounded=rounded,
         signed=signed,
     )
-    read = hashed([*tables, *figures, claims, *([config] if config else [])])
+    read = hashed([*tables, *figures, *cards, claims, *([config] if config else [])])
     made = provenance_of("render-page", settings, read, output)
     write_text(output, embedded(page, made, ".html"))
+
+
+def _model_cards(record: Claims) -> list[str]:
+    """Where each student's card lies, from the page: beside its metrics."""
+    sources = record.provenance.sources if record.provenance else []
+    folders = dict.fromkeys(Path(source.path).parent for source in sources)
+    return [f"{one.as_posix()}/README.md" for one in folders if "students" in one.parts]
 
 
 def _has_power(judged: JudgedClaim) -> bool:
@@ -190,12 +196,12 @@ def _table(path: Path) -> Tabled:
     return Tabled(caption.strip(), message, Markup(f"{table}\n"), Markup(intervals or ""))
 
 
-def _figure(path: Path, messages: Mapping[str, str]) -> tuple[str, str, str]:
-    """Caption of a figure, what it says, and its address.
+def _figure(path: Path) -> tuple[str, str, str]:
+    """Caption of a figure, caption and what it says, and its address.
 
-    The caption is the title in the file, its name where it has none. What it says is what the table
-    of the same name says.
+    The caption is the title in the file, its name where it has none. What it says is in a PNG.
     """
+    message = ""
     if path.suffix not in MEDIA_TYPES:
         raise InputError(path, found=path.suffix or "no suffix", expected=" or ".join(MEDIA_TYPES))
     data = _read(path, "a figure")
@@ -206,8 +212,9 @@ def _figure(path: Path, messages: Mapping[str, str]) -> tuple[str, str, str]:
         try:
             with Image.open(io.BytesIO(data)) as image:
                 title = str(image.info.get("Title", ""))
+                message = str(image.info.get(COMMENT, ""))
         except UnidentifiedImageError:
             raise InputError(path, found="other data", expected="a PNG image") from None
     address = f"data:{MEDIA_TYPES[path.suffix]};base64,{base64.b64encode(data).decode('ascii')}"
     caption = title or path.stem.replace("_", " ")
-    return caption, " ".join(filter(None, (caption, messages.get(path.stem)))), address
+    return caption, " ".join(filter(None, (caption, message))), address

@@ -17,7 +17,8 @@ from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.sealed import DAMAGE, OFFSETS, Pieces, Sealed, reading
 from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
-from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.canvas import check_format, new_figure, save
+from mstkd.report.style import STYLE
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, 3)
 KINDS = {"train": "Training", "verification": "Verification", "unlabelled": "Unlabelled"}
@@ -59,7 +60,19 @@ def render_samples(*, packs: Sequence[Path], output: Path, per_group: int = 12) 
         title += DOUBTFUL_FIRST
     with mpl.rc_context(STYLE):
         made = provenance_of("render-samples", None, hashed_contents(packs), output)
-        save(draw_faces([(row.group, row.images) for row in rows]), output, title=title, made=made)
+        figure = draw_faces([(row.group, row.images) for row in rows])
+        save(figure, output, title=title, message=_message(rows), made=made)
+
+
+def _message(rows: Sequence[Faces]) -> str:
+    """What is to be seen, for those who do not see it."""
+    side = rows[0].images.shape[1]
+    parts = [f"{row.group} {len(row.images)}" for row in rows]
+    first = ", those with the worst landmarks first" if any(row.doubted for row in rows) else ""
+    return (
+        f"Aligned faces of {side} by {side} pixels as the networks see them, images a group: "
+        f"{', '.join(parts)}{first}."
+    )
 
 
 def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:

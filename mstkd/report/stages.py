@@ -24,10 +24,11 @@ from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast
 from mstkd.evaluation.uncertainty import GroupRates
-from mstkd.report.canvas import STYLE, check_picture, new_figure, write_picture
+from mstkd.report.canvas import check_picture, new_figure, write_picture
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
 from mstkd.report.scored import Scored, read_scored, scores_path
+from mstkd.report.style import STYLE
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +80,23 @@ def render_stages(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
             numbers=frame,
             draw=lambda: draw_stages(frame),
             title=TITLE,
+            message=stages_message(frame),
         )
+
+
+def stages_message(frame: pd.DataFrame) -> str:
+    """What the stages say: of each set, the accuracies of teachers, fused spaces and students."""
+    words = {"teachers": "teachers", "fused": "fused spaces", "student": "students"}
+    parts = []
+    for name in dict.fromkeys(frame["set"]):
+        told = []
+        for stage, noun in words.items():
+            chosen = (frame["set"] == name) & (frame["stage"] == stage)
+            values = [rounded(one, 2) for one in sorted(frame.loc[chosen, "global_accuracy"])]
+            if values:
+                told.append(f"{noun} {' to '.join(dict.fromkeys((values[0], values[-1])))}")
+        parts.append(f"{SECTIONS.get(name, name)}: {', '.join(told)}")
+    return "; ".join(parts) + "."
 
 
 def stages_frame(scored: Scored) -> pd.DataFrame:

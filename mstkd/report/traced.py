@@ -15,12 +15,13 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.sources import provenance_of
 from mstkd.data.decode import decode
 from mstkd.evaluation.shares import NO_TEACHER, TracedImages
-from mstkd.report.canvas import STYLE, check_format, new_figure, save
+from mstkd.report.canvas import check_format, new_figure, save
 from mstkd.report.rounding import rounded
+from mstkd.report.style import COLOURS, STYLE
 
 TITLE = "Teachers' shares of the fused embedding, adaptor {}"
 NOTE = "Bars: projection. Diamonds: Shapley values, an absent teacher's block being the mean block."
-BAR, DIAMOND = "#56B4E9", "black"
+BAR, DIAMOND = COLOURS[0], "black"
 ROW_INCHES = 0.26  # of a bar
 
 

@@ -25,9 +25,10 @@ from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
-from mstkd.report.canvas import STYLE, check_format, ink, new_figure, save, write_numbers
+from mstkd.report.canvas import check_format, ink, new_figure, save, write_numbers
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
+from mstkd.report.style import FRAME, STYLE
 
 # What a figure is of, by the end of its name; in the CSV file stand all measures.
 MEASURES: dict[str, Measure] = {"embedding": "embedding", "separation": "separation"}
@@ -81,7 +82,8 @@ def render_tracing(*, tracing: Sequence[Path], outputs: Sequence[Path]) -> None:
         for path, measure in measures.items():
             figure = draw_shares(frame, records[0].groups, measure)
             made = provenance_of("render-tracing", None, read, path)
-            save(figure, path, title=TITLES[measure], made=made)
+            message = shares_message(frame, measure)
+            save(figure, path, title=TITLES[measure], message=message, made=made)
     for path in outputs:
         if path.suffix == ".csv":
             write_numbers(frame, path, provenance_of("render-tracing", None, read, path))
@@ -144,6 +146,26 @@ def shares_frame(records: Sequence[Tracing]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def shares_message(frame: pd.DataFrame, measure: Measure) -> str:
+    """What the shares say: of each set and group the teacher with the largest, over adaptors."""
+    chosen = (frame["measure"] == measure) & (frame["method"] == "projection")
+    of_teachers = frame[chosen & (frame["teacher"] != NO_TEACHER)]
+    parts = []
+    for name in dict.fromkeys(of_teachers["set"]):
+        of_set = of_teachers[of_teachers["set"] == name]
+        means = of_set.groupby(["group", "teacher"], sort=False)["value"].mean().unstack()
+        largest = [
+            f"of {group} {share.idxmax()} with {_percent(share.max())}"
+            for group, share in means.iterrows()
+            if not share.isna().all()
+        ]
+        if largest:
+            parts.append(f"{SECTIONS.get(name, name)}: {', '.join(largest)}")
+    if not parts:
+        return "No share is known."
+    return f"Largest share on average over adaptors: {'; '.join(parts)} percent."
+
+
 def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) -> Figure:
     """A row of panels a set, a panel an adaptor; in each a row a group and a column a teacher."""
     shown = frame[frame["measure"] == measure]
@@ -199,7 +221,7 @@ def _draw_panel(
         axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="#999999", lw=0.6))
         framed = own.get(teacher) == group
         if framed:
-            frame = Rectangle((x + 0.03, y + 0.05), 0.94, 0.9, fill=False, ec="#D55E00", lw=2.2)
+            frame = Rectangle((x + 0.03, y + 0.05), 0.94, 0.9, fill=False, ec=FRAME, lw=2.2)
             axes.add_patch(frame)
         axes.text(
             x + 0.5,

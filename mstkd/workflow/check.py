@@ -19,6 +19,7 @@ from mstkd.artifacts.standing import State
 from mstkd.artifacts.told import told_by
 from mstkd.errors import InputError, ManyFaultsError, anew
 from mstkd.progress import progress
+from mstkd.report.dictionary import METADATA
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
 
 # Folders of results in which every file is some job's output.
@@ -33,8 +34,10 @@ OWNED = (
     "tables",
     "error-rates",
     "figures",
+    "cards",
 )
-RESULTS = {".h5", ".csv", ".json", ".safetensors", ".png", ".svg", ".pdf", ".md", ".tex", ".html"}
+RECORDS = {".h5", ".csv", ".json", ".jsonld", ".safetensors"}
+RESULTS = RECORDS | {".png", ".svg", ".pdf", ".md", ".tex", ".html"}
 STATES: tuple[State, ...] = ("current", "stale", "damaged", "missing")
 SHOWN = 20  # lines of what is not current, and of orphans
 
@@ -127,7 +130,7 @@ def orphans(results: Path, jobs: Sequence[JobStanding]) -> Iterator[Path]:
         for path in sorted((results / room).rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
             if path.suffix in RESULTS and not hidden and path.is_file():
-                owner = str(path).removesuffix(SIDECAR)
+                owner = str(path).removesuffix(SIDECAR).removesuffix(METADATA)
                 if os.path.normpath(owner) not in wanted:
                     yield path
 

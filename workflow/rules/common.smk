@@ -5,6 +5,7 @@ import signal
 import sys
 from functools import cache, partial
 from pathlib import Path
+from typing import get_args
 
 from snakemake.executors import touch
 from snakemake.exceptions import WorkflowError
@@ -12,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 from mstkd import __version__
 from mstkd.compute.leases import JOBS_PER_GPU, jobs_per_gpu
 from mstkd.config import SETS, Config, files, models, workflow_config
+from mstkd.config.data import Part
 from mstkd.errors import InputError
 from mstkd.workflow.reruns import answer_from_records
 
@@ -81,10 +83,16 @@ TEACHERS = dict.fromkeys(model.backbone for model in MODELS if model.kind == "te
 REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=TABLES, format=FORMATS),
     *expand("<results>/error-rates/{table}.{format}", table=FIGURES, format=FORMATS),
-    *expand("<results>/figures/{table}.png", table=FIGURES),
+    *expand("<results>/figures/{table}.{format}", table=FIGURES, format=PICTURES),
+    *expand(
+        "<results>/figures/{kind}-{table}.{format}",
+        kind=["scores", "impostors"],
+        table=FIGURES,
+        format=("html", *PICTURES),
+    ),
     *expand(
         "<results>/figures/{name}.{format}",
-        name=["training", "intervals-groups", "intervals-std", "det"],
+        name=["training", "intervals-groups", "intervals-std", "det", "roc"],
         format=("html", *PICTURES),
     ),
     *expand(
@@ -100,6 +108,8 @@ REPORT_FILES = [
     ),
     *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
+    *expand("<results>/cards/{part}.jsonld", part=files.packed_parts(CONFIG)),
+    *files.model_cards(CONFIG),
     "<results>/report.html",
     "<results>/data-report.html",
     "<results>/data-report.md",
@@ -126,7 +136,8 @@ wildcard_constraints:
     table=one_of(TABLES),
     model="(teachers|students)/.+",
     group=one_of(CONFIG.groups),
-    part="train|verification|heldout",
+    student="students/.+",
+    part=one_of(get_args(Part)),
     backbone=one_of(model.backbone for model in MODELS),
     set=one_of(model.set for model in MODELS),
     teacher=one_of(model.name for model in MODELS if model.kind == "teachers"),
@@ -221,6 +232,12 @@ def error_rate_labels(format):
         return {**figure_labels(wildcards), "format": format}
 
     return labels
+
+
+def student_labels(wildcards):
+    """Who a student is, for Snakemake's report: the parts of its path."""
+    _, backbone, *parts = wildcards.student.split("/")
+    return {"model": f"{', '.join(parts)}; teachers {backbone}"}
 
 
 def table_labels(format):

@@ -138,6 +138,33 @@ rule check_data:
         " --output {output.findings:q}"
 
 
+# A job like another: it reads the packs whole, for the hashes by which a copy is known.
+rule describe_data:
+    input:
+        packs=of_config(files.packs_of_part, "part"),
+    output:
+        card=report(
+            "<results>/cards/{part}.jsonld",
+            caption="../report/data-card.rst",
+            category="Data",
+            labels={"data": "card, {part}", "format": "jsonld"},
+        ),
+    log:
+        "<results>/logs/describe_data/{part}.log",
+    benchmark:
+        "<results>/benchmarks/describe_data/{part}.tsv"
+    conda:
+        "../../envs/mstkd.yaml"
+    resources:
+        mem_mb=growing(4_000),
+        runtime=longer(HOUR),
+    params:
+        settings=settings_of("data_card_settings", "part"),
+    shell:
+        "mstkd --log {log:q} describe-data --settings {params.settings:q}"
+        " --packs {input.packs:q} --output {output.card:q}"
+
+
 # The splits are read from lists in the packs and take seconds: not worth a job of a cluster's.
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
 rule split_specialized:

@@ -31,6 +31,33 @@ rule evaluate:
         " --threads {threads} --scores {output.scores:q} --metrics {output.metrics:q}"
 
 
+# The models of a table at once: what takes time is torch's start, and each embeds every image.
+rule score_impostors:
+    input:
+        models=of_config(files.mapped_models, "table", name=files.WEIGHTS),
+        record=of_config(files.mapped_models, "table", name="model.json"),
+        packs=files.packs(CONFIG, CONFIG.evaluation.pairs),
+    output:
+        impostors="<results>/figures/impostors-{table}.csv",
+    log:
+        "<results>/logs/score_impostors/{table}.log",
+    benchmark:
+        "<results>/benchmarks/score_impostors/{table}.tsv"
+    conda:
+        "../../envs/mstkd.yaml"
+    threads: TRAINING_THREADS
+    resources:
+        gpu=1,
+        mem_mb=growing(16_000),
+        runtime=longer(2 * HOUR),
+    params:
+        settings=settings_of("impostor_settings"),
+    shell:
+        "mstkd --log {log:q} score-impostors --settings {params.settings:q}"
+        " --models {input.models:q} --packs {input.packs:q}"
+        " --threads {threads} --output {output.impostors:q}"
+
+
 # All adaptors of a set at once: what takes time is the teachers' embeddings, which they share.
 rule trace_adaptors:
     input:

@@ -74,6 +74,9 @@ rule render_accuracies:
             subcategory=table_subcategory,
             labels=figure_labels,
         ),
+        others=expand(
+            "<results>/figures/{{table}}.{format}", format=["svg", "pdf", "csv"]
+        ),
     log:
         "<results>/logs/render_accuracies/{table}.log",
     benchmark:
@@ -87,7 +90,69 @@ rule render_accuracies:
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-accuracies --settings {params.settings:q}"
-        " --metrics {params.metrics:q} --seeds {params.seeds} --output {output.figure:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds}"
+        " --outputs {output.figure:q} {output.others:q}"
+
+
+rule render_distributions:
+    input:
+        metrics=of_config(files.of_every_seed, "table", name="metrics.json"),
+        # Beside the metrics, as for the tables.
+        scores=of_config(files.of_every_seed, "table", name="scores.h5"),
+    output:
+        # A page, as of training: it may be higher than a window.
+        figure=report(
+            "<results>/figures/scores-{table}.html",
+            caption="../report/distributions.rst",
+            category="Figures",
+            subcategory="Scores of pairs",
+            labels=figure_labels,
+        ),
+        others=expand("<results>/figures/scores-{{table}}.{format}", format=PICTURES),
+    log:
+        "<results>/logs/render_distributions/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_distributions/{table}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=settings_of("distribution_settings", "table"),
+        metrics=of_config(files.with_seed_open, "table", name="metrics.json", of=PLACED),
+        seeds=CONFIG.seeds,
+    shell:
+        "mstkd --log {log:q} render-distributions --settings {params.settings:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds}"
+        " --outputs {output.figure:q} {output.others:q}"
+
+
+rule render_impostors:
+    input:
+        impostors="<results>/figures/impostors-{table}.csv",
+    output:
+        figure=report(
+            "<results>/figures/impostors-{table}.html",
+            caption="../report/impostors.rst",
+            category="Figures",
+            subcategory="False matches across groups",
+            labels=figure_labels,
+        ),
+        others=expand(
+            "<results>/figures/impostors-{{table}}.{format}",
+            format=["png", "svg", "pdf"],
+        ),
+    log:
+        "<results>/logs/render_impostors/{table}.log",
+    benchmark:
+        "<results>/benchmarks/render_impostors/{table}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=settings_of("map_settings", "table"),
+    shell:
+        "mstkd --log {log:q} render-impostors --settings {params.settings:q}"
+        " --impostors {input.impostors:q} --outputs {output.figure:q} {output.others:q}"
 
 
 rule render_curves:
@@ -205,14 +270,19 @@ rule render_det:
         # Beside the metrics, as for the claims.
         scores=files.of_every_seed(CONFIG, name="scores.h5"),
     output:
-        figure=report(
-            "<results>/figures/det.html",
-            caption="../report/det.rst",
-            category="Figures",
-            subcategory="All models",
-            labels={"figure": "DET curves of each group"},
+        figures=[
+            report(
+                "<results>/figures/{}.html".format(kind),
+                caption="../report/det.rst",
+                category="Figures",
+                subcategory="All models",
+                labels={"figure": "{} curves of each group".format(kind.upper())},
+            )
+            for kind in ("det", "roc")
+        ],
+        others=expand(
+            "<results>/figures/{kind}.{format}", kind=["det", "roc"], format=PICTURES
         ),
-        others=expand("<results>/figures/det.{format}", format=PICTURES),
     log:
         "<results>/logs/render_det.log",
     benchmark:
@@ -225,7 +295,7 @@ rule render_det:
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-det --metrics {params.metrics:q}"
-        " --seeds {params.seeds} --outputs {output.figure:q} {output.others:q}"
+        " --seeds {params.seeds} --outputs {output.figures:q} {output.others:q}"
 
 
 rule render_samples:
@@ -273,6 +343,33 @@ rule render_data_report:
     shell:
         "mstkd --log {log:q} render-data-report"
         " --findings {input.findings:q} --outputs {output.reports:q}"
+
+
+# Beside the weights, under the name by which model hubs look for it.
+rule render_model_card:
+    input:
+        model="<results>/{student}/model.json",
+        metrics="<results>/{student}/metrics.json",
+        scores="<results>/{student}/scores.h5",
+    output:
+        card=report(
+            "<results>/{student}/README.md",
+            caption="../report/model-card.rst",
+            category="Model cards",
+            labels=student_labels,
+        ),
+    log:
+        "<results>/logs/render_model_card/{student}.log",
+    benchmark:
+        "<results>/benchmarks/render_model_card/{student}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=settings_of("model_card_settings"),
+    shell:
+        "mstkd --log {log:q} render-model-card --settings {params.settings:q}"
+        " --model {input.model:q} --metrics {input.metrics:q} --output {output.card:q}"
 
 
 rule compute_claims:
@@ -345,7 +442,11 @@ rule render_page:
         ],
         figures=[
             *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
-            *expand("<results>/figures/{table}.png", table=FIGURES),
+            *expand(
+                "<results>/figures/{kind}{table}.png",
+                kind=["", "scores-", "impostors-"],
+                table=FIGURES,
+            ),
             "<results>/figures/intervals-groups.png",
             "<results>/figures/intervals-std.png",
             *expand("<results>/figures/stages-{backbone}.png", backbone=TEACHERS),
@@ -355,10 +456,12 @@ rule render_page:
                 measure=["embedding", "separation"],
             ),
             "<results>/figures/det.png",
+            "<results>/figures/roc.png",
             "<results>/figures/training.png",
         ],
         claims="<results>/claims.json",
         config="<results>/config.yaml",
+        cards=expand("<results>/cards/{part}.jsonld", part=files.packed_parts(CONFIG)),
     output:
         page=report(
             "<results>/report.html",
@@ -378,7 +481,8 @@ rule render_page:
     shell:
         "mstkd --log {log:q} render-page --settings {params.settings:q}"
         " --tables {input.tables:q} --figures {input.figures:q}"
-        " --claims {input.claims:q} --config {input.config:q} --output {output.page:q}"
+        " --claims {input.claims:q} --config {input.config:q} --cards {input.cards:q}"
+        " --output {output.page:q}"
 
 
 rule render_provenance:
