@@ -150,6 +150,9 @@ def test_page_tells_tables_claims_figures_and_protocol(
 ) -> None:
     page = Page(render(parts, tmp_path / "page.html"))
     assert "Students <a-KD>" in page.text
+    # What a picture says, where it holds that; a drawing of vectors has its title alone.
+    assert page.alts[0].startswith("Students & <co> Highest global accuracy: specialized SL ")
+    assert page.alts[1] == "Students & <co>"
     assert "The faces are drawings made by a program" in page.text
     claims = read_record(Claims, parts["claims"])
     for claim in claims.claims:  # each sentence stands with its claim, which is said once
