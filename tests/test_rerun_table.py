@@ -71,9 +71,13 @@ def test_an_effect_is_told_apart_by_its_cause():
     assert dict(found.direct) == {"render_page": 1, **always}
     assert dict(found.below) == {"render_provenance": 1}
     found = effect(before, jobs_of(edited(config, {"report.draws": 500})))
-    assert dict(found.direct) == {"compute_claims": 1, "render_error_rates": 3, **always}
+    assert dict(found.direct) == {
+        **{"compute_claims": 1, "render_table": 6, "render_error_rates": 3, "score_impostors": 3},
+        "render_model_card": 19,  # of four adaptors, two sets and two losses, and three controls
+        **always,
+    }
     below = {"render_intervals", "render_page", "render_provenance"}  # of the claims
-    assert dict(found.below) == {"render_table": 6, **dict.fromkeys(below, 1)}
+    assert dict(found.below) == {"render_impostors": 3, **dict.fromkeys(below, 1)}
     found = effect(before, jobs_of(edited(config, {"adaptors.architectures.DLDP.dropout": 0.5})))
     assert dict(found.direct) == {"train_adaptor": 2, **always}
     assert found.below["train_student"] == 2 * 2
