@@ -86,7 +86,7 @@ class Provenance(Record):
 class Subject(Record):
     """Which of the experiment's models this is: the wildcards of its path."""
 
-    kind: Literal["teacher", "adaptor", "student"]
+    kind: Literal["teacher", "adaptor", "student", "imported"]  # the last of another program
     backbone: str  # of the teachers; of the student itself where `set` is "none"
     set: Literal["specialized", "baseline", "single", "none"]
     name: str  # T-A, BT-1, T-all; an adaptor's name; "direct" or "none" for the controls
@@ -104,7 +104,7 @@ class ModelRecord(SealedRecord):
     inputs: dict[str, str]  # what it was made from: name -> SHA-256
     weights_sha256: str
     history_sha256: str | None = None  # of history.csv; None in records of older versions
-    chosen_epoch: int  # counted from 1
+    chosen_epoch: int  # counted from 1; 0 of imported ones, whose epochs nobody told
     chosen_by: str  # a sentence a person reads
     precision: Computed | None = None  # what `auto` in the settings came to; older versions: None
     sources: list[Source] = []

@@ -104,8 +104,9 @@ def made_by(path: Path) -> Provenance | None:
 
 def told_of_model(record: ModelRecord) -> Told:
     """What model.json says of its model."""
+    kind = record.subject.kind
     made = Provenance(
-        step=f"train-{record.subject.kind}",
+        step="import-model" if kind == "imported" else f"train-{kind}",
         settings=record.settings,
         sources=record.sources,
         precision=record.precision,

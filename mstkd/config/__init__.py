@@ -21,6 +21,7 @@ from mstkd.config.data import (
     SplitSettings,
     SynthesizeSettings,
 )
+from mstkd.config.inference import ImportSettings, InputSettings
 from mstkd.config.models import SETS, teachers_of
 from mstkd.config.reading import read_config, read_settings, validate, workflow_config
 from mstkd.config.results import (
@@ -85,7 +86,9 @@ __all__ = [
     "HeldOutIdentities",
     "HeldOutSettings",
     "ImageSettings",
+    "ImportSettings",
     "ImpostorSettings",
+    "InputSettings",
     "LossSettings",
     "MapSettings",
     "ModelCardSettings",

@@ -27,6 +27,8 @@ BLOCKS = {
 }
 WIDTHS = (64, 128, 256, 512)
 DOWNSCALING = 16
+HALF_RANGE = 127.5  # a pixel of 0 to 255 is that many times 1 + its value in [-1, 1]
+BATCH_NORM_EPS = 1e-5  # of PyTorch and of all public implementations
 
 
 class PReLU(nn.PReLU):
@@ -106,6 +108,31 @@ class Block(nn.Module):
         return self.bn3(self.conv2(x)) + shortcut
 
 
+class Preprocessing(nn.Module):
+    """What another program did to images before its network saw them.
+
+    Takes this package's images (B, 3, H, H) in [-1, 1] and RGB; one of the usual things is to do
+    nothing but what was done already.
+
+    Args:
+        mean: of R, G and B, pixels of 0 to 255, subtracted.
+        std: of the same, divided by.
+        bgr: whether its channels come in the order of OpenCV.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], *, bgr: bool) -> None:
+        super().__init__()
+        means, stds = (torch.tensor(one, dtype=torch.float64)[:, None, None] for one in (mean, std))
+        self.bgr = bgr
+        # Not of the state dict: they are no weights, and stand in the record.
+        self.register_buffer("scale", (HALF_RANGE / stds).float(), persistent=False)
+        self.register_buffer("offset", ((HALF_RANGE - means) / stds).float(), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = images * self.get_buffer("scale") + self.get_buffer("offset")
+        return seen.flip(1) if self.bgr else seen
+
+
 class IResNet(nn.Module):
     """Images (B, 3, H, H) in [-1, 1] to embeddings (B, D), not yet normalised.
 
@@ -130,6 +157,7 @@ class IResNet(nn.Module):
         image_size: int = 112,
     ) -> None:
         super().__init__()
+        self.preprocessing: nn.Module = nn.Identity()  # but of networks that others trained
         if image_size < DOWNSCALING or image_size % DOWNSCALING:
             raise ValueError(f"image_size {image_size} is not a positive multiple of {DOWNSCALING}")
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
@@ -159,7 +187,7 @@ class IResNet(nn.Module):
             counts = [m.num_batches_tracked for m in layers if m.num_batches_tracked is not None]
             if counts:  # those that ranks share count by themselves
                 torch._foreach_add_(counts, 1)
-        x = self.prelu(self.bn1(self.conv1(images)))  # (B, widths[0], H, H)
+        x = self.prelu(self.bn1(self.conv1(self.preprocessing(images))))  # (B, widths[0], H, H)
         x = self.get_submodule("layer1")(x)  # each stage halves the side
         x = self.get_submodule("layer2")(x)
         x = self.get_submodule("layer3")(x)

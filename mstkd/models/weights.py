@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from mstkd.artifacts.atomic import NO_ROOM_TOLD, naming, replacing
 from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256, read_record
 from mstkd.artifacts.sources import source_list
-from mstkd.config import AdaptorSettings, BackboneSettings, validate
+from mstkd.config import AdaptorArchitecture, BackboneSettings, InputSettings, validate
 from mstkd.config.base import Dimensions, Settings, Side
+from mstkd.config.inference import mean_and_std
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import DLDP, SL, DuL, build_adaptor
-from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
+from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet, Preprocessing
 
 
 def build_backbone(settings: BackboneSettings, *, embedding_dim: int, image_size: int) -> IResNet:
@@ -71,16 +72,18 @@ def save_model(
 ) -> None:
     """Write weights, record and history; the weights appear last.
 
-    `inputs` are the hashes that later steps compare, `sources` the files that were read;
-    `precision` is the one in which the network computed.
+    Without rows there is no history: of a model that was trained elsewhere. `inputs` are the
+    hashes that later steps compare, `sources` the files that were read; `precision` is the one in
+    which the network computed.
     """
     needed = sum(tensor.nbytes for tensor in state.values())
-    files = history_path(output), record_path(output), output
-    with replacing(*files, needed=needed) as (rows, record, weights):
-        with naming(rows), rows.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(history[0]))
-            writer.writeheader()
-            writer.writerows(history)
+    files = [*([history_path(output)] if history else ()), record_path(output), output]
+    with replacing(*files, needed=needed) as (*rows, record, weights):
+        for one in rows:
+            with naming(one), one.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(history[0]))
+                writer.writeheader()
+                writer.writerows(history)
         _save({name: tensor.contiguous() for name, tensor in state.items()}, weights)
         made = ModelRecord(
             subject=subject,
@@ -88,7 +91,7 @@ def save_model(
             image_size=image_size,
             inputs=dict(inputs),
             weights_sha256=file_sha256(weights),
-            history_sha256=file_sha256(rows),
+            history_sha256=file_sha256(rows[0]) if rows else None,
             chosen_epoch=chosen_epoch,
             chosen_by=chosen_by,
             sources=source_list(sources or {}, output),
@@ -135,14 +138,16 @@ def is_saved(
 
 
 def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
-    """A teacher or student in evaluation mode, with its record.
+    """A teacher, a student or an imported network in evaluation mode, with its record.
+
+    All take images in [-1, 1], RGB: what an imported one wants is done inside of it.
 
     Raises:
         InputError: a file is missing, the two do not belong together, or the weights are not
             those of the recorded architecture.
     """
-    record = _read(path, ("teacher", "student"))
-    told = {key: record.settings.get(key) for key in ("backbone", "embedding_dim")}
+    record = _read(path, ("teacher", "student", "imported"))
+    told = {key: record.settings.get(key) for key in _Built.model_fields}
     asked = {key: value for key, value in told.items() if value is not None}
     built = validate(
         _Built, {**asked, "image_size": record.image_size}, f"{record_path(path)}: settings"
@@ -156,10 +161,13 @@ def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
     _refuse_larger(build, path)
     model = build()
     load_weights(model, path)
+    if built.is_foreign():
+        mean, std = mean_and_std(built.normalisation)
+        model.preprocessing = Preprocessing(mean, std, bgr=built.colours == "bgr")
     return model.eval(), record
 
 
-class _Built(Settings):
+class _Built(InputSettings):
     """What a backbone is built by."""
 
     backbone: BackboneSettings
@@ -187,8 +195,10 @@ def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecor
     Raises:
         InputError: as for `load_backbone`.
     """
-    record = _read(path, ("adaptor",))
-    settings = validate(AdaptorSettings, record.settings, str(record_path(path)))
+    record = _read(path, ("adaptor", "imported"))
+    told = {key: record.settings.get(key) for key in _BuiltAdaptor.model_fields}
+    asked = {key: value for key, value in told.items() if value is not None}
+    settings = validate(_BuiltAdaptor, asked, f"{record_path(path)}: settings")
 
     def build() -> SL | DuL | DLDP:
         return build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
@@ -197,6 +207,13 @@ def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecor
     model = build()
     load_weights(model, path)
     return model.eval(), record
+
+
+class _BuiltAdaptor(Settings):
+    """What an adaptor is built by."""
+
+    adaptor: AdaptorArchitecture
+    embedding_dim: Annotated[Dimensions, Strict()]
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
