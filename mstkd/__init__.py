@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mstkd.evaluation.auditing.audit import audit
     from mstkd.evaluation.fairness import summarize
     from mstkd.evaluation.verification import kfold_accuracy
+    from mstkd.inference.loading import load
+    from mstkd.inference.model import FaceModel
     from mstkd.losses.distillation import kd_loss
     from mstkd.losses.heads import ElasticArcFace
     from mstkd.models.adaptors import DLDP, SL, DuL
@@ -28,12 +30,14 @@ __all__ = [
     "SL",
     "DuL",
     "ElasticArcFace",
+    "FaceModel",
     "InputError",
     "audit",
     "embed_with_mirror",
     "iresnet34",
     "kd_loss",
     "kfold_accuracy",
+    "load",
     "load_backbone",
     "open_pack",
     "read_config",
@@ -44,12 +48,14 @@ _MODULES = {
     "SL": "models.adaptors",
     "DuL": "models.adaptors",
     "ElasticArcFace": "losses.heads",
+    "FaceModel": "inference.model",
     "InputError": "errors",
     "audit": "evaluation.auditing.audit",
     "embed_with_mirror": "embeddings.embed",
     "iresnet34": "models.iresnet",
     "kd_loss": "losses.distillation",
     "kfold_accuracy": "evaluation.verification",
+    "load": "inference.loading",
     "load_backbone": "models.weights",
     "open_pack": "data.pack",
     "read_config": "config",

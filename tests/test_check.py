@@ -45,7 +45,11 @@ def test_what_no_job_makes_is_orphaned_but_for_what_is_no_result(tmp_path):
         "figures/b.svg",
         "figures/b.pdf",
     )
-    no_results = ("students/x/seed0/.kept/model.json", "students/x/seed0/checkpoint.pt")
+    no_results = (
+        "students/x/seed0/.kept/model.json",
+        "students/x/seed0/checkpoint.pt",
+        "students/x/seed0/model.calibration.json",  # a person's
+    )
     outside = ("logs/a.csv", "notes.csv")
     for name in (*kept, *lost, *no_results, *outside):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

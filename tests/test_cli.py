@@ -69,6 +69,7 @@ def test_help_shows_what_a_person_types_first_and_then_the_steps():
     assert re.findall(r"^│ ([a-z-]+) ", people, re.M) == [
         *("init", "inspect", "detect-landmarks", "make-pairs", "audit", "trace", "check"),
         *("provenance", "show-tables", "bench", "schema"),
+        *("embed", "verify", "compare", "calibrate", "export", "info", "import-model"),
     ]
     assert re.findall(r"^│ ([a-z-]+) ", steps, re.M) == list(STEPS)
 

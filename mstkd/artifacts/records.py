@@ -14,6 +14,8 @@ from mstkd import __version__
 from mstkd.artifacts.atomic import write_text
 from mstkd.errors import InputError, anew
 
+CALIBRATION = ".calibration.json"  # of a model's threshold, in place of the weights' own suffix
+
 
 class Record(BaseModel):
     """A frozen JSON document that knows all its keys."""

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from mstkd import __version__
 from mstkd.artifacts.atomic import no_room
-from mstkd.cli import people, steps
+from mstkd.cli import models, people, steps
 from mstkd.compute.interruption import Interrupted
 from mstkd.errors import InputError, RankError
 
@@ -103,7 +103,7 @@ def _common(
     pass
 
 
-for _command in people.COMMANDS:
+for _command in (*people.COMMANDS, *models.COMMANDS):
     app.command()(_command)
 for _name in steps.STEPS:
     app.command(_name)(lambda: None)  # its place; see `Commands.get_command`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mstkd.config import AuditSettings
 from mstkd.errors import InputError
@@ -18,6 +19,9 @@ from mstkd.evaluation.auditing.systems import names_of
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.report.audit import write_audit
 from mstkd.report.audit_answer import answer
+
+if TYPE_CHECKING:
+    from mstkd.inference.model import FaceModel
 
 # Of the path of a system and that of its table of scores, which is written.
 Scored = Callable[[Path, Path], tuple[ScoreTable, EmbeddedImages | str]]
@@ -90,9 +94,13 @@ def _by_embeddings(settings: AuditSettings, pairs: Path, attributes: Path | None
 def _by_models(
     settings: AuditSettings, pairs: Path, first: Path, made: Path, threads: int, device: str
 ) -> Scored:
-    from mstkd.evaluation.modelled import score_model, verification_packs  # they load torch
+    from mstkd.inference.loading import load  # it loads torch
+    from mstkd.inference.pairs import verification_packs
+    from mstkd.inference.scored import score_model
 
-    packs = verification_packs(pairs, model=first, output=made, threads=threads)
-    return lambda path, table: score_model(
-        settings, model=path, packs=packs, output=table, threads=threads, device=device
-    )
+    def loaded(path: Path) -> FaceModel:
+        return load(path, threads=threads, device=device)
+
+    size = loaded(first).card.image_size
+    packs = verification_packs(pairs, image_size=size, output=made, threads=threads)
+    return lambda path, table: score_model(settings, model=loaded(path), packs=packs, output=table)

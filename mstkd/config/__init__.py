@@ -21,7 +21,7 @@ from mstkd.config.data import (
     SplitSettings,
     SynthesizeSettings,
 )
-from mstkd.config.inference import ImportSettings, InputSettings
+from mstkd.config.inference import CalibrationSettings, ImportSettings, InputSettings
 from mstkd.config.models import SETS, teachers_of
 from mstkd.config.reading import read_config, read_settings, validate, workflow_config
 from mstkd.config.results import (
@@ -73,6 +73,7 @@ __all__ = [
     "AuditSettings",
     "BackboneSettings",
     "CacheSettings",
+    "CalibrationSettings",
     "CheckSettings",
     "ClaimsSettings",
     "Config",

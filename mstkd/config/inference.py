@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from mstkd.config.base import Settings, Step
 
@@ -74,3 +74,9 @@ class ImportSettings(InputSettings, Step):
     """Settings of `mstkd import-model`."""
 
     colours: Colours  # no file says it
+
+
+class CalibrationSettings(Step):
+    """Settings of `mstkd calibrate`."""
+
+    fmr: Annotated[float, Field(gt=0, lt=1)]  # of all groups together

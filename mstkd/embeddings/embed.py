@@ -6,6 +6,7 @@ Shapes: B images of a batch, N of a pack, H their side in pixels, D embedding di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,13 +17,20 @@ from torch.nn import functional
 from mstkd.compute.devices import autocast, place
 from mstkd.config import Precision
 from mstkd.data.loader import BATCHES_AHEAD, normalise, prefetched
-from mstkd.data.pack import Images
 from mstkd.models.iresnet import IResNet, folded
 from mstkd.progress import say
 
 BATCH = 128  # of images in flight; the result does not depend on it
 # Images on a GPU from which on compiling, which takes some seconds, is earned back.
 WORTH_COMPILING = 100_000
+
+
+class Rows(Protocol):
+    """Images uint8 (N, H, H, 3), RGB: of a pack, an array, or read when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> NDArray[np.uint8]: ...
 
 
 class Extractor(nn.Module):
@@ -77,7 +85,7 @@ class Extractor(nn.Module):
 
 
 def uploads(
-    images: Images | NDArray[np.uint8],
+    images: Rows,
     device: torch.device,
     rows: Iterable[slice] | None = None,
 ) -> Iterator[Tensor]:
@@ -118,7 +126,7 @@ def downloads(results: Iterator[Tensor]) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def unit_embeddings(
-    model: nn.Module, images: Images, device: torch.device, rows: Iterable[slice] | None = None
+    model: nn.Module, images: Rows, device: torch.device, rows: Iterable[slice] | None = None
 ) -> Iterator[Tensor]:
     """Embeddings of unit length, float32 (B, D) on the CPU, in the batches of `uploads`."""
     batches = uploads(images, device, rows)
@@ -127,14 +135,17 @@ def unit_embeddings(
 
 @torch.no_grad()
 def embed_with_mirror(
-    model: nn.Module, images: Images | NDArray[np.uint8], device: torch.device
+    model: nn.Module,
+    images: Rows,
+    device: torch.device,
+    rows: Iterable[slice] | None = None,
 ) -> NDArray[np.float32]:
     """Embeddings (N, D) for verification: image plus mirror image, summed un-normalised (D9).
 
     `model` is on the device and in evaluation mode, as `Extractor` makes it; `images` are uint8
-    (N, H, H, 3) of a pack, or in memory.
+    (N, H, H, 3) of a pack, or in memory; `rows` are batches, which follow each other.
     """
     # They stay on the device until all are there: each copy back would wait.
-    parts = [model(batch) + model(batch.flip(3)) for batch in uploads(images, device)]
+    parts = [model(batch) + model(batch.flip(3)) for batch in uploads(images, device, rows)]
     found: NDArray[np.float32] = torch.cat(parts).cpu().numpy()
     return found

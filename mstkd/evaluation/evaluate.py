@@ -108,8 +108,8 @@ def evaluate(
     Raises:
         InputError: a pack of another size than the model takes, or too few pairs for the folds.
     """
-    found = score_packs(settings, model=model, packs=packs, threads=threads, device=device)
-    table, record = found.table, found.record
+    found, record = score_packs(settings, model=model, packs=packs, threads=threads, device=device)
+    table = found.table
     read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in found.packs}
     made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
     with replacing(scores, metrics) as (scores_part, metrics_part):
@@ -132,9 +132,8 @@ class ScoredPacks(NamedTuple):
     """The pairs of verification packs as a model sees them, and the images of all packs (N,)."""
 
     table: ScoreTable
-    record: ModelRecord  # of the model
-    packs: list[Pack]
-    embeddings: list[NDArray[Any]]  # floating point, of each pack's images
+    packs: Sequence[Pack]
+    embeddings: Sequence[NDArray[Any]]  # floating point, of each pack's images
     person: NDArray[np.int64]  # (N,), places in the table's `identities`
     group: NDArray[np.int64]  # (N,), places in the table's `groups`
 
@@ -146,8 +145,8 @@ def score_packs(
     packs: Sequence[Path],
     threads: int = 1,
     device: str = "auto",
-) -> ScoredPacks:
-    """The cosines of all pairs of verification packs, a group each, by a model.
+) -> tuple[ScoredPacks, ModelRecord]:
+    """The cosines of all pairs of verification packs, a group each, by a model; and its record.
 
     Args:
         settings: as `evaluate`.
@@ -162,23 +161,37 @@ def score_packs(
     where = configure(device, threads, deterministic=settings.deterministic or False)
     network, record = load_backbone(model)
     extractor = Extractor(network, where)
-    opened = open_tested(packs, settings.folds, {model: record})
+    opened = open_tested(packs, settings.folds, {model: record.image_size})
     embeddings = [embed_with_mirror(extractor, pack.images, where) for pack in opened]
-    distances = [distances_of(*both) for both in zip(embeddings, opened, strict=True)]
-    table = score_table(opened, distances, settings.folds)
+    return scored_packs(opened, embeddings, settings.folds), record
+
+
+def scored_packs(
+    packs: Sequence[Pack], embeddings: Sequence[NDArray[Any]], folds: int
+) -> ScoredPacks:
+    """The cosines of all pairs of verification packs, a group each.
+
+    Args:
+        packs: of `open_tested`.
+        embeddings: floating point (N, D), of each pack's images.
+        folds: of lists that have none.
+
+    Raises:
+        InputError: embeddings that are not finite, or zero.
+    """
+    distances = [distances_of(*both) for both in zip(embeddings, packs, strict=True)]
+    table = score_table(packs, distances, folds)
     number = {name: place for place, name in enumerate(table.identities)}
     person = [
         np.array([number[name] for name in _named(pack, pack.identity_names)])[pack.identity]
-        for pack in opened
+        for pack in packs
     ]
-    group = np.repeat(np.arange(len(opened)), [len(one) for one in embeddings])
-    return ScoredPacks(table, record, opened, embeddings, np.concatenate(person), group)
+    group = np.repeat(np.arange(len(packs)), [len(one) for one in embeddings])
+    return ScoredPacks(table, packs, embeddings, np.concatenate(person), group)
 
 
-def open_tested(
-    packs: Sequence[Path], folds: int, models: Mapping[Path, ModelRecord]
-) -> list[Pack]:
-    """Verification packs, a group each, on whose pairs models can be scored.
+def open_tested(packs: Sequence[Path], folds: int, models: Mapping[Path, int | None]) -> list[Pack]:
+    """Verification packs, a group each, on whose pairs models of some image sizes can be scored.
 
     Raises:
         InputError: a pack of another size than a model takes, or too few pairs for the folds.
@@ -186,9 +199,9 @@ def open_tested(
     opened = [open_pack(path, "verification") for path in packs]
     pack_hashes(opened)
     size = one_image_size(opened)
-    for model, record in models.items():
-        if record.image_size != size:
-            found, expected = f"{size} pixels", f"{record.image_size} pixels as {model}"
+    for model, wanted in models.items():
+        if wanted != size:
+            found, expected = f"{size} pixels", f"{wanted} pixels as {model}"
             raise InputError(opened[0].path, found=found, expected=expected)
     for pack in opened:
         check_pairs(pack, folds)

@@ -103,7 +103,8 @@ def trace_adaptors(
     cached = open_cache(cache)
     extractors, records = load_teachers(teachers, cached, where)
     fusions = [load_fusion(path, cached) for path in adaptors]
-    opened = open_tested(packs, settings.folds, records)
+    sizes = {path: record.image_size for path, record in records.items()}
+    opened = open_tested(packs, settings.folds, sizes)
     blocks = [teacher_blocks(extractors, pack.images, where) for pack in opened]
     absent = absent_block(cached).to(where)
     read = {path: record.weights_sha256 for path, record in records.items()}

@@ -44,8 +44,8 @@ def score_impostors(
     frames: list[pd.DataFrame] = []
     read: dict[Path, str] = {}
     for model in models:
-        found = score_packs(asked, model=model, packs=packs, threads=threads, device=device)
-        read[model] = found.record.weights_sha256
+        found, record = score_packs(asked, model=model, packs=packs, threads=threads, device=device)
+        read[model] = record.weights_sha256
         packed = {pack.path: pack.sha256 for pack in found.packs}
         images = EmbeddedImages(np.concatenate(found.embeddings), found.person, found.group)
         rows = all_impostors(
@@ -57,10 +57,10 @@ def score_impostors(
             draws=settings.draws,
         )
         frame = as_frame(rows, ImpostorRow).drop(columns="system")
-        who = found.record.subject.model_dump()
+        who = record.subject.model_dump()
         frames.append(pd.DataFrame(who, index=frame.index).join(frame))
     text = pd.concat(frames).to_csv(index=False, lineterminator="\n")
     made = provenance_of("score-impostors", settings, read | packed, output)
-    with replacing(sidecar(output), output) as (record, part):
-        record.write_text(beside(text, made), encoding="utf-8")
+    with replacing(sidecar(output), output) as (beside_it, part):
+        beside_it.write_text(beside(text, made), encoding="utf-8")
         part.write_text(text, encoding="utf-8")

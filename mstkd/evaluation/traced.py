@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mstkd.artifacts.contents import read_attribute
 from mstkd.artifacts.records import ModelRecord, Source, read_record
 from mstkd.artifacts.sealed import DAMAGE, reading
 from mstkd.compute.numerics import configure
-from mstkd.data.decode import BadImage, decode
+from mstkd.data.given import aligned_face
 from mstkd.embeddings.cache import Cache, open_cache
 from mstkd.embeddings.tracing import (
     MOST_TEACHERS,
@@ -69,7 +68,7 @@ def trace_images(
     adaptor = load_fusion(fusion.adaptor, cache)
     extractors, records = load_teachers(fusion.teachers, cache, where)
     sizes = {record.image_size for record in records.values()}
-    pixels = np.stack([_read(path, max(filter(None, sizes))) for path in images])
+    pixels = np.stack([aligned_face(path, max(filter(None, sizes))) for path in images])
     # As float64, so that terms add up to what they are the terms of.
     blocks = teacher_blocks(extractors, pixels, where).double()
     network = adaptor.network.to(where).double()
@@ -101,18 +100,6 @@ def trace_images(
         ],
         pair=pair,
     )
-
-
-def _read(path: Path, size: int) -> NDArray[np.uint8]:
-    expected = f"an aligned face of {size} x {size} pixels"
-    try:
-        pixels = decode(path)
-    except BadImage as bad:
-        raise InputError(path, found=bad.reason, expected=expected) from None
-    height, width = pixels.shape[:2]
-    if (height, width) != (size, size):
-        raise InputError(path, found=f"{width} x {height}", expected=expected)
-    return pixels
 
 
 def _values(worth: Tensor, cache: Cache) -> Shares:

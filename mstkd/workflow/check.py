@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mstkd.artifacts.provenance import SIDECAR
-from mstkd.artifacts.records import Record, read_record
+from mstkd.artifacts.records import CALIBRATION, Record, read_record
 from mstkd.artifacts.standing import State
 from mstkd.artifacts.told import told_by
 from mstkd.errors import InputError, ManyFaultsError, anew
@@ -129,7 +129,10 @@ def orphans(results: Path, jobs: Sequence[JobStanding]) -> Iterator[Path]:
     for room in OWNED:
         for path in sorted((results / room).rglob("*")):
             hidden = any(part.startswith(".") for part in path.relative_to(results).parts)
-            if path.suffix in RESULTS and not hidden and path.is_file():
+            # A threshold is a person's, of a model that the config asks for.
+            if path.suffix not in RESULTS or path.name.endswith(CALIBRATION):
+                continue
+            if not hidden and path.is_file():
                 owner = str(path).removesuffix(SIDECAR).removesuffix(METADATA)
                 if os.path.normpath(owner) not in wanted:
                     yield path

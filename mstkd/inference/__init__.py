@@ -1,0 +1,1 @@
+"""Models that people use: loaded, asked, calibrated, compared and exported."""
