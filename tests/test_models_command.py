@@ -1,6 +1,8 @@
 """What a person types to use a model: answers, files, exit codes, and faults in one line."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import typer
 from foreignnetworks import AdaFace, DualLayer, trained
 from networks import save_teacher, subject
 from PIL import Image
@@ -220,3 +223,39 @@ def test_the_command_itself_says_its_decision_by_its_exit_code(here):
     told = subprocess.run([MSTKD, *words], capture_output=True, text=True, check=False)
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout.startswith("one person: similarity 1.0000")
+
+
+# ---------------------------------------------------------------- what the documents show
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
+
+
+def blocks(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [one for one in BLOCK.findall(text) if "mstkd.load(" in one]
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
+def test_what_the_documents_show_runs(here, name, capsys):
+    shutil.copytree("one", "results/students/small/specialized/SL/EAF-KD/seed0")
+    shutil.copytree("pairs", "results/packs/verification")
+    for face in ("a", "b"):
+        Image.open(f"faces/{face}.png").save(f"{face}.jpg")
+    [block] = blocks(name)
+    told = {}
+    # The tests' few pairs set no threshold for so low a rate, nor make ten folds.
+    exec(block.replace("fmr=0.05", "fmr=0.9"), told)
+    assert told["vectors"].shape == (2, 8)
+    assert "T-A" in capsys.readouterr().out
+
+
+def test_the_commands_that_the_documents_show_can_be_typed():
+    text = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^(?:\| `)?mstkd (.+?)(?:`.*)?$", text, re.M)
+    assert len(lines) == 9
+    commands = typer.main.get_command(app)
+    context = typer.Context(commands, info_name="mstkd")
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        commands.get_command(context, name).make_context(name, arguments)

@@ -1,0 +1,52 @@
+"""What stands beside the code for those who cite, report or change it."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+import mstkd
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_citation_is_of_this_version_and_of_the_papers_authors():
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert told["version"] == mstkd.__version__
+    paper = told["preferred-citation"]
+    assert paper["doi"] == "10.1007/978-3-031-91581-9_15"
+    names = ", ".join(
+        f"{''.join(f'{one[0]}. ' for one in author['given-names'].split())}{author['family-names']}"
+        for author in paper["authors"]
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"> {names}. *" in readme
+    assert paper["title"] in " ".join(readme.replace("\n>", "").split())
+
+
+def test_the_changes_of_this_version_are_told():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heads = re.findall(r"^## (.+)$", text, re.M)
+    assert heads[:2] == ["Unreleased", mstkd.__version__]
+
+
+def test_ci_and_forms_are_yaml_and_run_what_is_there():
+    ci = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
+    [job] = ci["jobs"].values()
+    [command] = [step["run"] for step in job["steps"] if "run" in step]
+    assert (ROOT / command).stat().st_mode & 0o100
+    for form in (ROOT / ".github/ISSUE_TEMPLATE").iterdir():
+        told = yaml.safe_load(form.read_text())
+        assert {"name", "description", "body"} <= set(told)
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    makefile = (ROOT / "Makefile").read_text()
+    for hook in hooks:
+        tool = hook["entry"].removeprefix(".venv/bin/").split(" --")[0]
+        assert f"$(BIN)/{tool}" in makefile
+
+
+def test_what_the_documents_link_to_is_there():
+    for page in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs/models.md"):
+        path = ROOT / page
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{page}: {link}"
