@@ -604,4 +604,4 @@ def test_a_model_and_pairs_that_are_none(tmp_path, packs, verification_packs):
     told = fault(tmp_path, "--model", teacher, "--pairs", packs[0], "--device", "cpu")
     assert "expected a verification pack" in told
     told = fault(tmp_path, "--model", path, "--pairs", verification_packs[0], "--device", "cpu")
-    assert told.startswith("text.json: found No such file or directory")
+    assert told.startswith("text.txt: found no text.json beside it; expected colours='rgb' or")

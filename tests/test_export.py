@@ -55,7 +55,8 @@ def run(path, images):
 def test_onnx_gives_what_the_model_gives(model, exported, count):
     found = run(exported, faces(count))
     assert (found.dtype, found.shape) == (np.float32, (count, 8))
-    np.testing.assert_allclose(found, model.embed(faces(count)), atol=CLOSE)
+    # Of this small network rounding moves less; the wrong half of 255 moves more.
+    np.testing.assert_allclose(found, model.embed(faces(count)), rtol=0, atol=CLOSE / 100)
 
 
 def test_an_embedding_is_the_same_alone_and_among_others(exported):
@@ -79,7 +80,7 @@ def test_every_kind_of_input_is_inside_of_the_graph(tmp_path):
         for count in COUNTS:
             images = faces(count, 32)
             found = run(tmp_path / "model.onnx", images)
-            np.testing.assert_allclose(found, model.embed(images), atol=CLOSE)
+            np.testing.assert_allclose(found, model.embed(images), rtol=0, atol=CLOSE)
         assert mstkd.load(tmp_path / "model.onnx").mirror == mirror
 
 
@@ -165,7 +166,7 @@ def test_a_program_of_torch_export_gives_what_the_model_gives(folder, model, cou
     program = torch.export.load(path, extra_files=extra)
     with torch.no_grad():
         found = program.module()(torch.from_numpy(faces(count))).numpy()
-    np.testing.assert_allclose(found, model.embed(faces(count)), atol=CLOSE)
+    np.testing.assert_allclose(found, model.embed(faces(count)), rtol=0, atol=CLOSE)
     told = Exported.model_validate_json(extra["mstkd.json"])
     assert (told.card, told.opset) == (model.card, None)
 
