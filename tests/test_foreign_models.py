@@ -28,10 +28,10 @@ from mstkd.config import ImportSettings, validate
 from mstkd.config.inference import NORMALISATIONS, mean_and_std
 from mstkd.data.loader import normalise
 from mstkd.errors import InputError
+from mstkd.models.backbone import folded
 from mstkd.models.foreign import read_foreign
 from mstkd.models.imported import import_model
 from mstkd.models.iresnet import BLOCKS as PUBLISHED
-from mstkd.models.iresnet import folded
 from mstkd.models.weights import load_adaptor, load_backbone
 
 

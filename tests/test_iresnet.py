@@ -5,12 +5,12 @@ import torch
 from torch import nn
 
 from mstkd.models import iresnet as module
+from mstkd.models.backbone import folded
 from mstkd.models.iresnet import (
     BLOCKS,
     Block,
     IResNet,
     PReLU,
-    folded,
     iresnet18,
     iresnet34,
     iresnet50,

@@ -135,6 +135,13 @@ class Fairness(Record):
     ser: Annotated[float, Field(ge=0, le=1e12)] | None
 
 
+class NetworkSize(Record):
+    """What a network weighs and takes."""
+
+    parameters: int
+    multiply_adds: int  # of convolutions and matrix products, an image
+
+
 class Metrics(SealedRecord):
     """metrics.json: what one model scored on the verification pairs."""
 
@@ -143,6 +150,7 @@ class Metrics(SealedRecord):
     weights_sha256: str
     own_threshold: Fairness  # a threshold a group and fold: the paper's protocol (D25)
     shared_threshold: Fairness  # one threshold a fold for all groups
+    network: NetworkSize | None = None  # None of adaptors
     provenance: Provenance | None = None
     package_version: str = __version__
 

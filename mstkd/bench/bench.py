@@ -29,7 +29,6 @@ from mstkd.bench.measure import (
     BACKWARD,
     embedding_batch,
     endless,
-    flops,
     matmul_peak,
     time_embedding,
     time_input,
@@ -58,6 +57,8 @@ from mstkd.data.pack import Pack
 from mstkd.errors import InputError
 from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.adaptors import build_adaptor
+from mstkd.models.backbone import flops
+from mstkd.models.timm import Timm
 from mstkd.models.weights import build_backbone
 
 PAIRS = 6000  # of an RFW group
@@ -123,7 +124,7 @@ def bench(
         for network in _networks(config):
             of_network, its_bound = _network_rates(shared, network)
             rates += of_network
-            bounds.append(its_bound)
+            bounds += [] if its_bound is None else [its_bound]
         rates += [_adaptor_rate(shared, name) for name in config.adaptors.architectures]
         rates.append(_verification_rate(shared))
     result = BenchResult(
@@ -197,7 +198,7 @@ def _input_rate(shared: _Bench, batch: int) -> Rate:
 
 def _network_rates(
     shared: _Bench, network: tuple[str, OptimiserSettings]
-) -> tuple[list[Rate], Bound]:
+) -> tuple[list[Rate], Bound | None]:
     """Step alone, input and step, and embedding, of one backbone and batch size; and its bound."""
     (name, optimiser), config, device = network, shared.config, shared.device
     size, batch = config.data.image_size, optimiser.batch_size
@@ -221,17 +222,19 @@ def _network_rates(
     span = time_training(backbone, head, itertools.repeat(kept), **training)
     rates = [_rate(shared, f"step alone, {label}", "step", of, span, batch, step)]
     compile_ = config.engine.compile
-    its_bound = bound(
-        label,
-        backbone,
-        batch,
-        size,
-        classes=_looked_at(config.teachers.head, shared.classes),
-        half=precision_on(config.engine.precision, device) == "bfloat16",
-        compiled=on_gpu if compile_ == "auto" else compile_ != "off",
-        measured=span.seconds / span.steps,
-        on=shared.roofline,
-    )
+    its_bound = None
+    if not isinstance(backbone, Timm):  # whose layers are of kinds that are not counted
+        its_bound = bound(
+            label,
+            backbone,
+            batch,
+            size,
+            classes=_looked_at(config.teachers.head, shared.classes),
+            half=precision_on(config.engine.precision, device) == "bfloat16",
+            compiled=on_gpu if compile_ == "auto" else compile_ != "off",
+            measured=span.seconds / span.steps,
+            on=shared.roofline,
+        )
     span = time_training(backbone, head, endless(batches), **training)
     rates.append(_rate(shared, f"input and step, {label}", "training", of, span, batch, step))
     images = embedding_batch(shared.packs)

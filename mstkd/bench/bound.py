@@ -30,7 +30,9 @@ from torch import nn
 from mstkd.bench.measure import matmul_peak
 from mstkd.bench.pace import repeat
 from mstkd.bench.result import Bound, Roofline, Share
-from mstkd.models.iresnet import Block, IResNet
+from mstkd.models.backbone import Backbone
+from mstkd.models.iresnet import Block
+from mstkd.models.mobilefacenet import Bottleneck
 
 Design = Literal["plain", "compiled", "fused"]
 COPIED_CPU, COPIED_GPU = 2**27, 2**30  # bytes: more than a cache holds
@@ -57,7 +59,7 @@ class Work(NamedTuple):
 
 
 def step_work(
-    network: IResNet, batch: int, side: int, *, classes: int, half: bool, design: Design
+    network: Backbone, batch: int, side: int, *, classes: int, half: bool, design: Design
 ) -> list[Work]:
     """All of one step of a backbone under a head that looks at so many classes.
 
@@ -71,23 +73,24 @@ def step_work(
     """
     size = 2 if half else FLOAT32
     found: list[Work] = []
+    images = (batch, 3, side, side)
     for path, layer, seen, made in _shapes(network, batch, side):
         x, y = math.prod(seen), math.prod(made)
         if isinstance(layer, nn.Conv2d | nn.Linear):
             weights = layer.weight.numel()
             flops = 2 * y * weights // layer.weight.shape[0]
             moved = size * (x + y + weights)  # in each direction two are read, and one is written
-            directions = 2 if path == "conv1" else 3  # nobody asks for the images' gradient
+            directions = 2 if seen == images else 3  # nobody asks for the images' gradient
             found += [Work(path, "products", flops, moved)] * directions
         elif isinstance(layer, nn.modules.batchnorm._BatchNorm):
             found.append(Work(path, "normalisation", 0, size * y * NORMALISATION[design]))
         elif isinstance(layer, nn.PReLU):
             found.append(Work(path, "activation", 0, size * y * ACTIVATION[design]))
-        elif isinstance(layer, Block):
+        elif isinstance(layer, Block) or (isinstance(layer, Bottleneck) and layer.shortcut):
             # Back, gradients of both ways from a block's input are added there.
             found.append(Work(path, "additions", 0, size * (x + y) * ADDITION[design]))
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    dim = network.fc.out_features
+    dim = network.embedding_dim
     return [
         *found,
         *head_work(batch, dim, classes),
@@ -123,7 +126,7 @@ def _optimiser_work(network: int, head: int, half: bool) -> list[Work]:
     ]
 
 
-def _shapes(network: IResNet, batch: int, side: int) -> list[tuple[str, nn.Module, Any, Any]]:
+def _shapes(network: Backbone, batch: int, side: int) -> list[tuple[str, nn.Module, Any, Any]]:
     """Path, layer, and shapes of input and output, of every layer in the order of their use."""
     network, found = copy.deepcopy(network).to("meta"), []
 
@@ -174,7 +177,7 @@ def roofline(device: torch.device, seconds: float, product: float) -> Roofline:
 
 def bound(
     part: str,
-    network: IResNet,
+    network: Backbone,
     batch: int,
     side: int,
     *,

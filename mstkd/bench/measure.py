@@ -16,7 +16,6 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mstkd.bench.pace import Span, paced, repeat
 from mstkd.bench.result import Matmul
@@ -27,7 +26,7 @@ from mstkd.embeddings.embed import BATCH, Extractor, unit_embeddings
 from mstkd.evaluation.verification import fold_accuracies, fold_of_pairs, squared_distances
 from mstkd.losses.head_loss import HeadLoss
 from mstkd.losses.sharded_loss import ShardedHeadLoss
-from mstkd.models.iresnet import IResNet
+from mstkd.models.backbone import Backbone
 from mstkd.training.checkpoint import Checkpoint
 from mstkd.training.engine import Embedder
 from mstkd.training.learner import Learner
@@ -56,16 +55,6 @@ class _Nowhere(Checkpoint):
 def endless(batches: FaceBatches) -> Iterator[Batch]:
     """Epoch after epoch."""
     return itertools.chain.from_iterable(map(batches.epoch, itertools.count()))
-
-
-def flops(module: nn.Module, *inputs: Tensor) -> int:
-    """Floating-point operations of one forward pass in evaluation mode; a product counts 2."""
-    training = module.training
-    module.eval()
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        module(*inputs)
-    module.train(training)
-    return int(counter.get_total_flops())
 
 
 def matmul_peak(device: torch.device, seconds: float, dtype: torch.dtype | None = None) -> Matmul:
@@ -150,7 +139,7 @@ def time_training(
 
 
 def time_embedding(
-    backbone: IResNet,
+    backbone: Backbone,
     packs: Sequence[Pack],
     cache: Path,
     *,

@@ -13,7 +13,7 @@ from mstkd.config.training import Deterministic
 class Protocol(Step):
     """RFW's protocol (D9, D25)."""
 
-    recipe: int = 2  # scores.h5 names identities and images
+    recipe: int = 3  # metrics.json says how large the network is
 
     folds: Folds = 10
 

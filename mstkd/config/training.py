@@ -27,17 +27,22 @@ Blocks = Annotated[int, Field(ge=1, le=1_000)]  # of a stage; IResNet-100 has 30
 
 
 class BackboneSettings(Settings):
-    """A published architecture by name, or a variant by `blocks` and `widths`."""
+    """A published architecture by name, a variant by `blocks` and `widths`, or one of timm's."""
 
-    architecture: Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100"] | None = None
+    architecture: (
+        Literal["iresnet18", "iresnet34", "iresnet50", "iresnet100", "mobilefacenet"] | None
+    ) = None
     blocks: tuple[Blocks, Blocks, Blocks, Blocks] | None = None
     widths: tuple[Dimensions, Dimensions, Dimensions, Dimensions] | None = None
+    timm: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")] | None = None  # its name there
     dropout: Probability = 0.0  # before the last layer; the public code: 0.4 for IResNet-50 (D11)
 
     @model_validator(mode="after")
     def _architecture_or_blocks(self) -> BackboneSettings:
-        if (self.architecture is None) == (self.blocks is None):
-            raise ValueError("either architecture or blocks")
+        if [self.architecture, self.blocks, self.timm].count(None) != 2:
+            raise ValueError("either architecture, blocks or timm")
+        if self.widths is not None and (self.timm or self.architecture == "mobilefacenet"):
+            raise ValueError("no widths, which are those of an IResNet's stages")
         return self
 
 

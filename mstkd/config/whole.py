@@ -102,7 +102,9 @@ class Config(Settings):
         value["backbones"] = _fill(
             value.get("backbones"),
             lambda name, entry: (
-                {"architecture": name} if name in published and "blocks" not in entry else {}
+                {}
+                if name not in published or entry.keys() & {"blocks", "timm"}
+                else {"architecture": name}
             ),
         )
         if isinstance(value.get("adaptors"), Mapping):

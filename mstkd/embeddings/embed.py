@@ -17,7 +17,7 @@ from torch.nn import functional
 from mstkd.compute.devices import autocast, place
 from mstkd.config import Precision
 from mstkd.data.loader import BATCHES_AHEAD, normalise, prefetched
-from mstkd.models.iresnet import IResNet, folded
+from mstkd.models.backbone import Backbone, folded
 from mstkd.progress import say
 
 BATCH = 128  # of images in flight; the result does not depend on it
@@ -45,7 +45,7 @@ class Extractor(nn.Module):
 
     def __init__(
         self,
-        backbone: IResNet,
+        backbone: Backbone,
         device: torch.device,
         precision: Precision = "float32",
         *,

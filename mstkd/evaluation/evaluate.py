@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.artifacts.records import Metrics, ModelRecord, Provenance
+from mstkd.artifacts.records import Metrics, ModelRecord, NetworkSize, Provenance
 from mstkd.artifacts.sources import provenance_of
 from mstkd.compute.numerics import configure
 from mstkd.config import EvaluationSettings
@@ -27,6 +27,7 @@ from mstkd.evaluation.protocol import fairness_of
 from mstkd.evaluation.scorefiles import write_hdf5
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.verification import fold_of_pairs, squared_distances
+from mstkd.models.backbone import Backbone, size_of
 from mstkd.models.weights import load_backbone
 
 
@@ -108,22 +109,28 @@ def evaluate(
     Raises:
         InputError: a pack of another size than the model takes, or too few pairs for the folds.
     """
-    found, record = score_packs(settings, model=model, packs=packs, threads=threads, device=device)
-    table = found.table
+    found, network, record = score_packs(
+        settings, model=model, packs=packs, threads=threads, device=device
+    )
+    table, size = found.table, size_of(network, found.packs[0].image_size)
     read = {model: record.weights_sha256} | {pack.path: pack.sha256 for pack in found.packs}
     made = {path: provenance_of("evaluate", settings, read, path) for path in (scores, metrics)}
     with replacing(scores, metrics) as (scores_part, metrics_part):
         write_hdf5(table, scores_part, made[scores])
-        metrics_part.write_text(metrics_of(table, record, made[metrics]).text(), encoding="utf-8")
+        told = metrics_of(table, record, made[metrics], size)
+        metrics_part.write_text(told.text(), encoding="utf-8")
 
 
-def metrics_of(table: ScoreTable, record: ModelRecord, made: Provenance) -> Metrics:
+def metrics_of(
+    table: ScoreTable, record: ModelRecord, made: Provenance, network: NetworkSize | None = None
+) -> Metrics:
     """What a model scored, by the paper's protocol and with one threshold for all groups."""
     return Metrics(
         subject=record.subject,
         weights_sha256=record.weights_sha256,
         own_threshold=fairness_of(table, "own"),
         shared_threshold=fairness_of(table, "shared"),
+        network=network,
         provenance=made,
     )
 
@@ -145,8 +152,8 @@ def score_packs(
     packs: Sequence[Path],
     threads: int = 1,
     device: str = "auto",
-) -> tuple[ScoredPacks, ModelRecord]:
-    """The cosines of all pairs of verification packs, a group each, by a model; and its record.
+) -> tuple[ScoredPacks, Backbone, ModelRecord]:
+    """The cosines of all pairs of verification packs, a group each, by a model; and the model.
 
     Args:
         settings: as `evaluate`.
@@ -163,7 +170,7 @@ def score_packs(
     extractor = Extractor(network, where)
     opened = open_tested(packs, settings.folds, {model: record.image_size})
     embeddings = [embed_with_mirror(extractor, pack.images, where) for pack in opened]
-    return scored_packs(opened, embeddings, settings.folds), record
+    return scored_packs(opened, embeddings, settings.folds), network, record
 
 
 def scored_packs(

@@ -44,7 +44,9 @@ def score_impostors(
     frames: list[pd.DataFrame] = []
     read: dict[Path, str] = {}
     for model in models:
-        found, record = score_packs(asked, model=model, packs=packs, threads=threads, device=device)
+        found, _, record = score_packs(
+            asked, model=model, packs=packs, threads=threads, device=device
+        )
         read[model] = record.weights_sha256
         packed = {pack.path: pack.sha256 for pack in found.packs}
         images = EmbeddedImages(np.concatenate(found.embeddings), found.person, found.group)

@@ -26,7 +26,8 @@ from mstkd.errors import InputError
 from mstkd.inference.calibration import Calibration
 from mstkd.inference.model import Card, FaceModel
 from mstkd.inference.network import TorchNetwork
-from mstkd.models.iresnet import IResNet, PReLU, folded
+from mstkd.models.backbone import Backbone, folded
+from mstkd.models.iresnet import PReLU
 
 OPSET = 18
 METADATA = "mstkd"  # the key, in ONNX; the name of a file in it, of `torch.export`
@@ -57,7 +58,7 @@ class Deployed(nn.Module):
         mirror: whether to add the embedding of the mirror image.
     """
 
-    def __init__(self, network: IResNet, *, mirror: bool) -> None:
+    def __init__(self, network: Backbone, *, mirror: bool) -> None:
         super().__init__()
         self.network = folded(network).cpu().to(memory_format=torch.contiguous_format)
         self.mirror = mirror

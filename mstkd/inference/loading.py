@@ -13,8 +13,8 @@ from mstkd.config.inference import Colours, mean_and_std
 from mstkd.errors import InputError
 from mstkd.inference.model import Card, FaceModel
 from mstkd.inference.network import TorchNetwork
+from mstkd.models.backbone import Backbone, Preprocessing
 from mstkd.models.foreign import read_foreign
-from mstkd.models.iresnet import BLOCKS, IResNet, Preprocessing
 from mstkd.models.weights import build_backbone, load_backbone, record_path
 
 WEIGHTS = "model.safetensors"
@@ -91,7 +91,7 @@ def found_weights(path_or_name: str | Path) -> Path:
     raise InputError(path_or_name, found="no such model", expected=expected)
 
 
-def _recorded(path: Path) -> tuple[IResNet, Card]:
+def _recorded(path: Path) -> tuple[Backbone, Card]:
     network, record = load_backbone(path)
     subject = record.subject
     assert subject.kind != "adaptor", "no backbone"
@@ -101,7 +101,7 @@ def _recorded(path: Path) -> tuple[IResNet, Card]:
         kind=subject.kind,
         architecture=_architecture(record) if own else subject.backbone,
         image_size=record.image_size or 0,
-        embedding_dim=network.fc.out_features,
+        embedding_dim=network.embedding_dim,
         parameters=_parameters(network),
         sha256=record.weights_sha256,
         seen=InputSettings() if own else _seen(record),
@@ -117,11 +117,13 @@ def _seen(record: ModelRecord) -> InputSettings:
 
 def _architecture(record: ModelRecord) -> str:
     backbone = validate(BackboneSettings, record.settings["backbone"], "settings: backbone")
-    blocks = backbone.blocks or BLOCKS[str(backbone.architecture)]
-    return str(backbone.architecture or f"iresnet of {'-'.join(map(str, blocks))} blocks")
+    if backbone.timm is not None:
+        return f"timm's {backbone.timm}"
+    blocks = "-".join(map(str, backbone.blocks or ()))
+    return str(backbone.architecture or f"iresnet of {blocks} blocks")
 
 
-def _foreign(path: Path, given: dict[str, str]) -> tuple[IResNet, Card]:
+def _foreign(path: Path, given: dict[str, str]) -> tuple[Backbone, Card]:
     if "colours" not in given:
         raise InputError(
             path,
@@ -154,5 +156,5 @@ def _foreign(path: Path, given: dict[str, str]) -> tuple[IResNet, Card]:
     )
 
 
-def _parameters(network: IResNet) -> int:
+def _parameters(network: Backbone) -> int:
     return sum(one.numel() for one in network.parameters())

@@ -1,4 +1,4 @@
-"""What embeds images: an IResNet in PyTorch.
+"""What embeds images: a backbone in PyTorch.
 
 Shapes: N images, H their side in pixels, D embedding dimension.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mstkd.config import InputSettings
 from mstkd.config.inference import mean_and_std
 from mstkd.embeddings.embed import Extractor, Rows, embed_with_mirror, uploads
-from mstkd.models.iresnet import IResNet, Preprocessing
+from mstkd.models.backbone import Backbone, Preprocessing
 
 
 class Network(Protocol):
@@ -38,9 +38,9 @@ class Network(Protocol):
 
 
 class TorchNetwork:
-    """An IResNet on a device."""
+    """A backbone on a device."""
 
-    def __init__(self, network: IResNet, device: torch.device) -> None:
+    def __init__(self, network: Backbone, device: torch.device) -> None:
         self.network, self.device = network, device
         self._extractor = Extractor(network, device)
 

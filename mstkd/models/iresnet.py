@@ -8,7 +8,6 @@ weights load. Shapes: B batch, H side of the image in pixels, D embedding dimens
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mstkd.models.backbone import Backbone, fold_pair
 
 # Of the public implementations: blocks per stage of the named networks.
 BLOCKS = {
@@ -27,7 +27,6 @@ BLOCKS = {
 }
 WIDTHS = (64, 128, 256, 512)
 DOWNSCALING = 16
-HALF_RANGE = 127.5  # a pixel of 0 to 255 is that many times 1 + its value in [-1, 1]
 BATCH_NORM_EPS = 1e-5  # of PyTorch and of all public implementations
 
 
@@ -108,32 +107,7 @@ class Block(nn.Module):
         return self.bn3(self.conv2(x)) + shortcut
 
 
-class Preprocessing(nn.Module):
-    """What another program did to images before its network saw them.
-
-    Takes this package's images (B, 3, H, H) in [-1, 1] and RGB; one of the usual things is to do
-    nothing but what was done already.
-
-    Args:
-        mean: of R, G and B, pixels of 0 to 255, subtracted.
-        std: of the same, divided by.
-        bgr: whether its channels come in the order of OpenCV.
-    """
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float], *, bgr: bool) -> None:
-        super().__init__()
-        means, stds = (torch.tensor(one, dtype=torch.float64)[:, None, None] for one in (mean, std))
-        self.bgr = bgr
-        # Not of the state dict: they are no weights, and stand in the record.
-        self.register_buffer("scale", (HALF_RANGE / stds).float(), persistent=False)
-        self.register_buffer("offset", ((HALF_RANGE - means) / stds).float(), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        seen = images * self.get_buffer("scale") + self.get_buffer("offset")
-        return seen.flip(1) if self.bgr else seen
-
-
-class IResNet(nn.Module):
+class IResNet(Backbone):
     """Images (B, 3, H, H) in [-1, 1] to embeddings (B, D), not yet normalised.
 
     Args:
@@ -157,7 +131,6 @@ class IResNet(nn.Module):
         image_size: int = 112,
     ) -> None:
         super().__init__()
-        self.preprocessing: nn.Module = nn.Identity()  # but of networks that others trained
         if image_size < DOWNSCALING or image_size % DOWNSCALING:
             raise ValueError(f"image_size {image_size} is not a positive multiple of {DOWNSCALING}")
         self.conv1 = nn.Conv2d(3, widths[0], 3, padding=1, bias=False)
@@ -195,29 +168,14 @@ class IResNet(nn.Module):
         x = self.dropout(self.bn2(x))  # (B, widths[3], H / 16, H / 16)
         return self.features(self.fc(torch.flatten(x, 1)))  # (B, D)
 
-
-def folded(model: IResNet) -> IResNet:
-    """A copy in evaluation mode that computes the same in less time, but for rounding.
-
-    Each batch normalisation behind a convolution becomes part of it. Those before one stay: its
-    padding is zeros only after them.
-    """
-    model = copy.deepcopy(model).eval()
-    _fold(model, "conv1", "bn1")
-    for block in [module for module in model.modules() if isinstance(module, Block)]:
-        _fold(block, "conv1", "bn2")
-        _fold(block, "conv2", "bn3")
-        if block.downsample is not None:
-            _fold(block.downsample, "0", "1")
-    return model
-
-
-def _fold(holder: nn.Module, convolution: str, normalisation: str) -> None:
-    before, after = holder.get_submodule(convolution), holder.get_submodule(normalisation)
-    assert isinstance(before, nn.Conv2d), "of an IResNet"
-    assert isinstance(after, nn.modules.batchnorm._BatchNorm), "of an IResNet"
-    holder.add_module(convolution, fuse_conv_bn_eval(before, after))
-    holder.add_module(normalisation, nn.Identity())
+    def fold(self) -> None:
+        """Batch normalisations of convolutions' outputs go; those of their inputs stay."""
+        fold_pair(self, "conv1", "bn1")
+        for block in [module for module in self.modules() if isinstance(module, Block)]:
+            fold_pair(block, "conv1", "bn2")
+            fold_pair(block, "conv2", "bn3")
+            if block.downsample is not None:
+                fold_pair(block.downsample, "0", "1")
 
 
 def iresnet18(embedding_dim: int = 512, dropout: float = 0.0) -> IResNet:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,19 +27,25 @@ from mstkd.config.base import Dimensions, Settings, Side
 from mstkd.config.inference import mean_and_std
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import DLDP, SL, DuL, build_adaptor
-from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet, Preprocessing
+from mstkd.models.backbone import Backbone, Preprocessing
+from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
+from mstkd.models.mobilefacenet import MobileFaceNet
+from mstkd.models.timm import Timm
 
 
-def build_backbone(settings: BackboneSettings, *, embedding_dim: int, image_size: int) -> IResNet:
-    """The network that the settings describe, freshly initialised."""
-    blocks = settings.blocks or BLOCKS[str(settings.architecture)]
-    return IResNet(
-        blocks,
-        widths=settings.widths or WIDTHS,
-        embedding_dim=embedding_dim,
-        dropout=settings.dropout,
-        image_size=image_size,
-    )
+def build_backbone(settings: BackboneSettings, *, embedding_dim: int, image_size: int) -> Backbone:
+    """The network that the settings describe, freshly initialised.
+
+    Raises:
+        InputError: it is of timm, which is not there or has no such network.
+    """
+    build: Callable[..., Backbone] = MobileFaceNet
+    if settings.timm is not None:
+        build = partial(Timm, settings.timm)
+    elif settings.architecture != "mobilefacenet":
+        blocks = settings.blocks or BLOCKS[str(settings.architecture)]
+        build = partial(IResNet, blocks, widths=settings.widths or WIDTHS)
+    return build(embedding_dim=embedding_dim, dropout=settings.dropout, image_size=image_size)
 
 
 def record_path(weights: Path) -> Path:
@@ -137,7 +144,7 @@ def is_saved(
     )
 
 
-def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
+def load_backbone(path: Path) -> tuple[Backbone, ModelRecord]:
     """A teacher, a student or an imported network in evaluation mode, with its record.
 
     All take images in [-1, 1], RGB: what an imported one wants is done inside of it.
@@ -153,7 +160,7 @@ def load_backbone(path: Path) -> tuple[IResNet, ModelRecord]:
         _Built, {**asked, "image_size": record.image_size}, f"{record_path(path)}: settings"
     )
 
-    def build() -> IResNet:
+    def build() -> Backbone:
         return build_backbone(
             built.backbone, embedding_dim=built.embedding_dim, image_size=built.image_size
         )

@@ -97,9 +97,24 @@ def _notes(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[str, ...]:
             f"{rounded(100 / least, 2)} points{'' if same else ' at most'}. Intervals of 95 % take "
             "people, not pairs, as units; those of STD and SER are of what is not noise."
         )
+    if "parameters" in frame and frame["parameters"].notna().all():
+        notes.append(_of_networks(frame))
     if any(f"{one}_published" in frame for one in columns):
         notes.append("Paper: what MST-KD prints of the same row; difference: ours less it.")
     return tuple(notes)
+
+
+def _of_networks(frame: pd.DataFrame) -> str:
+    """How large the networks of a table are."""
+
+    def least_to_most(column: str, unit: float) -> str:
+        ends = (frame[column].min() / unit, frame[column].max() / unit)
+        return " to ".join(dict.fromkeys(rounded(end, 2) for end in ends))
+
+    return (
+        f"A network has {least_to_most('parameters', 1e6)} million parameters and takes "
+        f"{least_to_most('multiply_adds', 1e9)} billion multiplications an image."
+    )
 
 
 def _column(part: pd.DataFrame, column: str, decimals: int) -> list[Cell]:

@@ -91,6 +91,7 @@ def table_frame(
     Accuracies in percent, `std` in percentage points, all averaged over seeds (the mean of the
     seeds' STD and SER, not STD and SER of their mean accuracies); `seeds` counts them. Where a
     row has several seeds there is a `<column>_seed_std` too, their sample standard deviation.
+    `parameters` and `multiply_adds` (an image) are the network's, where its metrics tell them.
     """
     columns = (*groups, *SUMMARIES)
     several = any(len(row.runs) > 1 for row in rows)
@@ -106,6 +107,9 @@ def table_frame(
         if several:
             spread = scores.std(axis=0, ddof=1) if len(scores) > 1 else scores[0] * np.nan
             line.update(zip((f"{c}_seed_std" for c in columns), spread, strict=True))
+        network = row.runs[0].network
+        if network is not None:
+            line |= network.model_dump()
         lines.append(line)
     return pd.DataFrame(lines)
 

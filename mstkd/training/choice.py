@@ -13,7 +13,7 @@ from mstkd.data.loader import one_image_size
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.embed import Extractor
 from mstkd.evaluation.evaluate import check_pairs, group_accuracy
-from mstkd.models.iresnet import IResNet
+from mstkd.models.backbone import Backbone
 
 
 class Choice(NamedTuple):
@@ -32,7 +32,7 @@ LOWEST_LOSS = Choice(
 
 def best_accuracy(
     settings: TeacherSettings | StudentSettings,
-    backbone: IResNet,
+    backbone: Backbone,
     selection: Sequence[Path],
     device: torch.device,
 ) -> Choice:

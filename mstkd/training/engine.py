@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mstkd.compute.devices import autocast, precision_on
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
-from mstkd.models.iresnet import IResNet
+from mstkd.models.backbone import Backbone
 from mstkd.progress import say
 
 
@@ -36,7 +36,7 @@ class Embedder:
         mode = None if settings.compile == "off" else settings.compile
         if settings.compile == "auto":
             # An adaptor has nothing to fuse: its captured step is as fast without.
-            mode = "default" if self.captured and isinstance(network, IResNet) else None
+            mode = "default" if self.captured and isinstance(network, Backbone) else None
         self.compiled = mode is not None and ranks.size == 1
         self._network = (
             torch.compile(network, mode=mode, dynamic=False) if self.compiled else network

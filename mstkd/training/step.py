@@ -20,7 +20,7 @@ from mstkd.compute.synchronised import synchronised
 from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.losses.head_loss import build_head_loss, margin_generator
-from mstkd.models.iresnet import IResNet
+from mstkd.models.backbone import Backbone
 from mstkd.models.kept import keep
 from mstkd.models.weights import build_backbone, events_folder, is_saved, save_model
 from mstkd.progress import say
@@ -80,7 +80,7 @@ def backbone_under_head(
     seed: int,
     device: torch.device,
     ranks: Ranks,
-) -> UnderHead[IResNet]:
+) -> UnderHead[Backbone]:
     """The backbone that the settings describe, from a seed, for such images and identities."""
     torch.manual_seed(seed)
     backbone = build_backbone(

@@ -20,7 +20,7 @@ from mstkd.data.pack import Kind, Pack, open_pack
 from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
-from mstkd.models.iresnet import IResNet
+from mstkd.models.backbone import Backbone
 from mstkd.models.kept import put_back
 from mstkd.models.weights import load_adaptor, record_path
 from mstkd.seeds import seed_from
@@ -157,7 +157,7 @@ def train_students(
     )
 
 
-def _objective(network: UnderHead[IResNet], target: Target | None, kd_weight: float) -> Objective:
+def _objective(network: UnderHead[Backbone], target: Target | None, kd_weight: float) -> Objective:
     """The loss of a student (equations 5 and 6)."""
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:
