@@ -14,11 +14,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mstkd.bench.measure import BACKWARD, flops
+from mstkd.bench.measure import BACKWARD
 from mstkd.bench.pace import Span, repeat, wait_for
 from mstkd.config import BackboneSettings
 from mstkd.losses.heads import ElasticArcFace
-from mstkd.models.iresnet import IResNet, folded
+from mstkd.models.backbone import flops, folded
+from mstkd.models.iresnet import IResNet
 from mstkd.models.weights import build_backbone
 
 Step = Callable[[], None]

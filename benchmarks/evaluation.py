@@ -34,7 +34,8 @@ from mstkd.data.pack import Pack, open_pack
 from mstkd.data.packing import pack_verification
 from mstkd.evaluation.evaluate import pair_distances
 from mstkd.evaluation.verification import fold_accuracies, fold_of_pairs, kfold_accuracy
-from mstkd.models.iresnet import IResNet, folded
+from mstkd.models.backbone import folded
+from mstkd.models.iresnet import IResNet
 from mstkd.models.weights import build_backbone
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"

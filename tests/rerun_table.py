@@ -96,6 +96,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **PARTS,
         "groups": list(RFW),
         "data": {"train": "train.rec", "train_groups": "train.lst", "verification": "verification"},
+        "backbones": {**PARTS["backbones"], "theirs": {"timm": "resnet18"}},
+        "students": {**PARTS["students"], "backbone": "theirs"},
     },
 }
 # Lists of names are edited by hand: what matters is what is added, or in which order they stand.

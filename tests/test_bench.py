@@ -16,7 +16,7 @@ from rich.console import Console
 from mstkd.bench.bench import PAIRS, bench, show
 from mstkd.bench.estimate import dry_run_line, duration, estimate
 from mstkd.bench.machine import command
-from mstkd.bench.measure import BACKWARD, flops
+from mstkd.bench.measure import BACKWARD
 from mstkd.bench.pace import WARM_UP_CPU, Span, paced
 from mstkd.bench.result import read_result
 from mstkd.bench.work import count_images, experiment
@@ -24,6 +24,7 @@ from mstkd.config import BackboneSettings, Config, read_config
 from mstkd.errors import InputError
 from mstkd.losses.heads import ElasticArcFace
 from mstkd.models.adaptors import DLDP
+from mstkd.models.backbone import flops
 from mstkd.models.weights import build_backbone
 
 ROOT = Path(__file__).parent.parent

@@ -17,9 +17,10 @@ from mstkd.bench.bound import (
     step_work,
     told,
 )
-from mstkd.bench.measure import BACKWARD, flops
+from mstkd.bench.measure import BACKWARD
 from mstkd.bench.result import BenchResult, Roofline
 from mstkd.config import BackboneSettings
+from mstkd.models.backbone import flops
 from mstkd.models.weights import build_backbone
 
 BLOCKS, WIDTHS, SIDE, BATCH, DIM, CLASSES = (1, 2, 1, 1), (4, 4, 8, 16), 32, 6, 10, 50

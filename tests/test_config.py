@@ -147,7 +147,7 @@ def test_only_none_defaults_may_be_none():
         ({"data__train": "x"}, "either synthetic or folders of your own, not both"),
         ({"data": {"image_size": 30, "synthetic": {}}}, "data.image_size: found 30"),
         ({"backbones": {"iresnet34": {"blocks": [1, 1, 1]}}}, "backbones.iresnet34.blocks"),
-        ({"backbones": {"small": {}}}, "either architecture or blocks"),
+        ({"backbones": {"small": {}}}, "either architecture, blocks or timm"),
         ({"adaptors": {"architectures": {"SL": {"dropout": 0.1}}}}, "dropout is for DLDP only"),
         ({"adaptors": {"architectures": {"XL": {}}}}, "found 'XL'"),
         ({"teachers__optimiser": {"lr": "fast"}}, "teachers.optimiser.lr: found 'fast'"),
