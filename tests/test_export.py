@@ -12,13 +12,15 @@ from networks import save_teacher, subject
 from onnx import TensorProto, helper, numpy_helper
 
 import mstkd
-from mstkd.config import ImportSettings, InputSettings
+from mstkd.artifacts.records import Subject
+from mstkd.config import BackboneSettings, ImportSettings, InputSettings
 from mstkd.errors import InputError
 from mstkd.inference import export as exporting
 from mstkd.inference.export import OPSET, Exported, export
 from mstkd.inference.onnx_network import import_onnx
 from mstkd.inference.quantised import export_quantised
 from mstkd.inference.written import write_calibration
+from mstkd.models.weights import build_backbone, save_model
 
 COUNTS = (1, 2, 7, 64)
 CLOSE = 1e-4
@@ -330,3 +332,33 @@ def test_metadata_of_a_stranger_is_checked(exported, tmp_path):
     onnx.save(proto, tmp_path / "model.onnx")
     with pytest.raises(InputError):
         mstkd.load(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "called"),
+    [
+        ({"architecture": "mobilefacenet"}, "mobilefacenet"),
+        ({"timm": "mobilenetv3_small_050"}, "timm's mobilenetv3_small_050"),
+    ],
+)
+def test_other_backbones_too(tmp_path, backbone, called):
+    torch.manual_seed(0)
+    network = build_backbone(BackboneSettings(**backbone), embedding_dim=8, image_size=32)
+    network(torch.rand(64, 3, 32, 32) * 2 - 1)  # some statistics
+    save_model(
+        tmp_path / "model.safetensors",
+        state=network.state_dict(),
+        history=[{"epoch": 1}],
+        subject=Subject(kind="student", backbone="a", set="none", name="none", loss=None, seed=0),
+        settings={"backbone": backbone, "embedding_dim": 8},
+        image_size=32,
+        inputs={},
+        chosen_epoch=1,
+        chosen_by="none was",
+    )
+    model = mstkd.load(tmp_path / "model.safetensors", device="cpu")
+    assert model.card.architecture == called
+    export(model, tmp_path / "model.onnx")
+    for count in COUNTS:
+        found = run(tmp_path / "model.onnx", faces(count, 32))
+        np.testing.assert_allclose(found, model.embed(faces(count, 32)), atol=CLOSE)
