@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -153,10 +153,27 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_folder(folder: Path) -> None:
-    """What was renamed stays so if the power fails; not every file system can promise that."""
+def sync_folder(folder: Path) -> None:
+    """What has a name in a folder keeps it if the power fails.
+
+    Not every file system can promise that.
+    """
     with contextlib.suppress(OSError):
         _sync(folder)
+
+
+def sync_above(paths: Iterable[Path]) -> None:
+    """The same of the folders in which files are to be, which somebody else has just made."""
+    for folder in {above for path in paths for above in path.absolute().parents}:
+        sync_folder(folder)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, as far as there are none, so that they stay."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        sync_folder(one.parent)
 
 
 @contextlib.contextmanager
@@ -176,7 +193,7 @@ def replacing(*paths: Path, needed: int = 0) -> Iterator[tuple[Path, ...]]:
     """
     temporary = tuple(own_name(path, SUFFIX) for path in paths)
     for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     with only_renamer(paths[-1]) as turn:
         if turn.alone:
             for path in paths:
@@ -191,7 +208,7 @@ def replacing(*paths: Path, needed: int = 0) -> Iterator[tuple[Path, ...]]:
             for part, path in zip(temporary, paths, strict=True):
                 part.replace(path)
             for folder in {path.parent for path in paths}:
-                _sync_folder(folder)
+                sync_folder(folder)
         except OSError as error:
             told = _of_path(error, dict(zip(map(str, temporary), paths, strict=True)))
             if told is error:
@@ -200,6 +217,19 @@ def replacing(*paths: Path, needed: int = 0) -> Iterator[tuple[Path, ...]]:
         finally:
             for part in temporary:
                 part.unlink(missing_ok=True)
+
+
+def move_into_place(whole: Path, path: Path) -> None:
+    """Let a file that is finished appear under its name, in one rename.
+
+    Before it, whoever was killed finds the file where it was, after it in its place.
+    """
+    with only_renamer(path):
+        with naming(whole):
+            _sync(whole)
+        whole.replace(path)
+        for folder in {path.parent, whole.parent}:
+            sync_folder(folder)
 
 
 def _of_path(error: OSError, paths: dict[str, Path]) -> OSError:

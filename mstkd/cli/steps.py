@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from typer.core import TyperCommand
 
+from mstkd.artifacts.atomic import sync_above
 from mstkd.errors import InputError
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ OPTIONAL = (
     *("threads", "workers", "device"),
 )
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
+WRITTEN = ("output", "outputs", "scores", "metrics")  # the last may be read instead
 SEEDED = ("metrics", "models")  # lists of these may hold {seed}
 TYPES: dict[str, Any] = {
     "Path": Path,
@@ -214,6 +216,9 @@ def _call(name: str, types: Mapping[str, str], given: dict[str, Any]) -> None:
             given[parameter] = [
                 Path(str(path).replace("{seed}", str(seed))) for path in value for seed in seeds
             ]
+    # Snakemake makes the folders of outputs and does not sync them.
+    outputs = (given[parameter] for parameter in WRITTEN if parameter in given)
+    sync_above(path for one in outputs for path in ([one] if isinstance(one, Path) else one))
     function = getattr(importlib.import_module(f"mstkd.{STEPS[name]}"), name.replace("-", "_"))
     if "ranks" in types:
         from mstkd.compute.parallel import run

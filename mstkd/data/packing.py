@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.artifacts.atomic import replacing, write_text
+from mstkd.artifacts.atomic import make_folder, move_into_place, write_text
 from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
 from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
@@ -163,7 +163,7 @@ class _Packing:
     ) -> None:
         """Decode the images and write the pack, less what is bad if the settings allow that."""
         settings = self._settings
-        self._output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._output.parent)
         partial = PartialPack(
             self._output,
             images=images,
@@ -228,8 +228,7 @@ class _Packing:
         except InputError as error:
             expected = "what was decoded; pack again"
             raise InputError(self._output, found=error.found, expected=expected) from None
-        with replacing(self._output) as (part,):
-            whole.rename(part)
+        move_into_place(whole, self._output)
 
     def _is_whole(self) -> bool:
         try:

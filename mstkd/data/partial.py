@@ -22,7 +22,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.artifacts.atomic import left_over, naming, own_name, remove, write_text
+from mstkd.artifacts.atomic import (
+    left_over,
+    make_folder,
+    naming,
+    own_name,
+    remove,
+    sync_folder,
+    write_text,
+)
 from mstkd.artifacts.sealed import is_as_written, piece_checksum
 from mstkd.config import AlignmentSettings, Storage
 from mstkd.data.align import align, centre_crop
@@ -176,7 +184,7 @@ class PartialPack:
         """Start anew; for pixels, `create` makes the file and says at which byte they begin."""
         self.remove()
         self._done = {}
-        self._folder.mkdir()
+        make_folder(self._folder)
         if self._storage == "pixels":
             self.path.touch()  # where it may not be written, this says so better than HDF5
             self._offset = create(self.path)
@@ -268,6 +276,8 @@ class PartialPack:
         for path in files:
             with naming(path), path.open("rb") as file:
                 os.fsync(file.fileno())
+        if encoded:
+            sync_folder(self._folder)
 
     def _is_whole(self, left: Path, offset: int) -> bool:
         """Whether the pack to be has its length, and all that it holds beside the images."""

@@ -15,6 +15,7 @@ import hashlib
 import io
 import itertools
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -362,6 +363,7 @@ def _write(settings: SynthesizeSettings, output: Path, workers: int) -> None:
             advance(count)
     for group in settings.groups:
         _write_lists(settings, group, output)
+    os.sync()  # thousands of small files: before the index says that they are there
     index, text = output / INDEX, _index(settings)
     made = provenance_of("synthesize", settings, {}, index)
     atomic.write_text(sidecar(index), beside(text, made))

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from mstkd import __version__
-from mstkd.artifacts.atomic import naming, replacing
+from mstkd.artifacts.atomic import make_folder, naming, replacing
 from mstkd.artifacts.contents import ATTRIBUTE, attribute, read_attribute
 from mstkd.artifacts.records import ModelRecord, Provenance
 from mstkd.artifacts.sealed import (
@@ -107,7 +107,7 @@ def cache_embeddings(
     read = dict(zip(teachers, weights, strict=True)) | {pack.path: pack.sha256 for pack in opened}
     made = provenance_of("cache-embeddings", settings, read, output)
     made = made.model_copy(update={"precision": precision_on(settings.precision, where)})
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(output.parent)
     with only_writer(output, made.model_dump_json()):
         if _is_made(output, made):
             say(f"{output}: is there already, of the same teachers and packs")

@@ -12,6 +12,7 @@ from mstkd.config import StudentSettings, TeacherSettings
 from mstkd.data.loader import one_image_size
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.embed import Extractor
+from mstkd.errors import InputError
 from mstkd.evaluation.evaluate import check_pairs, group_accuracy
 from mstkd.models.backbone import Backbone
 
@@ -41,12 +42,15 @@ def best_accuracy(
     With rule "last" only the last epoch gets a score, and no pair is looked at.
 
     Raises:
-        InputError: a path that is no pack of pairs, packs of several sizes, or pairs that no
-            accuracy can be had on: at once, and not after an epoch.
+        InputError: a path that is no pack of pairs, packs of several sizes, pairs that no
+            accuracy can be had on, or none: at once, and not after an epoch.
     """
     rule, epochs = settings.selection.rule, settings.optimiser.epochs
     compiled = settings.engine.compile == "auto"
     packs = [open_pack(path, "verification") for path in selection]
+    if not packs and rule != "last":
+        expected = f"packs of pairs, for selection.rule is {rule}"
+        raise InputError("--selection", found="no packs", expected=expected)
     if packs:
         one_image_size(packs)
     for pack in packs:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from mstkd.artifacts.atomic import make_folder
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.records import Subject
 from mstkd.artifacts.writers import only_writer
@@ -157,7 +158,7 @@ def train(
 def _take_turn(models: Sequence[Model], run: str, held: contextlib.ExitStack) -> bool:
     """Wait until no other process trains one of the models; whether all are trained already."""
     for output in sorted(model.output for model in models):  # in one order: nobody waits in a ring
-        output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(output.parent)
         held.enter_context(only_writer(output, run))
     if not all(is_saved(model.output, **model.told()) for model in models):
         return False
