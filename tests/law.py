@@ -251,11 +251,21 @@ def plain_run(world: World, chance: random.Random) -> str:
 
 def killed_run(world: World, chance: random.Random) -> str:
     """Snakemake, or it and its jobs, killed after so many lines; orphans end, or go on."""
+    return _killed(world, chance, lines=chance.randrange(1, 60))
+
+
+def killed_after(world: World, chance: random.Random, seconds: float) -> str:
+    """The same after so many seconds, wherever it is then."""
+    return _killed(world, chance, seconds=seconds)
+
+
+def _killed(
+    world: World, chance: random.Random, *, lines: int = 0, seconds: float = float("inf")
+) -> str:
     number = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     whole_group = chance.random() < 0.4
     # Told to end, Snakemake waits for its jobs; killed, it leaves them, and we may wait or not.
     wait = number != signal.SIGKILL or chance.random() < 0.5
-    after = chance.randrange(1, 60)
     world.run("--unlock")
     # To a file: Snakemake hangs when nobody reads it any more, and its jobs write there too.
     told = world.folder / "told.txt"
@@ -268,8 +278,11 @@ def killed_run(world: World, chance: random.Random) -> str:
             # In a shell's background SIGINT is ignored, here and in all that is started.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-    deadline = time.monotonic() + ENDED
-    while started.poll() is None and told.read_text().count("\n[") < after:
+    begin = time.monotonic()
+    deadline = begin + ENDED
+    while started.poll() is None and time.monotonic() < begin + seconds:
+        if lines and told.read_text().count("\n[") >= lines:
+            break
         assert time.monotonic() < deadline, told.read_text()
         time.sleep(0.01)
     with contextlib.suppress(ProcessLookupError):
@@ -285,6 +298,7 @@ def killed_run(world: World, chance: random.Random) -> str:
     if wait:
         wait_for_group(started.pid)
     who = "all" if whole_group else "snakemake"
+    after = lines or f"{seconds:.2f} s"
     return f"run, {number.name} to {who} after {after}{hung}{'' if wait else ', jobs go on'}"
 
 
