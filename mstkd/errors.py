@@ -6,6 +6,13 @@ import shlex
 from collections.abc import Sequence
 
 
+def printable(text: str) -> str:
+    """A text of others in one line, with signs that would steer a terminal told by number."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 class InputError(Exception):
     """A file, a key or a value that is not what it must be.
 
@@ -16,7 +23,10 @@ class InputError(Exception):
     """
 
     def __init__(self, where: object, *, found: object, expected: object) -> None:
-        self.where, self.found, self.expected = str(where), str(found), str(expected)
+        self.where = printable(str(where))
+        self.found, self.expected = (
+            "\n".join(map(printable, str(text).split("\n"))) for text in (found, expected)
+        )
         self.faults: tuple[InputError, ...] = (self,)
         super().__init__(f"{self.where}: found {self.found}; expected {self.expected}")
 

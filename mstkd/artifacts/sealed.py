@@ -16,7 +16,7 @@ import json
 import os
 import signal
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -82,7 +82,10 @@ def piece_checksum(stored: Any) -> int:
 # ---------------------------------------------------------------- opening
 
 
-def reading(path: Path, *, tried: bool = True) -> Any:
+Look = Callable[[Path], object]
+
+
+def reading(path: Path, *, tried: bool = True, look: Look | None = None) -> Any:
     """An HDF5 file, open to be read.
 
     Without HDF5's lock, which not every file system has: our files appear whole, by a rename.
@@ -91,18 +94,20 @@ def reading(path: Path, *, tried: bool = True) -> Any:
         path: the file.
         tried: whether to read it first where a crash does no harm, which takes some 15 ms; not for
             the thousands of own results of which one attribute is wanted.
+        look: reads all that the caller will, in files that are not sealed.
 
     Raises:
         OSError: it cannot be opened, or crashed a process that did nothing else.
     """
     if tried:
         state = path.stat()
-        _try_out(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+        version = state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+        _try_out(path, version, look or _look_at)
     return h5py.File(path, "r", locking=False)
 
 
 @functools.lru_cache(maxsize=1024)
-def _try_out(path: Path, version: tuple[int, ...]) -> None:
+def _try_out(path: Path, version: tuple[int, ...], look: Look) -> None:
     """Read a file in a process of its own first: HDF5 may crash on one that was made to harm.
 
     Once for each version of a file. Where no process can be had nothing is tried out.
@@ -122,7 +127,7 @@ def _try_out(path: Path, version: tuple[int, ...]) -> None:
             for number in (signal.SIGALRM, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
             signal.alarm(SECONDS)
-            _look_at(path)
+            look(path)
         finally:
             os._exit(0)  # whatever is raised is raised again where it is told
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import h5py
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mstkd.artifacts.contents import read_attribute
 from mstkd.artifacts.provenance import (
@@ -158,10 +158,11 @@ def _of_figure(path: Path) -> Told | None:
     data = path.read_bytes()
     if path.suffix == ".png":
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=["PNG"]) as image:
                 text = str(image.info.get("Description", ""))
-        except UnidentifiedImageError:
-            raise InputError(path, found="other data", expected="a PNG image") from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            found = f"other data ({error})"
+            raise InputError(path, found=found, expected="a PNG image") from None
     elif path.suffix == ".pdf":
         told = PDF_SUBJECT.search(data)
         text = re.sub(rb"\\(.)", rb"\1", told[1]).decode("ascii", "replace") if told else ""

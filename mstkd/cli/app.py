@@ -15,7 +15,7 @@ from mstkd import __version__
 from mstkd.artifacts.atomic import no_room
 from mstkd.cli import models, people, steps
 from mstkd.compute.interruption import Interrupted
-from mstkd.errors import InputError, RankError
+from mstkd.errors import InputError, RankError, printable
 
 
 class Commands(TyperGroup):
@@ -46,8 +46,8 @@ class Commands(TyperGroup):
                 message = str(error) if full is None else full.line()
                 if error.filename is None and error.errno is None:
                     raise  # not the system's word but a library's: it keeps its traceback
-            for line in message.splitlines():
-                tell(f"mstkd: error: {line}")
+            for line in message.rstrip("\n").split("\n"):
+                tell(f"mstkd: error: {printable(line)}")
             raise SystemExit(2)
 
 

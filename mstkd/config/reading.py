@@ -97,8 +97,9 @@ def _path(value: Any, loc: Sequence[Any]) -> tuple[Any, ...]:
     """The keys of a fault, without the kinds of value that were tried there."""
     path, place = [], value
     for key in loc:
-        place = place.get(key) if isinstance(place, Mapping) else None
-        if place is not None or not KIND.fullmatch(str(key)):
+        is_key = isinstance(place, Mapping) and key in place
+        place = place[key] if is_key else None
+        if is_key or not KIND.fullmatch(str(key)):
             path.append(key)
     return tuple(path)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.cells import as_cell, from_cell
 from mstkd.artifacts.provenance import beside, read_sidecar, sidecar
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import SplitSettings
@@ -100,7 +101,7 @@ def read_split(path: Path) -> Split:
     for line, row in rows[1:]:
         if len(row) != 2 or "" in row:
             raise InputError(f"{path}:{line}", found=",".join(row), expected="a group, an identity")
-        group, identity = row
+        group, identity = row[0], from_cell(row[1])
         if identity in seen.setdefault(group, set()):
             found = f"identity {identity!r} of group {group} again"
             raise InputError(f"{path}:{line}", found=found, expected="every identity once")
@@ -118,5 +119,7 @@ def _table(own: Split) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((group, identity) for group in sorted(own) for identity in sorted(own[group]))
+    writer.writerows(
+        (group, as_cell(identity)) for group in sorted(own) for identity in sorted(own[group])
+    )
     return text.getvalue()

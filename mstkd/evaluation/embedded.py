@@ -6,6 +6,7 @@ Shapes: N images, D embedding dimension, P pairs.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.artifacts.provenance import hashed
-from mstkd.artifacts.sealed import DAMAGE
+from mstkd.artifacts.sealed import DAMAGE, reading
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.data.formats.columns import TextColumns, Texts
@@ -26,6 +27,8 @@ from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.verification import squared_distances
 
 EXPECTED = "an .npz or HDF5 file of `embeddings` (N, D) and their `images` (N,)"
+# What may be unpacked: names of images shrink to a tenth.
+BESIDE_THE_FILE, TIMES_THE_FILE = 100 << 20, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,19 +106,40 @@ def read_embeddings(path: Path) -> Embeddings:
 
 def _read_npz(path: Path) -> tuple[NDArray[Any], list[str]]:
     try:
+        with zipfile.ZipFile(path) as parts:
+            _refuse_larger(path, sum(part.file_size for part in parts.infolist()))
         with np.load(path, allow_pickle=False) as file:
             return np.asarray(file["embeddings"]), [str(name) for name in file["images"]]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (*DAMAGE, EOFError, zipfile.BadZipFile, zlib.error) as error:
         found = " ".join(str(error).split()) or "another kind of file"
         raise InputError(path, found=found, expected=EXPECTED) from None
 
 
 def _read_hdf5(path: Path) -> tuple[NDArray[Any], list[str]]:
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            return np.asarray(file["embeddings"][:]), file["images"].asstr()[:].tolist()
-    except (*DAMAGE, KeyError, TypeError, AttributeError) as error:
+        with reading(path, look=_look_at_hdf5) as file:
+            return _held_in_hdf5(path, file)
+    except (*DAMAGE, AttributeError) as error:
         raise InputError(path, found=" ".join(str(error).split()), expected=EXPECTED) from None
+
+
+def _look_at_hdf5(path: Path) -> None:
+    with h5py.File(path, "r", locking=False) as file:
+        _held_in_hdf5(path, file)
+
+
+def _held_in_hdf5(path: Path, file: Any) -> tuple[NDArray[Any], list[str]]:
+    vectors, images = file["embeddings"], file["images"]
+    _refuse_larger(path, vectors.nbytes + images.nbytes)
+    return np.asarray(vectors[:]), images.asstr()[:].tolist()
+
+
+def _refuse_larger(path: Path, size: int) -> None:
+    """Embeddings hardly shrink: a small file that says it holds many is no honest one."""
+    most = BESIDE_THE_FILE + TIMES_THE_FILE * path.stat().st_size
+    if size > most:
+        found = f"{size:,} bytes once unpacked"
+        raise InputError(path, found=found, expected=f"{most:,} at most, by its size")
 
 
 def _cosines(embeddings: Embeddings, file: TextColumns) -> NDArray[np.float64]:

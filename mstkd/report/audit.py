@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.cells import csv_of
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import beside, embedded, sidecar
 from mstkd.artifacts.records import Provenance, Record, SealedRecord
@@ -164,7 +165,7 @@ def _write(
         paths["impostors.csv"] = output / "impostors.csv"
         frames["impostors.csv"] = as_frame(audit.impostors, ImpostorRow)
     for name, frame in frames.items():
-        text = frame.to_csv(index=False, lineterminator="\n")
+        text = csv_of(frame)
         texts[sidecar(paths[name])] = beside(text, _made(settings, read, paths[name]))
         texts[paths[name]] = text
     lists = [

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel
 
 from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.cells import csv_of
 from mstkd.artifacts.provenance import beside, described, embedded, sidecar, to_be_hashed, with_hash
 from mstkd.artifacts.records import Provenance
 from mstkd.artifacts.sources import provenance_of
@@ -133,7 +134,7 @@ def write_picture(
 
 def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:
     """Write the numbers of a picture as CSV in full precision, and what made them beside it."""
-    text = frame.to_csv(index=False, lineterminator="\n")
+    text = csv_of(frame)
     with replacing(sidecar(output), output) as (record, rows):
         record.write_text(beside(text, made), encoding="utf-8")
         rows.write_text(text, encoding="utf-8")

@@ -10,6 +10,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from mstkd.artifacts.atomic import replacing
+from mstkd.artifacts.cells import csv_of
 from mstkd.artifacts.provenance import beside, embedded, sidecar
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import ErrorRateSettings, TableSettings
@@ -151,7 +152,7 @@ def write_table(
     for output in outputs:
         made = provenance_of(step, settings, read, output)
         if output.suffix == ".csv":
-            text = frame.to_csv(index=False, lineterminator="\n")
+            text = csv_of(frame)
             told = metadata(frame, output.name, caption=settings.caption, notes=shown.notes)
             texts[sidecar(output)] = beside(text, made)
             texts[metadata_path(output)] = told

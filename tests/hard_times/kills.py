@@ -88,6 +88,8 @@ def in_a_child(step: Callable[[], None], log: Path) -> int:
     sys.stdout.flush()
     child = os.fork()
     if child:
+        with contextlib.suppress(PermissionError, ProcessLookupError):  # both, whoever comes first
+            os.setpgid(child, child)
         return child
     code = 1
     try:

@@ -28,7 +28,7 @@ from mstkd.data.formats.layouts import (
 )
 from mstkd.data.pairing import WITH_FOLDS, in_two_blocks
 from mstkd.data.sources import Source
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 
 SAMPLED = 64  # images of a group whose headers are read
 EXAMPLES = 5  # problems of one sort that are told in full
@@ -236,10 +236,3 @@ def some(names: Sequence[str]) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
-
-
-def printable(text: str) -> str:
-    """Names come from the disk and from downloads: none may move a terminal's cursor."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -31,12 +31,11 @@ from mstkd.data.inspection.found import (
     describe,
     entries_of,
     name_shared,
-    printable,
     spread,
 )
 from mstkd.data.inspection.rfw import rfw_groups
 from mstkd.data.sources import Source
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 
 TRAINING = "training folder: <group>/<identity>/<image>"
 LISTING = f"listing: a CSV with the columns {','.join(COLUMNS)}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mstkd.data.inspection.found import SAMPLED, Inspection, printable
+from mstkd.data.inspection.found import SAMPLED, Inspection
+from mstkd.errors import printable
 
 NOT_TOLD = "-"
 
