@@ -161,8 +161,8 @@ def _of_figure(path: Path) -> Told | None:
             with Image.open(path, formats=["PNG"]) as image:
                 text = str(image.info.get("Description", ""))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            found = f"other data ({error})"
-            raise InputError(path, found=found, expected="a PNG image") from None
+            told_of = f"other data ({error})"
+            raise InputError(path, found=told_of, expected="a PNG image") from None
     elif path.suffix == ".pdf":
         told = PDF_SUBJECT.search(data)
         text = re.sub(rb"\\(.)", rb"\1", told[1]).decode("ascii", "replace") if told else ""

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from mstkd import __version__
 from mstkd.artifacts.atomic import no_room
 from mstkd.cli import models, people, steps
+from mstkd.cli.memory import out_of_memory
 from mstkd.compute.interruption import Interrupted
 from mstkd.errors import InputError, RankError, printable
 
@@ -46,6 +47,11 @@ class Commands(TyperGroup):
                 message = str(error) if full is None else full.line()
                 if error.filename is None and error.errno is None:
                     raise  # not the system's word but a library's: it keeps its traceback
+            except (MemoryError, RuntimeError) as error:
+                full = out_of_memory(error, ctx.invoked_subcommand)
+                if full is None:
+                    raise
+                message = str(full)
             for line in message.rstrip("\n").split("\n"):
                 tell(f"mstkd: error: {printable(line)}")
             raise SystemExit(2)

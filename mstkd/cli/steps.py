@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand
 
 from mstkd.artifacts.atomic import sync_above
+from mstkd.cli.times import refuse_future
 from mstkd.errors import InputError
 
 if TYPE_CHECKING:
@@ -217,9 +218,22 @@ def _call(name: str, types: Mapping[str, str], given: dict[str, Any]) -> None:
                 Path(str(path).replace("{seed}", str(seed))) for path in value for seed in seeds
             ]
     # Snakemake makes the folders of outputs and does not sync them.
-    outputs = (given[parameter] for parameter in WRITTEN if parameter in given)
-    sync_above(path for one in outputs for path in ([one] if isinstance(one, Path) else one))
+    written = [path for name in WRITTEN if name in given for path in _paths(given[name])]
+    sync_above(written)
     function = getattr(importlib.import_module(f"mstkd.{STEPS[name]}"), name.replace("-", "_"))
+    refuse_future(
+        path for key, value in given.items() if key not in WRITTEN for path in _paths(value)
+    )
+    _run(name, function, types, given)
+
+
+def _paths(value: Any) -> list[Path]:
+    """The paths of an option."""
+    values = value if isinstance(value, list | tuple) else [value]
+    return [one for one in values if isinstance(one, Path)]
+
+
+def _run(name: str, function: Any, types: Mapping[str, str], given: Mapping[str, Any]) -> None:
     if "ranks" in types:
         from mstkd.compute.parallel import run
 

@@ -57,10 +57,30 @@ class Extractor(nn.Module):
         self._compiled: Callable[[Tensor], Tensor] | None = None
         if compiled and device.type == "cuda":
             self._compiled = torch.compile(self.network, dynamic=False)
+        self._most = 1 << 62  # images at a time
         self._size = 0  # of the batches that are compiled for
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeddings float32 (B, D) of images (B, 3, H, H) in [-1, 1], not normalised."""
+        """Embeddings float32 (B, D) of images (B, 3, H, H) in [-1, 1], not normalised.
+
+        Where a GPU has too little memory for so many, they are embedded in parts: an image's
+        embedding does not depend on those beside it.
+
+        Raises:
+            torch.OutOfMemoryError: it has too little for one.
+        """
+        try:
+            parts = [self._embedded(part) for part in images.split(self._most)]
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
+        except torch.OutOfMemoryError:
+            if min(len(images), self._most) == 1:
+                raise
+        # Not within the handler, which holds what was too large.
+        self._most = (min(len(images), self._most) + 1) // 2
+        say(f"embedding: the GPU is out of memory; {self._most} images at a time, the same result")
+        return self(images)
+
+    def _embedded(self, images: Tensor) -> Tensor:
         with autocast(self._precision, self._device):
             if self._compiled is None:
                 embeddings: Tensor = self.network(images)
@@ -75,6 +95,8 @@ class Extractor(nn.Module):
         padded = functional.pad(images, (0, 0, 0, 0, 0, 0, 0, self._size - count))
         try:
             return network(padded.contiguous(memory_format=torch.channels_last))[:count]
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # whatever it is: it can be done without
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             told = f"embedding: not compiled, which is slower: {reason}"
