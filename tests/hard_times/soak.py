@@ -5,8 +5,8 @@
 One process gives every `mstkd` of the runs, forks of itself (tests/quickjobs), and lives as long as
 the soak. Each round is a fault of tests/law.py (kills, flips, edits, deletions) and a plain run,
 which must end. After each are recorded: the descriptors and memory of that process, the files of
-the folder besides TensorBoard's and Snakemake's own logs, what hidden files lie about, and processes
-left. The results at the end must be those of a fresh run.
+the folder besides those of TensorBoard, what is left over of killed runs, and the processes
+left in the end. The results must be those of a fresh run then.
 """
 
 from __future__ import annotations
