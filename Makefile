@@ -1,4 +1,5 @@
 # Two commands do everything, set-up included: `make demo` and `make test`.
+# `make test LOCK=envs/test-lock.txt` tests with the very packages of that file (Python 3.11, Linux).
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -27,6 +28,7 @@ lint: .venv/installed-test
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v[:2])'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(if $(LOCK),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(LOCK))
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
