@@ -48,10 +48,10 @@ class Commands(TyperGroup):
                 if error.filename is None and error.errno is None:
                     raise  # not the system's word but a library's: it keeps its traceback
             except (MemoryError, RuntimeError) as error:
-                full = out_of_memory(error, ctx.invoked_subcommand)
-                if full is None:
+                too_little = out_of_memory(error, ctx.invoked_subcommand)
+                if too_little is None:
                     raise
-                message = str(full)
+                message = str(too_little)
             for line in message.rstrip("\n").split("\n"):
                 tell(f"mstkd: error: {printable(line)}")
             raise SystemExit(2)

@@ -70,7 +70,7 @@ class Extractor(nn.Module):
             torch.OutOfMemoryError: it has too little for one.
         """
         try:
-            parts = [self._embedded(part) for part in images.split(self._most)]
+            parts = [self._embedded(part) for part in torch.split(images, self._most)]
             return parts[0] if len(parts) == 1 else torch.cat(parts)
         except torch.OutOfMemoryError:
             if min(len(images), self._most) == 1:

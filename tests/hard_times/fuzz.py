@@ -446,15 +446,14 @@ def main() -> None:
     for name in given.only:
         if plain:
             begin, tries, faults = time.monotonic(), 0, {}
-            slowest = last = begin
-            slowest = 0.0
+            last, slowest = begin, 0.0
             with tempfile.TemporaryDirectory() as folder:
                 for data, fault in by_chance(name, Path(folder), given.seed):
                     tries += 1
                     now = time.monotonic()
                     slowest, last = max(slowest, now - last), now
-                    if fault is not None:
-                        faults.setdefault(fault.partition(":")[0], (fault, str(keep(name, data))))
+                    if fault is not None and (kind := fault.partition(":")[0]) not in faults:
+                        faults[kind] = fault, str(keep(name, data))
                     if now - begin > given.seconds:
                         break
             result[name] = {"tries": tries, "slowest_s": round(slowest, 2)}
