@@ -151,7 +151,7 @@ def test_without_errors_the_ratio_of_errors_is_undefined(tmp_path: Path) -> None
         words = ("--settings", settings, "--metrics", scored, "--outputs", *outputs)
         assert not run("render-table", *words)
         rows = (folder / "table.md").read_text().splitlines()
-        (row,) = [one for one in rows if one.startswith("|") and "a-KD" in one]
+        row = [one for one in rows if one.startswith("|")][-1]
         assert not re.search("nan|inf", row), row
         assert (UNDEFINED in row) == (accuracy == 100), row
 
