@@ -18,7 +18,7 @@ from mstkd.artifacts.provenance import beside, read_sidecar, sidecar
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import SplitSettings
 from mstkd.data.pack import open_pack
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 from mstkd.seeds import seed_from
 
 COLUMNS = ["group", "identity"]
@@ -96,14 +96,15 @@ def read_split(path: Path) -> Split:
     except csv.Error as error:
         raise InputError(f"{path}:{reader.line_num}", found=error, expected="CSV") from None
     if not rows or rows[0][1] != COLUMNS:
-        found = ",".join(rows[0][1]) if rows else "an empty file"
+        found = printable(",".join(rows[0][1])) if rows else "an empty file"
         raise InputError(f"{path}:1", found=found, expected=",".join(COLUMNS))
     for line, row in rows[1:]:
         if len(row) != 2 or "" in row:
-            raise InputError(f"{path}:{line}", found=",".join(row), expected="a group, an identity")
+            found = printable(",".join(row))
+            raise InputError(f"{path}:{line}", found=found, expected="a group, an identity")
         group, identity = row[0], from_cell(row[1])
         if identity in seen.setdefault(group, set()):
-            found = f"identity {identity!r} of group {group} again"
+            found = f"identity {identity!r} of group {printable(group)} again"
             raise InputError(f"{path}:{line}", found=found, expected="every identity once")
         seen[group].add(identity)
     if not seen:

@@ -21,7 +21,7 @@ from mstkd.data.formats.columns import (
     frame_columns,
     read_text_columns,
 )
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 
 SCORE_KINDS: tuple[ScoreKind, ...] = get_args(ScoreKind)
 
@@ -39,7 +39,7 @@ def with_attributes(file: TextColumns, attributes: TextColumns) -> TextColumns:
     """
     for name in ("image1", "image2"):
         if name not in file:
-            found = f"the columns {', '.join(file.columns)}"
+            found = f"the columns {printable(', '.join(file.columns))}"
             raise InputError(
                 file.header, found=found, expected=f"{name}, to join {attributes.path}"
             )
@@ -121,7 +121,7 @@ def read_rates(path: Path | pd.DataFrame, name: str = "frame") -> GroupRates:
     file = frame_columns(path, name) if isinstance(path, pd.DataFrame) else read_text_columns(path)
     for name in RATES:
         if name not in file:
-            found = f"the columns {', '.join(file.columns)}"
+            found = f"the columns {printable(', '.join(file.columns))}"
             raise InputError(file.header, found=found, expected=f"{name} among them")
     places = _places(file, list(zip(file.texts("system"), file.texts("group"), strict=True)))
     systems, groups = (tuple(dict.fromkeys(file.columns[name])) for name in ("system", "group"))

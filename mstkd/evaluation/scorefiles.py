@@ -33,7 +33,7 @@ from mstkd.artifacts.sealed import (
 from mstkd.config import ScoreKind
 from mstkd.data.formats.columns import TextColumns, frame_columns, read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image, with_own_names
-from mstkd.errors import InputError, anew
+from mstkd.errors import InputError, anew, printable
 from mstkd.evaluation.foreign import SCORE_KINDS, similarities, with_attributes
 from mstkd.evaluation.scores import (
     Attribute,
@@ -339,7 +339,7 @@ def _no_column(
 
 def _some(names: Any) -> str:
     listed = list(names)
-    return ", ".join(listed[:20]) + (", ..." if len(listed) > 20 else "")
+    return printable(", ".join(listed[:20])) + (", ..." if len(listed) > 20 else "")
 
 
 # ---------------------------------------------------------------- what nothing can be measured on

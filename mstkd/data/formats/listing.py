@@ -24,7 +24,7 @@ from mstkd.data.formats.layouts import (
     tell_passed,
 )
 from mstkd.data.sources import FaceImage
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 
 COLUMNS = ("path", "identity", "group")
 LISTING_LAYOUT = "a CSV file with the columns path,identity,group"
@@ -61,7 +61,7 @@ def read_listing(path: Path, group: str) -> list[FaceImage]:
     near = difflib.get_close_matches(group, groups, n=1)
     raise InputError(
         f"{path}: group {group!r}",
-        found="the groups " + ", ".join(groups),
+        found="the groups " + printable(", ".join(groups)),
         expected="one of them" + (f"; did you mean {near[0]!r}?" if near else ""),
     )
 

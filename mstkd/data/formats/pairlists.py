@@ -17,7 +17,7 @@ from mstkd.data.formats.columns import TextColumns, Texts, first_names, read_tex
 from mstkd.data.formats.layouts import VerificationList, composed
 from mstkd.data.formats.listing import plain_path
 from mstkd.data.sources import FaceImage
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 
 PAIR_LIST = "a CSV with the columns path1,path2,same,group and, if there are, group2,fold"
 # Other names of columns: those of `path1,path2,label,distance` lists, of FaVFA
@@ -160,7 +160,7 @@ def _no_group(path: Path, group: str, sides: list[Texts]) -> InputError:
     near = difflib.get_close_matches(group, within, n=1)
     return InputError(
         f"{path}: group {group!r}",
-        found="pairs within " + (", ".join(within) or "no group"),
+        found="pairs within " + (printable(", ".join(within)) or "no group"),
         expected="some within it" + (f"; did you mean {near[0]!r}?" if near else ""),
     )
 
