@@ -18,7 +18,7 @@ from mstkd.bench.estimate import duration, significant
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-DOCUMENTS = [ROOT / "docs" / name for name in ("performance.md", "uncertainty.md")]
+DOCUMENTS = [ROOT / "docs" / name for name in ("performance.md", "uncertainty.md", "study.md")]
 BLOCK = re.compile(r"(<!-- table: (?P<name>[a-z_]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "not measured"
 
@@ -476,6 +476,73 @@ def power(found: Result) -> str:
     return table(header, rows)
 
 
+def study_design(found: Result) -> str:
+    """What is drawn, trained and tested; then every claim that will be judged."""
+    design = [
+        (name, ", ".join(map(str, value)) if isinstance(value, list) else value)
+        for name, value in found["design"].items()
+    ]
+    claims = [
+        (f"**{one['claim']}**" if one["question"] else one["claim"], one["comparisons"])
+        for one in found["claims"]
+    ]
+    texts = [table(("design", ""), design), table(("claim", "comparisons"), claims)]
+    return "\n".join(texts)
+
+
+def study_power(found: Result) -> str:
+    measures = ("global accuracy", "accuracy of a group", "STD")
+    rows: list[Row] = [
+        (
+            f"{one['pairs']} {found['pairs'][one['pairs']]:,} pairs of "
+            f"{found['identities'][one['pairs']]} people",
+            one["seeds"],
+            one["spread"] if one["seeds"] > 1 else "not known",
+            *(one[name] for name in measures),
+        )
+        for one in found["smallest_difference"]
+    ]
+    header = ("a group", "seeds", "spread between seeds, points", *measures)
+    own = ""
+    if found["demo"]:
+        seen = "; ".join(
+            f"{loss}: {of_loss['global_accuracy']} of global accuracy, {of_loss['std']} of STD"
+            for loss, of_loss in found["demo"].items()
+        )
+        own = f"\nBy its own scores the demo, of one seed, could see (points): {seen}.\n"
+    return table(header, rows) + own
+
+
+def study_cost(found: Result) -> str:
+    rows = [(one["rule"], one["jobs"], one["measured"], one["each"]) for one in found["rules"]]
+    header = ("rule", "jobs", "measured", "processor seconds each, the longest")
+    text = (
+        f"\n{found['processor_hours']} hours of processor time, {found['hours']} hours on "
+        f"{found['cores']} cores with nothing else to do. Left out, since they were not measured: "
+        f"{', '.join(found['not_measured'])}.\n"
+    )
+    return table(header, rows) + text
+
+
+def study(found: Result) -> str:
+    """The answer in the report's words, and the question's claims by their numbers."""
+    names = {"global_accuracy": "global accuracy", "every_group": "every group", "std": "STD"}
+    rows = [
+        (
+            one["claim"],
+            names[one["measure"]],
+            f"{one['value']:+.2f}",
+            f"{one['low']:+.2f} to {one['high']:+.2f}",
+            one["verdict"],
+            f"{one['smallest']:.2f}",
+        )
+        for one in found["claims"]
+    ]
+    header = ("claim", "on", "points", "95 % interval", "verdict", "could see")
+    beside = "".join(f"- {sentence}\n" for sentence in found["beside"])
+    return f"{found['answer']} {found['whom']}\n\n{table(header, rows)}\n{beside}"
+
+
 def finished_dag(found: Result) -> str:
     """Ours, the bare workflow, and what is ours of it, before too where that was measured."""
     cases = {
@@ -515,6 +582,10 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "calibration": calibration,
     "uncertainty": uncertainty,
     "power": power,
+    "study_design": study_design,
+    "study_power": study_power,
+    "study_cost": study_cost,
+    "study": study,
     "finished_dag": finished_dag,
     "watching": watching,
 }

@@ -69,6 +69,7 @@ EDITS: dict[str, tuple[Any, ...]] = {
     "students.losses": ({"a-KD": {}}, {"a-KD": {"kd_weight": 7}}, {"EAF-KD": {}}),
     "students.optimiser.epochs": (1, 2),
     "teachers.head": ({}, {"margin": 0.3}),
+    "teachers.foreign_share": (0, 0.5, [0, 0.5]),
     "splits.seed": (0, 1),
     "cache.dtype": ("float16", "float32"),
     "groups": (["A", "B"], ["B", "A"]),

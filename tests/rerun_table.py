@@ -216,7 +216,7 @@ def other_values(value: Any, config: Config, key: str) -> Iterator[Any]:
         yield dict.fromkeys(config.groups, 2.0)
     else:
         yield from _choices(type(config), key)
-        yield from (0.25, [2, 2, 2, 2], "elsewhere", "elsewhere.rec", "elsewhere.csv", "2020")
+        yield from (0.25, 2, [2, 2, 2, 2], "elsewhere", "elsewhere.rec", "elsewhere.csv", "2020")
         yield from config.backbones
 
 

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
 RESULTS = BENCHMARKS / "results"
 PAGE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
-PAGES = [PAGE, (ROOT / "docs/uncertainty.md").read_text(encoding="utf-8")]
+NAMES = ("uncertainty", "study")
+PAGES = [PAGE, *((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in NAMES)]
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=["performance", "uncertainty"])
+@pytest.mark.parametrize("page", PAGES, ids=["performance", *NAMES])
 def test_the_page_is_in_step_with_the_results(scripts, page):
     from render import render
 

@@ -16,6 +16,7 @@ from mstkd.artifacts.sources import compared
 from mstkd.config import (
     Config,
     TableSettings,
+    last_epoch,
     read_config,
     read_settings,
     teachers_of,
@@ -508,6 +509,31 @@ def keys_of(model, prefix=""):
 
 def is_model(value):
     return isinstance(value, type) and issubclass(value, BaseModel)
+
+
+def test_teachers_stop_within_their_schedule():
+    plain = validate(Config, MINIMAL, "config")
+    assert "stop_after" not in plain.teacher_settings("small").dump()
+    made = validate(Config, runs.edited(MINIMAL, {"teachers.stop_after": 28}), "config")
+    assert made.teacher_settings("small").stop_after == 28
+    assert last_epoch(made.teacher_settings("small")) == 28
+    assert last_epoch(plain.teacher_settings("small")) == 52
+    for wrong, told in (
+        (
+            {"teachers.stop_after": 53},
+            "teachers.stop_after of at most teachers.optimiser.epochs, 52",
+        ),
+        (
+            {"teachers.stop_after": 9, "teachers.optimiser.epochs": [10, 8]},
+            "teachers.stop_after of at most teachers.optimiser.epochs, 8",
+        ),
+        ({"teachers.stop_after": 0}, "teachers.stop_after: found 0; expected"),
+        ({"teachers.stop_after": [1, 2]}, "teachers.stop_after: found [1, 2]; expected"),
+    ):
+        with pytest.raises(InputError) as error:
+            validate(Config, runs.edited(MINIMAL, wrong), "config")
+        assert told in str(error.value)
+        assert "\n" not in str(error.value)
 
 
 def test_every_key_is_documented():

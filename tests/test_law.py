@@ -53,6 +53,18 @@ def test_results_of_another_config_are_seen_without_the_memory_of_snakemake(walk
     assert not differing(world.digests(), before)
 
 
+def test_shares_of_other_groups_there_and_back_end_as_fresh_runs(walks, tmp_path):
+    """One share, two as a list, none again: which packs a teacher reads changes each time."""
+    world = World(tmp_path / "world")
+    shutil.copytree(walks.start, world.folder)
+    before = world.digests()
+    for choice in (1, 2, 0):
+        world.choice["teachers.foreign_share"] = choice
+        settle(world)
+        assert not differing(world.digests(), walks.of_fresh_run(world))
+    assert not differing(world.digests(), before)
+
+
 def test_a_missing_sibling_hides_no_stale_result(walks, tmp_path):
     """scores.h5 is missed by nobody; metrics.json beside it is of another order of groups."""
     world = World(tmp_path / "world")

@@ -73,7 +73,15 @@ def batches(epoch, first):
 
 
 def run_all(
-    tmp_path, learners, *, settings=SETTINGS, name="a", minutes=10, batches=batches, steps=STEPS
+    tmp_path,
+    learners,
+    *,
+    settings=SETTINGS,
+    name="a",
+    minutes=10,
+    batches=batches,
+    steps=STEPS,
+    epochs=None,
 ):
     output = tmp_path / name / "model.safetensors"
     fitted = fit(
@@ -81,6 +89,7 @@ def run_all(
         batches=batches,
         steps=steps,
         settings=settings,
+        epochs=epochs,
         checkpoint=Checkpoint(output, fingerprint(settings.dump()), minutes=minutes),
         label="train toy",
         name_images=lambda batch: [f"image {i}" for i in range(len(batch["x"]))],
@@ -359,3 +368,36 @@ def test_tensorboard_reads_the_history(tmp_path):
         assert told == expected
     assert all("seconds" not in row for row in fitted.history)  # no run is like another in them
     assert [event.step for event in read.Scalars("seconds")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_what_stops_early_is_the_beginning_of_the_whole(tmp_path, epochs):
+    """Same rates, same rows, same last state as of the whole run after so many epochs."""
+    states = []
+
+    def score(epoch, parts):
+        states.append(copy.deepcopy(learner.trained.state_dict()))
+        return -parts["loss"]
+
+    learner, _ = toy(0, score=score)
+    (whole,), _ = run_all(tmp_path, [learner])
+    stopped, taken = toy(0)
+    (part,), (last,) = run_all(tmp_path, [stopped], name="b", epochs=epochs)
+    assert part.history == whole.history[:epochs]
+    assert len(taken) == epochs * STEPS
+    assert all(torch.equal(last[name], states[epochs - 1][name]) for name in last)
+    best = min(whole.history[:epochs], key=lambda row: row["loss"])
+    assert part.epoch == best["epoch"]
+
+
+@pytest.mark.parametrize("kill_at", [2, 4])
+def test_what_stops_early_is_resumed(tmp_path, kill_at):
+    learner, _ = toy(0)
+    (whole,), (state,) = run_all(tmp_path, [learner], epochs=2)
+    killed, _ = toy(0, kill_at=kill_at)
+    with pytest.raises(KilledError):
+        run_all(tmp_path, [killed], name="b", epochs=2)
+    again, _ = toy(0)
+    (found,), (last,) = run_all(tmp_path, [again], name="b", epochs=2)
+    assert found.history == whole.history
+    assert all(torch.equal(last[name], state[name]) for name in last)

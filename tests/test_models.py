@@ -141,7 +141,9 @@ def test_any_names_make_as_many_models_as_they_should_each_with_its_own_settings
         if model.kind == "teachers":
             own = {f"T-{group}": [group] for group in groups} if model.set == "specialized" else {}
             seen = own.get(model.name, groups)
-            assert files.teacher_packs(config, model.set, model.name) == packs("train", seen)
+            assert files.teacher_packs(config, model.backbone, model.set, model.name) == packs(
+                "train", seen
+            )
             assigned = {f"BT-{number}": [group] for number, group in _from_1(groups)}
             chosen = assigned[model.name] if model.set == "baseline" else seen
             pairs = files.teacher_selection(config, model.set, model.name)
@@ -318,7 +320,7 @@ def test_files_of_a_table_are_in_the_order_of_its_rows_the_seeds_of_each_togethe
 def test_a_teacher_that_its_set_has_not_is_refused() -> None:
     config = validate(Config, config_of(["A", "B"]), "config")
     with pytest.raises(InputError, match=r"teachers, specialized: found BT-1; expected T-A or T-B"):
-        files.teacher_packs(config, "specialized", "BT-1")
+        files.teacher_packs(config, "b", "specialized", "BT-1")
 
 
 # ---------------------------------------------------------------- files

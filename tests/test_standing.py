@@ -33,7 +33,7 @@ def hashes(paths):
 
 
 def asked(read, step="split", **settings):
-    given = SplitSettings(**{"seed": 1, **settings}).model_dump(mode="json")
+    given = SplitSettings(**{"seed": 1, **settings}).model_dump(mode="json", exclude_none=True)
     return Asked(step, given, [read], {})
 
 

@@ -186,6 +186,24 @@ def test_a_teacher_is_weights_record_and_history(tmp_path, packs, verification_p
     assert torch.all(model.features.weight == 1), "the last scale is frozen (D31)"
 
 
+def test_a_teacher_that_stops_early_has_the_schedule_of_the_whole(
+    tmp_path, packs, verification_packs, split
+):
+    """And its last epoch is looked at, though it is not one of every three."""
+    whole = teacher_settings().optimiser.model_dump() | {"epochs": 4, "schedule_epochs": 4}
+    looks = {"optimiser": whole | {"milestones": [2, 4]}, "selection": {"folds": 3}}
+    long = teacher(tmp_path / "long", packs, verification_packs, split, **looks)
+    rare = {**looks, "selection": {"folds": 3, "every_epochs": 3}}
+    short = teacher(tmp_path / "short", packs, verification_packs, split, stop_after=2, **rare)
+    assert len(rows_of(long)) == 4
+    for first, row in zip(rows_of(long), rows_of(short), strict=False):
+        assert (row["learning_rate"], row["loss"]) == (first["learning_rate"], first["loss"])
+    assert [row["accuracy"] for row in rows_of(short)] == ["", rows_of(long)[1]["accuracy"]]
+    record = read_record(ModelRecord, short.with_suffix(".json"))
+    assert (record.chosen_epoch, record.settings["stop_after"]) == (2, 2)
+    assert "stop_after" not in read_record(ModelRecord, long.with_suffix(".json")).settings
+
+
 def test_a_seed_decides_every_byte(tmp_path, packs, verification_packs, split):
     made = [
         teacher(tmp_path / name, packs, verification_packs, split, seed=seed).read_bytes()
@@ -368,13 +386,13 @@ def test_the_target_is_the_fused_embedding_of_the_same_image(packs, fused):
 
     cache, adaptor = fused
     opened = [open_pack(path) for path in packs]
-    target, _ = _fused_targets(student_settings(), cache, adaptor, opened, torch.device("cpu"))
+    target, _ = _fused_targets(student_settings(), [cache], adaptor, opened, torch.device("cpu"))
     weights = safetensors.torch.load_file(adaptor)
     rows = torch.tensor([31, 0, 17])
     block = torch.from_numpy(open_cache(cache).embeddings).double()[rows]
     expected = block @ weights["fc.weight"].double().T + weights["fc.bias"].double()
     expected /= expected.norm(dim=1, keepdim=True)
-    torch.testing.assert_close(target(rows).double(), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(target({"rows": rows}).double(), expected, atol=1e-3, rtol=0)
 
 
 def test_controls_learn_without_adaptor_or_without_teacher(tmp_path, packs, verification_packs):

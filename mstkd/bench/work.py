@@ -13,9 +13,9 @@ from mstkd.artifacts.sealed import reading
 from mstkd.config import (
     SETS,
     Config,
-    OptimiserSettings,
     SelectionSettings,
     StudentSettings,
+    last_epoch,
 )
 from mstkd.config.models import every_model, teacher_sets, teachers_of
 from mstkd.data.checks.known import KNOWN
@@ -189,20 +189,26 @@ def experiment(config: Config, counts: Counts) -> list[Load]:
 def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
     seeds = len(config.seeds)
     total = sum(count.images for count in counts.train.values())
-    sets = [teachers_of(set_, config.groups) for set_ in teacher_sets(config)]
-    teachers = [teacher for members in sets for teacher in members]
-    seen = 0.0
-    for teacher in teachers:
-        own = sum(counts.train[group].images for group in teacher.groups)
-        # Baseline teachers share all identities evenly (section 4.5).
-        seen += own / len(config.groups) if teacher.set == "baseline" else own
-    caches = len(teachers)
-    unlabelled = counts.unlabelled * caches
     for backbone, variant in teacher_variants(config):
+        sets = [
+            teachers_of(set_, config.groups)
+            for set_ in teacher_sets(config)
+            if variant in config.teacher_variants(backbone, set_)
+        ]
+        teachers = [teacher for members in sets for teacher in members]
+        seen = 0.0
+        for teacher in teachers:
+            own = sum(counts.train[group].images for group in teacher.groups)
+            # Baseline teachers share all identities evenly (section 4.5); a share that specialized
+            # ones give to each other leaves what they see together.
+            seen += own / len(config.groups) if teacher.set == "baseline" else own
+        caches = len(teachers)
+        unlabelled = counts.unlabelled * caches
+        views = 2 if config.students.target_view == "seen" else 1
         settings = config.teacher_settings(variant)
         optimiser = settings.optimiser
         looked_at = sum(
-            _looked_at(settings.selection, optimiser, teacher.selected_on, counts)
+            _looked_at(settings.selection, last_epoch(settings), teacher.selected_on, counts)
             for teacher in teachers
         )
         training = Subject("training", training_of(config, backbone, optimiser.batch_size))
@@ -210,13 +216,13 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
             Subject("embedding", embedding_of(config, backbone, use)) for use in get_args(Use)
         )
         jobs = seeds * len(teachers)
-        passes = seeds * seen * optimiser.epochs
+        passes = seeds * seen * last_epoch(settings)
         yield Load(f"{variant} teachers", jobs, passes, training)
         yield Load(f"{variant} teachers' epochs", jobs, seeds * looked_at, epoch)
         yield Load(
             f"{variant} caches",
-            seeds * len(sets) * (2 if unlabelled else 1),
-            seeds * (total * caches + unlabelled),
+            seeds * len(sets) * (views + (1 if unlabelled else 0)),
+            seeds * (views * total * caches + unlabelled),
             cache,
         )
         yield Load(
@@ -225,12 +231,15 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
 
 
 def teacher_variants(config: Config) -> list[tuple[str, str]]:
-    """Backbones, and the names under which their teachers are trained."""
-    return [
-        (backbone, variant)
-        for backbone in config.teachers.backbones
-        for variant in config.teacher_variants(backbone)
-    ]
+    """Backbones, and the names under which their teachers are trained, of whatever set."""
+    return list(
+        dict.fromkeys(
+            (backbone, variant)
+            for backbone in config.teachers.backbones
+            for set_ in teacher_sets(config)
+            for variant in config.teacher_variants(backbone, set_)
+        )
+    )
 
 
 def _tested(config: Config, counts: Counts) -> float:
@@ -241,7 +250,12 @@ def _tested(config: Config, counts: Counts) -> float:
 
 def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
     total = sum(count.images for count in counts.train.values())
-    jobs = len(config.seeds) * len(teacher_variants(config)) * len(SETS)
+    of_sets = (
+        config.teacher_variants(backbone, set_)
+        for backbone in config.teachers.backbones
+        for set_ in SETS
+    )
+    jobs = len(config.seeds) * sum(map(len, of_sets))
     for name in config.adaptors.architectures:
         subject = Subject("adaptor", adaptor_of(config, name))
         passes = jobs * total * config.adaptors.optimiser.epochs
@@ -263,7 +277,7 @@ def _students(config: Config, counts: Counts) -> Iterator[Load]:
             images = counts.unlabelled if settings.loss.images == "unlabelled" else total
             seen += seeds * images * settings.optimiser.epochs
             looked_at += seeds * _looked_at(
-                settings.selection, settings.optimiser, config.groups, counts
+                settings.selection, last_epoch(settings), config.groups, counts
             )
         training = Subject("training", training_of(config, backbone, batch_size))
         epoch = Subject("embedding", embedding_of(config, backbone, "epoch"))
@@ -277,13 +291,13 @@ def _students(config: Config, counts: Counts) -> Iterator[Load]:
 
 def _looked_at(
     selection: SelectionSettings,
-    optimiser: OptimiserSettings,
+    epochs: int,
     groups: Sequence[str],
     counts: Counts,
 ) -> float:
     """Images embedded to choose one model's epoch."""
     if not selection.needs_pairs:
         return 0
-    looks = -(-optimiser.epochs // selection.every_epochs)  # the last epoch is always looked at
+    looks = -(-epochs // selection.every_epochs)  # the last epoch is always looked at
     of_group = counts.heldout if selection.rule == "heldout" else counts.verification
     return looks * MIRRORED * sum(of_group[group] for group in groups)

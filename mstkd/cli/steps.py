@@ -60,6 +60,7 @@ STEPS = {
     "render-model-card": "report.model_card",
     "compute-claims": "report.claims",
     "render-intervals": "report.intervals",
+    "render-grid": "report.grid",
     "render-page": "report.page",
     "render-provenance": "report.provenance_page",
     "write-config": "cli.steps",
@@ -74,6 +75,7 @@ OPTIONS = {
     "split": typer.Option(help="CSV of the identities to train on."),
     "teachers": typer.Option(help="Weights, in block order."),
     "cache": typer.Option(help="The teachers' embedding cache."),
+    "mirrored": typer.Option(help="The same of mirror images, for targets of what is seen."),
     "adaptor": typer.Option(help="The adaptor of that cache."),
     "adaptors": typer.Option(help="Adaptors of that cache, in order."),
     "model": typer.Option(help="Weights of a teacher or student; of a card, model.json."),
@@ -104,7 +106,7 @@ OPTIONS = {
 }
 # What else has a default is the program's own.
 OPTIONAL = (
-    *("selection", "cache", "adaptor", "claims", "config", "cards"),
+    *("selection", "cache", "mirrored", "adaptor", "claims", "config", "cards"),
     *("threads", "workers", "device"),
 )
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
@@ -274,6 +276,7 @@ def train_students(
     set_: str,
     seed: int,
     selection: Sequence[Path] = (),
+    mirrored: Path | None = None,
     threads: int = 1,
     device: str = "auto",
     ranks: Ranks,
@@ -311,6 +314,7 @@ def train_students(
         packs=packs,
         selection=selection,
         cache=cache,
+        mirrored=mirrored,
         threads=threads,
         device=device,
         ranks=ranks,

@@ -31,6 +31,7 @@ from mstkd.config.results import (
     DistributionSettings,
     ErrorRateSettings,
     EvaluationSettings,
+    GridSettings,
     ImpostorSettings,
     MapSettings,
     ModelCardSettings,
@@ -60,6 +61,7 @@ from mstkd.config.training import (
     TeacherOptimiser,
     Teachers,
     TeacherSettings,
+    last_epoch,
 )
 from mstkd.config.whole import Config
 
@@ -83,6 +85,7 @@ __all__ = [
     "EngineSettings",
     "ErrorRateSettings",
     "EvaluationSettings",
+    "GridSettings",
     "HeadSettings",
     "HeldOutIdentities",
     "HeldOutSettings",
@@ -117,6 +120,7 @@ __all__ = [
     "TeacherSettings",
     "Teachers",
     "Threshold",
+    "last_epoch",
     "read_config",
     "read_settings",
     "teachers_of",

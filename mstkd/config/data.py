@@ -193,7 +193,25 @@ class DataCardSettings(Step):
     origin: OriginSettings = OriginSettings()
 
 
-class SplitSettings(Step):
-    """Settings of the step `split` (section 4.5: random, disjoint, balanced; D5)."""
+class Splits(Step):
+    """Section `splits` of the config (section 4.5: random, disjoint, balanced; D5)."""
 
     seed: int = 0
+
+
+# Of the identities of a specialized teacher, those of other groups.
+ForeignShare = Annotated[float, Field(ge=0, le=1)]
+
+
+class SplitSettings(Splits):
+    """Settings of the step `split`."""
+
+    # Only where a share is not 0, so that the paper's splits are what they were.
+    foreign_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    group: Name | None = None  # whose teacher's split it is
+
+    @model_validator(mode="after")
+    def _group_of_a_share(self) -> Self:
+        if (self.foreign_share is None) != (self.group is None):
+            raise ValueError("group where there is a foreign_share, and nowhere else")
+        return self

@@ -78,9 +78,22 @@ def _selection(config: Config, rule: SelectionSettings, groups: Sequence[str]) -
     return packs(config, "heldout" if rule.rule == "heldout" else "verification", groups)
 
 
-def teacher_packs(config: Config, set_: TeacherSet, name: str) -> list[str]:
+def split_packs(config: Config, split: str, group: str) -> list[str]:
+    """The packs whose identities a specialized teacher's split is made of."""
+    shared = config.split_settings(split, group).foreign_share is not None
+    return packs(config, "train", None if shared else [group])
+
+
+def teacher_split(config: Config, backbone: str, set_: TeacherSet, name: str) -> list[str]:
+    """The identities that a teacher learns from."""
+    return [f"{config.results()}/splits/{config.split_folder(backbone, set_)}/{name}.csv"]
+
+
+def teacher_packs(config: Config, backbone: str, set_: TeacherSet, name: str) -> list[str]:
     """The packs that a teacher learns from."""
-    return packs(config, "train", _teacher(config, set_, name).groups)
+    teacher = _teacher(config, set_, name)
+    shared = set_ == "specialized" and config.foreign_share(backbone) > 0
+    return packs(config, "train", None if shared else teacher.groups)
 
 
 def teacher_selection(config: Config, set_: TeacherSet, name: str) -> list[str]:
@@ -115,6 +128,13 @@ def student_cache(config: Config, backbone: str, set_: StudentSet, loss: str) ->
     unlabelled = config.student_loss(set_, loss).images == "unlabelled"
     folder = f"{config.results()}/embeddings/{backbone}/{set_}"
     return [f"{folder}/{'unlabelled/' if unlabelled else ''}seed{{seed}}.h5"]
+
+
+def mirrored_cache(config: Config, backbone: str, set_: StudentSet) -> list[str]:
+    """The embeddings of mirror images, where targets are of the image that is seen."""
+    if set_ == "none" or config.students.target_view == "stored":
+        return []
+    return [f"{config.results()}/embeddings/{backbone}/{set_}/mirrored/seed{{seed}}.h5"]
 
 
 def student_adaptor(config: Config, backbone: str, set_: StudentSet, adaptor: str) -> list[str]:
@@ -159,14 +179,15 @@ def stages_with_seed_open(config: Config, backbone: str, *, name: str) -> list[s
 
     With {seed} in its path, as `with_seed_open`.
     """
-    of_backbone = [
-        model for model in every_model(config) if model.backbone == backbone and model.set in SETS
+    of_sets = {set_: config.teacher_variant(backbone, set_) for set_ in SETS}
+    paths = [
+        _of_model(config, model, name)
+        for model in every_model(config)
+        if (model.set, model.backbone) in of_sets.items()
     ]
-    paths = [_of_model(config, model, name) for model in of_backbone]
-    folder = f"{config.results()}/adaptors/{backbone}"
     adaptors = [
-        f"{folder}/{set_}/{adaptor}/seed{{seed}}/{name}"
-        for set_ in SETS
+        f"{config.results()}/adaptors/{variant}/{set_}/{adaptor}/seed{{seed}}/{name}"
+        for set_, variant in of_sets.items()
         for adaptor in config.adaptors.architectures
     ]
     return paths + adaptors
@@ -183,8 +204,9 @@ def stages(config: Config, backbone: str, *, name: str) -> list[str]:
 
 def tracings(config: Config, backbone: str) -> list[str]:
     """Whose the fused spaces are, of teachers of a backbone, or of its variant."""
+    folder = f"{config.results()}/tracing"
     return [
-        f"{config.results()}/tracing/{backbone}/{set_}/seed{seed}.json"
+        f"{folder}/{config.teacher_variant(backbone, set_)}/{set_}/seed{seed}.json"
         for set_ in SETS
         for seed in config.seeds
     ]

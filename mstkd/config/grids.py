@@ -55,6 +55,12 @@ def split_variant(name: str) -> Variant:
     return Variant(base, {key: value for key, _, value in (p.partition("=") for p in parts)})
 
 
+def without_value(name: str, key: str) -> str:
+    """The name of a run as it would be if a key had no list."""
+    base, values = split_variant(name)
+    return variant_name(base, {one: value for one, value in values.items() if one != key})
+
+
 def told(values: Mapping[str, str]) -> str:
     """Values on one line: kd_weight=1000, margin=0.3."""
     return ", ".join(f"{key}={value}" for key, value in values.items())

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the config checks by these records that its names can be to
 TeacherSet = Literal["specialized", "baseline", "single"]
 StudentSet = Literal[TeacherSet, "none"]  # "none": taught by the labels alone
 SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")  # the paper's
+FOREIGN_SHARE = "foreign_share"  # the key of `teachers` that matters to specialized ones alone
 
 
 class Teacher(NamedTuple):
@@ -78,18 +79,17 @@ def tables(config: Config) -> dict[str, Table]:
 
 def models_of(config: Config, table: Table) -> tuple[Model, ...]:
     """The models of a table, in the order of its rows."""
-    variants = config.teacher_variants(table.backbone)
     if table.loss is None:
         return tuple(
             Model("teachers", variant, set_, teacher.name)
             for set_ in teacher_sets(config)
             for teacher in teachers_of(set_, config.groups)
-            for variant in variants
+            for variant in config.teacher_variants(table.backbone, set_)
         )
     losses = config.loss_variants(table.loss)
 
     def students(set_: TeacherSet, adaptor: str) -> list[Model]:
-        pairs = itertools.product(variants, losses)
+        pairs = itertools.product(config.teacher_variants(table.backbone, set_), losses)
         return [Model("students", variant, set_, adaptor, loss) for variant, loss in pairs]
 
     models = []

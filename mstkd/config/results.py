@@ -101,6 +101,16 @@ class PageSettings(Step):
     title: str
     procedural: bool  # the faces are drawings, and the page must say so
     grids: tuple[str, ...] | None = None  # keys with a list in the config, and their values
+    # Of specialized teachers' identities those of other groups, where there are any.
+    foreign_shares: tuple[float, ...] | None = None
+
+
+class GridSettings(Step):
+    """Settings of the step `render-grid`: which list of the config."""
+
+    section: Literal["teachers", "students"]
+    key: str  # its last part, as it stands in the models' names
+    draws: Draws = 2000  # of noise, for STD
 
 
 # A threshold for each group, as in the paper, or one for all of them.

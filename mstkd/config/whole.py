@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -28,11 +28,27 @@ from mstkd.config.data import (
     PackSettings,
     PackUnlabelledSettings,
     Part,
+    Splits,
     SplitSettings,
     SynthesizeSettings,
 )
-from mstkd.config.grids import Key, split_variant, value_text
-from mstkd.config.models import Model, StudentSet, every_model, students_together, tables
+from mstkd.config.grids import (
+    GridSection,
+    Key,
+    split_variant,
+    value_text,
+    variant_name,
+    without_value,
+)
+from mstkd.config.models import (
+    FOREIGN_SHARE,
+    Model,
+    StudentSet,
+    TeacherSet,
+    every_model,
+    students_together,
+    tables,
+)
 from mstkd.config.results import (
     RFW,
     ChosenOnTest,
@@ -41,6 +57,7 @@ from mstkd.config.results import (
     ErrorRateSettings,
     Evaluation,
     EvaluationSettings,
+    GridSettings,
     ImpostorSettings,
     MapSettings,
     ModelCardSettings,
@@ -77,7 +94,7 @@ class Config(Settings):
     seeds: Annotated[tuple[int, ...], Field(min_length=1), AfterValidator(unique)] = (0,)
     embedding_dim: Dimensions = 512
     data: DataSettings
-    splits: SplitSettings = SplitSettings()
+    splits: Splits = Splits()
     backbones: Annotated[dict[Name, BackboneSettings], Field(min_length=1), AfterValidator(unique)]
     teachers: Teachers
     cache: CacheType = CacheType()
@@ -163,11 +180,16 @@ class Config(Settings):
             chosen, heldout = section.selection, self.data.heldout
             if chosen.rule == "heldout" and heldout and chosen.folds > heldout.pairs:
                 yield f"{name}.selection.folds of at most data.heldout.pairs"
+        stop, shortest = self.teachers.stop_after, min(self.teachers.values("optimiser", "epochs"))
+        if stop is not None and stop > shortest:  # type: ignore[operator]  # epochs are numbers
+            yield f"teachers.stop_after of at most teachers.optimiser.epochs, {shortest}"
         if self.students.together and any(key[0] == "optimiser" for key in self.students.grid()):
             yield "students.together with one value of each key of students.optimiser"
         unlabelled = [
             name for name, loss in self.students.losses.items() if loss.images == "unlabelled"
         ]
+        if unlabelled and self.students.target_view == "seen":
+            yield f"students.target_view: stored with unlabelled images, as of {unlabelled[0]}"
         if unlabelled and self.data.unlabelled is None:
             yield f"data.unlabelled, a folder of images for the loss {unlabelled[0]}"
 
@@ -221,12 +243,28 @@ class Config(Settings):
     # Variants -----------------------------------------------------------------
 
     @cached_property
-    def _teachers(self) -> dict[str, dict[str, Teachers]]:
-        """Backbone -> its variants -> the section with the values of each."""
+    def _specialized(self) -> dict[str, dict[str, Teachers]]:
+        """Backbone -> its variants of specialized teachers -> the section with their values."""
+        every = self.teachers.backbones
+        return {one: self.teachers.variants(one, lambda key: True) for one in every}
+
+    @cached_property
+    def _others(self) -> dict[str, dict[str, Teachers]]:
+        """The same of all other teachers, who have no share of other groups."""
+        every = self.teachers.backbones
         return {
-            backbone: self.teachers.variants(backbone, lambda key: True)
-            for backbone in self.teachers.backbones
+            one: self.teachers.variants(one, lambda key: key != (FOREIGN_SHARE,)) for one in every
         }
+
+    def _teachers(self, variant: str) -> Teachers:
+        """The section with the values of a variant, of whatever set."""
+        base = split_variant(variant).base
+        return (self._specialized[base] | self._others[base])[variant]
+
+    @cached_property
+    def _specialized_splits(self) -> dict[str, Teachers]:
+        """Folder of the splits of specialized teachers -> the section with its share."""
+        return self.teachers.variants("specialized", lambda key: key == (FOREIGN_SHARE,))
 
     @cached_property
     def _students(self) -> dict[str | None, dict[str, Students]]:
@@ -243,9 +281,29 @@ class Config(Settings):
         losses = [*self.students.losses.items(), (None, NO_DISTILLATION)]
         return {name: variants(name, loss) for name, loss in losses}
 
-    def teacher_variants(self, backbone: str) -> tuple[str, ...]:
-        """The names under which teachers of a backbone are trained: one for each value."""
-        return tuple(self._teachers[backbone])
+    def teacher_variants(self, backbone: str, set_: TeacherSet = "specialized") -> tuple[str, ...]:
+        """The names under which teachers of a backbone are trained: one for each value.
+
+        All but the specialized ones have no share of other groups' identities.
+        """
+        return tuple((self._specialized if set_ == "specialized" else self._others)[backbone])
+
+    def teacher_variant(self, variant: str, set_: TeacherSet) -> str:
+        """The variant of a backbone with which teachers of a set are to be compared."""
+        return variant if set_ == "specialized" else without_value(variant, FOREIGN_SHARE)
+
+    def foreign_share(self, variant: str) -> float:
+        """Of the identities of specialized teachers of a variant, those of other groups."""
+        return self._teachers(variant).foreign_share
+
+    def specialized_splits(self) -> tuple[str, ...]:
+        """Folders of the splits of specialized teachers: one for each share."""
+        return tuple(self._specialized_splits)
+
+    def split_folder(self, variant: str, set_: TeacherSet) -> str:
+        """Where the splits of teachers of a variant lie."""
+        values = split_variant(variant).values if set_ == "specialized" else {}
+        return variant_name(set_, {key: values[key] for key in (FOREIGN_SHARE,) if key in values})
 
     def loss_variants(self, loss: str | None) -> tuple[str, ...]:
         """The names under which students of a loss are trained: one for each value.
@@ -277,7 +335,8 @@ class Config(Settings):
 
         Args:
             step: the sub-command.
-            who: of models what their record's subject says; of packs `group`, of splits `set`.
+            who: of models what their record's subject says; of packs `group`, of splits
+                `split` and of those with a share of other groups `group`, of caches `mirrored`.
 
         Returns:
             None where the config asks for nothing of that kind and name.
@@ -287,9 +346,9 @@ class Config(Settings):
             "pack-heldout": lambda: self.heldout_pack_settings(who["group"]),
             "pack-verification": lambda: self.verification_pack_settings(who["group"]),
             "pack-unlabelled": self.unlabelled_pack_settings,
-            "split": lambda: self.split_settings(who["set"]),
+            "split": lambda: self.split_settings(who["split"], who.get("group")),
             "train-teacher": lambda: self.teacher_settings(who["backbone"]),
-            "cache-embeddings": self.cache_settings,
+            "cache-embeddings": lambda: self.cache_settings(who.get("mirrored", False)),
             "train-adaptor": lambda: self.adaptor_settings(who["name"]),
             "train-student": lambda: self.student_settings(who["set"], who["loss"]),
             "evaluate": self.evaluation_settings,
@@ -366,14 +425,22 @@ class Config(Settings):
             selection_folds=max((s.folds for s in selections if s.rule == "test"), default=None),
         )
 
-    def split_settings(self, set_: str) -> SplitSettings:
-        """Only the baseline's split draws anything; the others take every identity."""
-        return self.splits if set_ == "baseline" else SplitSettings()
+    def split_settings(self, split: str, group: str | None = None) -> SplitSettings:
+        """Of a folder of splits; of specialized ones that of a group's teacher.
+
+        Only the baseline's split and one with a share of other groups draw anything; the others
+        take every identity.
+        """
+        if split == "baseline":
+            return SplitSettings(**self.splits.model_dump())
+        share = 0.0 if split == "single" else self._specialized_splits[split].foreign_share
+        if not share:
+            return SplitSettings()
+        return SplitSettings(**self.splits.model_dump(), foreign_share=share, group=group)
 
     def teacher_settings(self, backbone: str) -> TeacherSettings:
         """Of teachers of a backbone, or of its variant."""
-        base = split_variant(backbone).base
-        teachers = self._teachers[base][backbone]
+        base, teachers = split_variant(backbone).base, self._teachers(backbone)
         return TeacherSettings(
             embedding_dim=self.embedding_dim,
             backbone=self.backbones[base],
@@ -381,13 +448,16 @@ class Config(Settings):
             head=teachers.head,
             selection=teachers.selection,
             engine=self.engine,
+            stop_after=teachers.stop_after,
         )
 
-    def cache_settings(self) -> CacheSettings:
+    def cache_settings(self, mirrored: bool = False) -> CacheSettings:
+        """Of the images as they are stored, or of their mirror images."""
         return CacheSettings(
             **self.cache.model_dump(),
             groups=self.groups,
             deterministic=self.engine.deterministic or None,
+            mirrored=True if mirrored else None,
         )
 
     def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
@@ -410,6 +480,9 @@ class Config(Settings):
             head=students.head if loss_settings.classification else None,
             selection=students.selection,
             engine=self.engine,
+            target_view="seen"
+            if students.target_view == "seen" and loss_settings.kd_weight
+            else None,
         )
 
     def students_settings(self) -> StudentsSettings:
@@ -511,16 +584,39 @@ class Config(Settings):
             origin=self.data.origin.get("train" if part == "heldout" else part, OriginSettings()),
         )
 
+    @cached_property
+    def _grids(self) -> dict[str, GridSettings]:
+        """By name, the lists of several numbers: one of several losses is one."""
+        sections: dict[Literal["teachers", "students"], GridSection] = {
+            "teachers": self.teachers,
+            "students": self.students,
+        }
+        return {
+            f"{name}-{key[-1]}": GridSettings(section=name, key=key[-1], draws=self.report.draws)
+            for name, section in sections.items()
+            for key, values in section.grid().items()
+            if len(values) > 1 and not any(isinstance(value, str) for value in values)
+        }
+
+    def grids(self) -> tuple[str, ...]:
+        """The names of the lists along which there are curves."""
+        return tuple(self._grids)
+
+    def grid_settings(self, grid: str) -> GridSettings:
+        return self._grids[grid]
+
     def page_settings(self) -> PageSettings:
         grids = tuple(
             f"{'.'.join((name, *key))} ({', '.join(map(value_text, values))})"
             for name, section in (("teachers", self.teachers), ("students", self.students))
             for key, values in section.grid().items()
         )
+        shares = tuple(float(share) for share in self.teachers.values(FOREIGN_SHARE))
         return PageSettings(
             title=self.report.title,
             procedural=self.data.synthetic is not None,
             grids=grids or None,
+            foreign_shares=shares if any(shares) else None,
         )
 
 

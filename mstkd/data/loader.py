@@ -56,9 +56,11 @@ class FaceBatches:
         share: which samples of each batch to give, where ranks share it out; all if None.
         resident: keep all images in the device's memory; None decides by its free memory, and
             says so.
+        tell_mirrored: whether batches say which images they have mirrored.
 
     Batches hold `images` float32 (B, 3, H, H), `labels` int64 (B,) in [0, num_classes) and
-    `rows` int64 (B,), the image's row in the packs laid end to end. All lie on the device.
+    `rows` int64 (B,), the image's row in the packs laid end to end; where it is told, `mirrored`
+    bool (B,). All lie on the device.
 
     Raises:
         InputError: packs of several sizes, an identity of the split that no pack has, or fewer
@@ -75,7 +77,9 @@ class FaceBatches:
         device: torch.device,
         share: slice | None = None,
         resident: bool | None = None,
+        tell_mirrored: bool = False,
     ) -> None:
+        self._tell_mirrored = tell_mirrored
         self._packs, self._seed, self._device = packs, seed, device
         self.batch_size = batch_size
         self._share = share or slice(None)
@@ -129,7 +133,8 @@ class FaceBatches:
         ):
             # Flipped as bytes, of which there are a quarter as many as of floats.
             turned = torch.where(mirrored[:, None, None, None], images.flip(2), images)
-            yield {"images": normalise(turned), "labels": label, "rows": row}
+            batch = {"images": normalise(turned), "labels": label, "rows": row}
+            yield {**batch, "mirrored": mirrored} if self._tell_mirrored else batch
 
     def paths(self, rows: Tensor) -> list[str]:
         """What the images of a batch's `rows` are called where they were read."""

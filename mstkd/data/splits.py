@@ -1,6 +1,7 @@
-"""Which identities each baseline teacher is trained on.
+"""Which identities each teacher is trained on.
 
-Section 4.5: random, disjoint and balanced over groups and teachers.
+Of baseline teachers section 4.5: random, disjoint and balanced over groups and teachers. A
+specialized teacher has all of its group, or gives a share of them for as many of the others.
 """
 
 from __future__ import annotations
@@ -46,12 +47,38 @@ def deal(names_by_group: Mapping[str, Sequence[str]], teachers: int, seed: int) 
     return splits
 
 
+def mix(names_by_group: Mapping[str, Sequence[str]], share: float, seed: int) -> dict[str, Split]:
+    """Specialized splits with a share of other groups, by the group whose teacher's each is.
+
+    Each group is shuffled by `seed` and its own name, and its first `share` (to the nearest
+    identity) is dealt evenly to the other groups' teachers. So every identity goes to one teacher;
+    of groups of equal numbers all splits are as large as their group, and `share` of each is of the
+    others. A larger share moves what a smaller one moves, and more. At (G - 1) / G of G groups each
+    split is mixed as those of `deal`, from another shuffle.
+    """
+    groups = sorted(names_by_group)
+    splits: dict[str, Split] = {group: {} for group in groups}
+    for place, group in enumerate(groups):
+        names = sorted(names_by_group[group])
+        random = np.random.default_rng(seed_from("foreign", seed, group))
+        shuffled = [names[i] for i in random.permutation(len(names))]
+        given = int(share * len(names) + 0.5)
+        others = groups[place + 1 :] + groups[:place]
+        hands = {other: shuffled[n : given : len(others)] for n, other in enumerate(others)}
+        for owner, own in {group: shuffled[given:], **hands}.items():
+            if own:
+                splits[owner][group] = sorted(own)
+    return splits
+
+
 def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Deal the identities of training packs over the outputs, CSV files `group,identity`.
 
+    With a `foreign_share` the one output is the split of that group's specialized teacher.
+
     Raises:
         InputError: not a training pack, two packs of one group, or fewer identities than
-            outputs.
+            outputs; with a share, no pack of its group or of another, or several outputs.
     """
     names_by_group: dict[str, tuple[str, ...]] = {}
     read: dict[Path, str] = {}
@@ -67,13 +94,27 @@ def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[P
         raise InputError(
             where, found=f"{identities} identities", expected=f"{len(outputs)} or more to deal"
         )
-    dealt = deal(names_by_group, len(outputs), settings.seed)
+    dealt = _dealt(settings, names_by_group, outputs)
     with replacing(*map(sidecar, outputs), *outputs) as parts:
         records, tables = parts[: len(outputs)], parts[len(outputs) :]
         for output, record, table, own in zip(outputs, records, tables, dealt, strict=True):
             text = _table(own)
             record.write_text(beside(text, provenance_of("split", settings, read, output)), "utf-8")
             table.write_text(text, encoding="utf-8")
+
+
+def _dealt(
+    settings: SplitSettings, names_by_group: Mapping[str, Sequence[str]], outputs: Sequence[Path]
+) -> list[Split]:
+    if settings.foreign_share is None or settings.group is None:
+        return deal(names_by_group, len(outputs), settings.seed)
+    if settings.group not in names_by_group or len(names_by_group) < 2:
+        found = f"packs of {', '.join(names_by_group)}"
+        raise InputError("packs", found=found, expected=f"those of {settings.group} and of others")
+    if len(outputs) != 1:
+        expected = f"one, of the teacher of {settings.group}"
+        raise InputError("outputs", found=f"{len(outputs)} files", expected=expected)
+    return [mix(names_by_group, settings.foreign_share, settings.seed)[settings.group]]
 
 
 def read_split(path: Path) -> Split:

@@ -50,6 +50,7 @@ DTYPES = ("float16", "float32")
 UNFINISHED = "0" * 64
 WHOLE = "an embedding cache"
 LABEL_BYTES = 8  # an image
+MIRRORED = "mirrored"  # the attribute of a cache of mirror images
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Cache:
     subject: dict[str, str | int]  # backbone, set and seed
     packs: dict[str, str]
     sha256: str
+    mirrored: bool = False  # of each image's mirror image
 
 
 def cache_embeddings(
@@ -81,6 +83,8 @@ def cache_embeddings(
     device: str = "auto",
 ) -> None:
     """Write every teacher's normalised embedding of every training image, block by block.
+
+    Of each image as it is stored, or of its mirror image where the settings say so.
 
     Args:
         settings: the type of the stored numbers.
@@ -130,9 +134,10 @@ def cache_embeddings(
                     "subject": json.dumps(_shared_subject(records)),
                     "package_version": __version__,
                     ATTRIBUTE: attribute(made),
+                    **({MIRRORED: "true"} if settings.mirrored else {}),
                 },
                 _labels(opened),
-                _blocks(extractors, records, opened, where),
+                _blocks(extractors, records, opened, where, settings.mirrored or False),
                 sizes=[
                     min(BATCH, len(pack.images) - begin)
                     for pack in opened
@@ -207,13 +212,16 @@ def _blocks(
     records: Sequence[ModelRecord],
     packs: Sequence[Pack],
     device: torch.device,
+    mirrored: bool,
 ) -> Iterator[NDArray[np.floating]]:
     """The unit embeddings float32 (B, T * D) of each batch, the teachers' side by side."""
     total = len(extractors) * sum(len(pack.images) for pack in packs)
     with progress(f"embed {records[0].subject.set}", total, "images") as advance:
         for pack in packs:
             begin = 0
-            streams = [unit_embeddings(one, pack.images, device) for one in extractors]
+            streams = [
+                unit_embeddings(one, pack.images, device, mirrored=mirrored) for one in extractors
+            ]
             for units in zip(*streams, strict=True):
                 for unit, record in zip(units, records, strict=True):
                     _refuse_no_direction(unit.numpy(), record, pack, begin)
@@ -298,6 +306,7 @@ def _read(path: Path, file: Any) -> Cache:
         subject=dict(json.loads(attributes["subject"])),
         packs=dict(json.loads(attributes["packs"])),
         sha256=str(attributes["sha256"]),
+        mirrored=MIRRORED in attributes,
     )
 
 

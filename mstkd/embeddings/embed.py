@@ -148,10 +148,20 @@ def downloads(results: Iterator[Tensor]) -> Iterator[Tensor]:
 
 @torch.no_grad()
 def unit_embeddings(
-    model: nn.Module, images: Rows, device: torch.device, rows: Iterable[slice] | None = None
+    model: nn.Module,
+    images: Rows,
+    device: torch.device,
+    rows: Iterable[slice] | None = None,
+    *,
+    mirrored: bool = False,
 ) -> Iterator[Tensor]:
-    """Embeddings of unit length, float32 (B, D) on the CPU, in the batches of `uploads`."""
+    """Embeddings of unit length, float32 (B, D) on the CPU, in the batches of `uploads`.
+
+    Of the images, or of their mirror images.
+    """
     batches = uploads(images, device, rows)
+    if mirrored:
+        batches = (batch.flip(3) for batch in batches)
     yield from downloads(functional.normalize(model(batch)) for batch in batches)
 
 

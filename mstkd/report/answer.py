@@ -18,9 +18,9 @@ from mstkd.evaluation.claims import Measure
 from mstkd.evaluation.contrasts import Verdict, scope
 from mstkd.report.claims import Claims
 from mstkd.report.judgements import JudgedClaim
+from mstkd.report.paper import TOPIC
 from mstkd.report.rounding import rounded, signed
 
-TOPIC = "specialized or baseline"
 QUESTION = (
     "Is a student of specialized teachers more accurate, and more even over the groups, than one "
     "of baseline teachers?"

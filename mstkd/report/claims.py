@@ -41,6 +41,7 @@ from mstkd.report.judgements import (
 from mstkd.report.paper import (
     ASSUMPTION,
     PUBLISHED_GROUPS,
+    TOPIC,
     paper_claims,
     published_effects,
     published_models,
@@ -206,7 +207,7 @@ def _one_told(
     question, contrast = judged.question, judged.contrast
     numbers = _numbers(judged)
     effect = None
-    if claim.topic == "specialized or baseline":
+    if claim.topic == TOPIC:
         effect = effects.get(question.measure)
     cells = []
     if decisions is not None:

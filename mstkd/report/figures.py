@@ -4,6 +4,7 @@ from mstkd.report.accuracies import render_accuracies
 from mstkd.report.curves import render_curves
 from mstkd.report.det import render_det
 from mstkd.report.distributions import render_distributions
+from mstkd.report.grid import render_grid
 from mstkd.report.impostors import render_impostors
 from mstkd.report.intervals import render_intervals
 from mstkd.report.samples import render_samples
@@ -15,6 +16,7 @@ __all__ = [
     "render_curves",
     "render_det",
     "render_distributions",
+    "render_grid",
     "render_impostors",
     "render_intervals",
     "render_samples",

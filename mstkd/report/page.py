@@ -125,6 +125,7 @@ def render_page(
         data_note=PROCEDURAL if settings.procedural else "",
         verdict=_verdict(config, claims, record),
         grids=settings.grids or (),
+        foreign_shares=[f"{100 * share:g}" for share in sorted(settings.foreign_shares or ())],
         tables=found,
         figures=[_figure(path) for path in figures],
         data_cards=[read_data_card(path) for path in cards],

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from mstkd.artifacts.records import Subject
 from mstkd.config import RFW, teachers_of
-from mstkd.config.grids import split_variant
+from mstkd.config.grids import split_variant, without_value
+from mstkd.config.models import FOREIGN_SHARE
 from mstkd.evaluation.claims import Cell, Claim
 from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
 
 Floats = NDArray[np.float64]
 
+# What claims are about: the paper's question, and the same at a further share of other groups.
+TOPIC, DEGREE = "specialized or baseline", "degree of specialization"
 SIMPLEST = "SL"  # of the adaptors (sections 5.2 and 5.3)
 # RFW has 3,000 genuine and as many impostor pairs a group.
 PUBLISHED_PAIRS = 6000
@@ -41,14 +44,30 @@ class _Model:
     subject: Subject  # of the first seed
     rows: dict[int, int]  # by seed, its place among all
 
+    @property
+    def share(self) -> float | None:
+        """Of its teachers' identities, those of other groups, where the config has a list."""
+        value = split_variant(self.subject.backbone).values.get(FOREIGN_SHARE)
+        return None if value is None else float(value)
+
+    @property
+    def backbone(self) -> str:
+        """Its teachers', or their variant; the share of other groups left out."""
+        return without_value(self.subject.backbone, FOREIGN_SHARE)
+
     def agrees(self, other: _Model, *keys: str) -> bool:
-        return all(getattr(self.subject, key) == getattr(other.subject, key) for key in keys)
+        if "backbone" in keys and self.backbone != other.backbone:
+            return False
+        others = [key for key in keys if key != "backbone"]
+        return all(getattr(self.subject, key) == getattr(other.subject, key) for key in others)
 
 
 def paper_claims(subjects: Sequence[Subject], groups: Sequence[str]) -> list[Claim]:
     """The paper's claims, as far as there are models to judge them by.
 
-    Where the config has lists, like is compared with like: the values of both are the same.
+    Where the config has lists, like is compared with like: the values of both are the same. Of
+    several shares of other groups (`teachers.foreign_share`) the paper's claims are judged by the
+    least, and students of each further one are compared with the baseline's.
 
     Args:
         subjects: of the models, in the order of their rates; adaptors have none and are left out.
@@ -58,32 +77,38 @@ def paper_claims(subjects: Sequence[Subject], groups: Sequence[str]) -> list[Cla
     for row, subject in enumerate(subjects):
         key = (subject.kind, subject.backbone, subject.set, subject.name, subject.loss)
         models.setdefault(key, _Model(subject, {})).rows[subject.seed] = row
-    experiment = _Experiment(list(models.values()), tuple(groups), len(subjects))
-    return [claim for claim in experiment.claims() if claim.cells]
+    listed = sorted({m.share for m in models.values() if m.share is not None})
+    shares: list[float | None] = [*listed] or [None]
+    experiments = [
+        _Experiment(
+            [m for m in models.values() if m.share in (None, share)],
+            tuple(groups),
+            len(subjects),
+            share or 0.0,
+        )
+        for share in shares
+    ]
+    claims = list(experiments[0].claims())
+    for further in experiments[1:]:
+        claims += further.specialized_or_baseline(DEGREE)
+    return [claim for claim in claims if claim.cells]
 
 
 class _Experiment:
-    def __init__(self, models: list[_Model], groups: tuple[str, ...], rows: int) -> None:
-        self._models, self._groups, self._rows = models, groups, rows
+    """Models whose specialized teachers have one share of other groups."""
+
+    def __init__(
+        self, models: list[_Model], groups: tuple[str, ...], rows: int, share: float
+    ) -> None:
+        self._models, self._groups, self._rows, self._share = models, groups, rows, share
         students = self._of("student")
-        backbones = {m.subject.backbone for m in students if m.subject.set != "none"}
+        backbones = {m.backbone for m in students if m.subject.set != "none"}
         self._several_backbones = len(backbones) > 1
 
     def claims(self) -> Iterator[Claim]:
         """In the order of the paper, then what its controls ask."""
         yield from self._teachers()
-        for loss in self._losses():
-            yield Claim(
-                "specialized or baseline",
-                f"Students of specialized teachers are ahead of those of baseline teachers, {loss}",
-                (
-                    self._pairs(
-                        self._of("student", "specialized", loss),
-                        self._of("student", "baseline", loss),
-                        lambda one, other: one.agrees(other, "backbone", "name", "loss"),
-                    ),
-                ),
-            )
+        yield from self.specialized_or_baseline(TOPIC)
         yield from self._simplest_adaptor()
         for set_ in ("specialized", "baseline"):
             yield Claim(
@@ -116,6 +141,23 @@ class _Experiment:
             )
         yield from self._backbones()
 
+    def specialized_or_baseline(self, topic: str) -> Iterator[Claim]:
+        """The paper's question, of each loss."""
+        of = f" with {100 * self._share:g} % of other groups' identities" if self._share else ""
+        for loss in self._losses():
+            yield Claim(
+                topic,
+                f"Students of specialized teachers{of} are ahead of those of baseline teachers, "
+                f"{loss}",
+                (
+                    self._pairs(
+                        self._of("student", "specialized", loss),
+                        self._of("student", "baseline", loss),
+                        lambda one, other: one.agrees(other, "backbone", "name", "loss"),
+                    ),
+                ),
+            )
+
     def _teachers(self) -> Iterator[Claim]:
         specialized, baseline = self._of("teacher", "specialized"), self._of("teacher", "baseline")
         own = {
@@ -143,9 +185,9 @@ class _Experiment:
             (
                 tuple(
                     Cell(backbone, self._difference(good, bad))
-                    for backbone in _distinct(m.subject.backbone for m in baseline)
-                    if (good := [m for m in baseline if m.subject.backbone == backbone])
-                    and (bad := [m for m in specialized if m.subject.backbone == backbone])
+                    for backbone in _distinct(m.backbone for m in baseline)
+                    if (good := [m for m in baseline if m.backbone == backbone])
+                    and (bad := [m for m in specialized if m.backbone == backbone])
                 ),
             ),
         )
@@ -177,15 +219,15 @@ class _Experiment:
 
     def _backbones(self) -> Iterator[Claim]:
         students = [m for m in self._of("student") if m.subject.set in ("specialized", "baseline")]
-        first, *rest = _distinct(m.subject.backbone for m in students) or ("",)
+        first, *rest = _distinct(m.backbone for m in students) or ("",)
         for backbone in rest:
             yield Claim(
                 "teachers' backbone",
                 f"Students of teachers {backbone} are not ahead of those of teachers {first}",
                 (
                     self._pairs(
-                        [m for m in students if m.subject.backbone == backbone],
-                        [m for m in students if m.subject.backbone == first],
+                        [m for m in students if m.backbone == backbone],
+                        [m for m in students if m.backbone == first],
                         lambda one, other: one.agrees(other, "set", "name", "loss"),
                     ),
                 ),

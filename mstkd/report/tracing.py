@@ -23,6 +23,8 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
+from mstkd.config.grids import without_value
+from mstkd.config.models import FOREIGN_SHARE
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
 from mstkd.report.canvas import check_format, ink, new_figure, save, write_numbers
@@ -110,8 +112,11 @@ def read_tracings(paths: Sequence[Path]) -> list[Tracing]:
     records = [read_record(Tracing, path) for path in paths]
     first, seen = records[0], set()
     for path, record in zip(paths, records, strict=True):
-        for key in ("backbone", "groups"):
-            found, expected = getattr(record, key), getattr(first, key)
+        for key, found, expected in (
+            # Baseline teachers have no share of other groups.
+            ("backbone", *(without_value(one.backbone, FOREIGN_SHARE) for one in (record, first))),
+            ("groups", record.groups, first.groups),
+        ):
             if found != expected:
                 raise InputError(path, found=f"{key} {found}", expected=f"{expected} as {paths[0]}")
         who = (record.set, record.seed)

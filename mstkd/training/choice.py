@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from mstkd.config import StudentSettings, TeacherSettings
+from mstkd.config import StudentSettings, TeacherSettings, last_epoch
 from mstkd.data.loader import one_image_size
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.embed import Extractor
@@ -45,7 +45,7 @@ def best_accuracy(
         InputError: a path that is no pack of pairs, packs of several sizes, pairs that no
             accuracy can be had on, or none: at once, and not after an epoch.
     """
-    rule, epochs = settings.selection.rule, settings.optimiser.epochs
+    rule, epochs = settings.selection.rule, last_epoch(settings)
     compiled = settings.engine.compile == "auto"
     packs = [open_pack(path, "verification") for path in selection]
     if not packs and rule != "last":

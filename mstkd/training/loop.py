@@ -40,6 +40,7 @@ def fit(
     batches: Callable[[int, int], Iterator[Batch]],
     steps: int,
     settings: OptimiserSettings,
+    epochs: int | None = None,
     checkpoint: Checkpoint,
     label: str,
     name_images: Callable[[Batch], Sequence[str]] | None = None,
@@ -53,6 +54,7 @@ def fit(
             rest of the epoch's batches.
         steps: batches in an epoch.
         settings: optimiser and schedule.
+        epochs: after how many training ends; unless given, at the end of the schedule.
         checkpoint: where the state is saved, after each epoch and every so many minutes, and
             resumed from.
         label: names the run in progress lines and failures.
@@ -65,12 +67,13 @@ def fit(
         Interrupted: a signal asked the process to end; the state is saved.
     """
     runs = [Run(learner, settings, alone=len(learners) == 1, ranks=ranks) for learner in learners]
-    stream = _Stream(runs, batches, steps, settings, checkpoint, label, ranks)
+    epochs = epochs or settings.epochs
+    stream = _Stream(runs, batches, steps, settings, epochs, checkpoint, label, ranks)
     resumed = stream.resume()
     if not resumed and settings.on_divergence == "retry_lower_lr":
         stream.save()  # there must be a state to go back to
     done = stream.place() * settings.batch_size  # images
-    total = settings.epochs * steps * settings.batch_size
+    total = epochs * steps * settings.batch_size
     with (
         progress(label, total, "images", done) as told,
         asked_to_end() as signalled,
@@ -81,7 +84,7 @@ def fit(
             opened.enter_context(Events(folder, stream.timed(run)))
             for folder, run in zip(folders, runs, strict=True)
         ]
-        while stream.epoch < settings.epochs:
+        while stream.epoch < epochs:
             cause = stream.run_epoch(lambda: told(settings.batch_size), signalled)
             if cause is None:
                 for run, written in zip(runs, events, strict=True):
@@ -111,12 +114,13 @@ class _Stream:
         batches: Callable[[int, int], Iterator[Batch]],
         steps: int,
         settings: OptimiserSettings,
+        epochs: int,
         checkpoint: Checkpoint,
         label: str,
         ranks: Ranks,
     ) -> None:
         self.ranks = ranks
-        self.runs, self.batches, self.steps = runs, batches, steps
+        self.runs, self.batches, self.steps, self.epochs = runs, batches, steps, epochs
         self.settings, self.checkpoint, self.label = settings, checkpoint, label
         self.epoch = 0  # epochs finished
         self.taken, self.seconds = 0, 0.0  # of the epoch under way
@@ -196,7 +200,7 @@ class _Stream:
         self.durations.append(round(time.monotonic() - begin, 3))
         self.epoch, self.taken, self.seconds = self.epoch + 1, 0, 0.0
         self.save()
-        if self.epoch < self.settings.epochs:
+        if self.epoch < self.epochs:
             self._end_if(self._asked(signalled))
         return None
 

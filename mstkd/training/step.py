@@ -18,7 +18,7 @@ from mstkd.artifacts.writers import only_writer
 from mstkd.compute.devices import place
 from mstkd.compute.ranks import Ranks
 from mstkd.compute.synchronised import synchronised
-from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings
+from mstkd.config import AdaptorSettings, StudentSettings, TeacherSettings, last_epoch
 from mstkd.data.loader import Batch, FaceBatches
 from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.backbone import Backbone
@@ -195,6 +195,7 @@ def _train(
         batches=batches,
         steps=steps,
         settings=first.settings.optimiser,
+        epochs=last_epoch(first.settings),
         checkpoint=checkpoint,
         label=first.label if len(models) == 1 else f"train {len(models)} {first.subject.kind}s",
         name_images=name_images,

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import StudentSettings
 from mstkd.data.loader import Batch, FaceBatches, pack_hashes
 from mstkd.data.pack import Kind, Pack, open_pack
-from mstkd.embeddings.cache import open_cache
+from mstkd.embeddings.cache import Cache, open_cache
 from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.models.backbone import Backbone
@@ -29,7 +30,9 @@ from mstkd.training.choice import best_accuracy
 from mstkd.training.learner import Objective
 from mstkd.training.step import Model, UnderHead, backbone_under_head, train
 
-Target = Callable[[Tensor], Tensor]  # rows of the packs (B,) to fused embeddings (B, D)
+Target = Callable[[Batch], Tensor]  # what the fused embeddings (B, D) of a batch are
+# What records call the hashes of the caches. No group can have the second name.
+INPUTS = ("embeddings", "mirrored embeddings")
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ def train_student(
     packs: Sequence[Path],
     selection: Sequence[Path] = (),
     cache: Path | None = None,
+    mirrored: Path | None = None,
     adaptor: Path | None = None,
     output: Path,
     threads: int = 1,
@@ -69,6 +73,7 @@ def train_student(
         packs=packs,
         selection=selection,
         cache=cache,
+        mirrored=mirrored,
         threads=threads,
         device=device,
         ranks=ranks,
@@ -81,6 +86,7 @@ def train_students(
     packs: Sequence[Path],
     selection: Sequence[Path],
     cache: Path | None,
+    mirrored: Path | None = None,
     threads: int = 1,
     device: str = "auto",
     ranks: Ranks = ALONE,
@@ -94,6 +100,7 @@ def train_students(
         selection: verification packs that choose the epoch by the mean of their accuracies;
             none where the rule is "last".
         cache: the teachers' embeddings; None for a student with no distillation.
+        mirrored: the same of mirror images, where targets are of the image that is seen.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
         ranks: who trains together; the first writes.
@@ -103,7 +110,8 @@ def train_students(
             belong together, or a loss that is not finite.
     """
     _refuse_strangers(students)
-    students = [one for one in students if not _put_back(one, packs, selection, cache, ranks)]
+    caches = [path for path in (cache, mirrored) if path is not None]
+    students = [one for one in students if not _put_back(one, packs, selection, caches, ranks)]
     if not students:
         return
     first = students[0]
@@ -119,11 +127,13 @@ def train_students(
         seed=seed,
         device=where,
         share=ranks.share(first.settings.optimiser.batch_size),
+        tell_mirrored=any(one.settings.target_view == "seen" for one in students),
     )
 
     @functools.cache
-    def fused(adaptor: Path | None) -> tuple[Target, dict[str, str]]:
-        return _fused_targets(first.settings, cache, adaptor, opened, where)
+    def fused(adaptor: Path | None, view: Literal["seen"] | None) -> tuple[Target, dict[str, str]]:
+        seen = [mirrored] if view == "seen" else []
+        return _fused_targets(first.settings, [cache, *seen], adaptor, opened, where)
 
     hashes = pack_hashes(opened)
     models = []
@@ -131,9 +141,9 @@ def train_students(
         settings, subject = student.settings, student.subject
         target, made_from = None, dict[str, str]()
         if settings.loss.kd_weight > 0:
-            target, made_from = fused(student.adaptor)
+            target, made_from = fused(student.adaptor, settings.target_view)
         network = backbone_under_head(settings, batches, seed=seed, device=where, ranks=ranks)
-        read = [*packs, *selection, cache, student.adaptor]
+        read = [*packs, *selection, *caches, student.adaptor]
         models.append(
             Model(
                 settings,
@@ -167,7 +177,7 @@ def _objective(network: UnderHead[Backbone], target: Target | None, kd_weight: f
             parts["head"] = network.trained["head"](embeddings, batch["labels"])
         if target is None:
             return {"loss": parts["head"], **parts}
-        fused = target(batch["rows"])  # (B, D)
+        fused = target(batch)  # (B, D)
         parts["kd"] = kd_loss(embeddings, fused)
         parts["cosine_to_target"] = cosine_to_target(embeddings, fused)
         return {"loss": student_loss(parts["kd"], parts.get("head"), kd_weight), **parts}
@@ -179,10 +189,10 @@ def _put_back(
     student: Student,
     packs: Sequence[Path],
     selection: Sequence[Path],
-    cache: Path | None,
+    caches: Sequence[Path],
     ranks: Ranks,
 ) -> bool:
-    taught_by = [[path] for path in (cache, student.adaptor) if path is not None]
+    taught_by = [[path] for path in (*caches, student.adaptor) if path is not None]
     read = [packs, selection, *taught_by]
     settings, subject = student.settings, student.subject
     return put_back(student.output, settings, subject, read, write=ranks.is_first)
@@ -205,16 +215,18 @@ def _refuse_strangers(students: Sequence[Student]) -> None:
 
 def _fused_targets(
     settings: StudentSettings,
-    cache: Path | None,
+    caches: Sequence[Path | None],
     adaptor: Path | None,
     packs: Sequence[Pack],
     device: torch.device,
 ) -> tuple[Target, dict[str, str]]:
-    """The fused embedding (B, D) of given rows, computed once, and what it was made from."""
-    if cache is None:
-        raise InputError("--cache", found="nothing", expected="an embedding cache to distil from")
-    cached = open_cache(cache, packs)
-    made_from = {"embeddings": cached.sha256}
+    """The fused embedding (B, D) of a batch, computed once, and what it was made from.
+
+    Of the images as they are stored, or with a second cache, of mirror images, as they are seen.
+    """
+    opened = _open_caches(caches, packs)
+    cached, cache = opened[0], opened[0].path
+    made_from = dict(zip(INPUTS, (one.sha256 for one in opened), strict=False))
     if adaptor is None:
         fusion: nn.Module = nn.Identity()
         width = cached.embeddings.shape[1]
@@ -234,8 +246,36 @@ def _fused_targets(
     if width != settings.embedding_dim:
         found, expected = f"targets of {width} dimensions", settings.embedding_dim
         raise InputError(cached.path, found=found, expected=expected)
-    targets = _project(fusion.to(device), cached.embeddings, device)
-    return lambda rows: targets[rows.to(device)].float(), made_from
+    fusion = fusion.to(device)
+    targets = torch.cat([_project(fusion, one.embeddings, device) for one in opened])
+    images = len(cached.embeddings)
+
+    def target(batch: Batch) -> Tensor:
+        rows = batch["rows"].to(device)
+        if len(opened) > 1:
+            rows = rows + images * batch["mirrored"].to(device)
+        return targets[rows].float()
+
+    return target, made_from
+
+
+def _open_caches(caches: Sequence[Path | None], packs: Sequence[Pack]) -> list[Cache]:
+    """The cache of the images, and that of their mirror images if there is one."""
+    opened: list[Cache] = []
+    for option, path in zip(("--cache", "--mirrored"), caches, strict=False):
+        mirrored = option == "--mirrored"
+        whose = " of mirror images" if mirrored else ""
+        if path is None:
+            expected = f"an embedding cache{whose} to distil from"
+            raise InputError(option, found="nothing", expected=expected)
+        one = open_cache(path, packs)
+        if one.mirrored != mirrored:
+            found = "embeddings of mirror images" if one.mirrored else "none of mirror images"
+            raise InputError(path, found=found, expected=f"an embedding cache{whose}")
+        if opened and one.weights != opened[0].weights:
+            raise InputError(path, found="other teachers", expected=f"those of {opened[0].path}")
+        opened.append(one)
+    return opened
 
 
 @torch.no_grad()

@@ -79,7 +79,12 @@ TABLES = models.tables(CONFIG)
 FIGURES = [name for name, table in TABLES.items() if table.threshold == "own"]
 FORMATS = ("csv", "md", "tex", "html")
 PICTURES = ("png", "svg", "pdf", "csv")  # of one figure, and its numbers
-TEACHERS = dict.fromkeys(model.backbone for model in MODELS if model.kind == "teachers")
+# Beside each variant of specialized teachers stand the baseline's with its values.
+TEACHERS = dict.fromkeys(
+    model.backbone
+    for model in MODELS
+    if model.kind == "teachers" and model.set == SETS[0]
+)
 REPORT_FILES = [
     *expand("<results>/tables/{table}.{format}", table=TABLES, format=FORMATS),
     *expand("<results>/error-rates/{table}.{format}", table=FIGURES, format=FORMATS),
@@ -107,6 +112,11 @@ REPORT_FILES = [
         format=["png", "svg", "pdf"],
     ),
     *expand("<results>/figures/tracing-{backbone}.csv", backbone=TEACHERS),
+    *expand(
+        "<results>/figures/grid-{grid}.{format}",
+        grid=CONFIG.grids(),
+        format=("html", *PICTURES),
+    ),
     *expand("<results>/figures/samples-{part}.png", part=["train", TESTED]),
     *expand("<results>/cards/{part}.jsonld", part=files.packed_parts(CONFIG)),
     *files.model_cards(CONFIG),
@@ -140,6 +150,8 @@ wildcard_constraints:
     part=one_of(get_args(Part)),
     backbone=one_of(model.backbone for model in MODELS),
     set=one_of(model.set for model in MODELS),
+    split=one_of(CONFIG.specialized_splits()),
+    grid=one_of(CONFIG.grids()),
     teacher=one_of(model.name for model in MODELS if model.kind == "teachers"),
     adaptor=one_of(model.name for model in MODELS if model.kind == "students"),
     loss=one_of(model.loss for model in MODELS),

@@ -166,21 +166,22 @@ rule describe_data:
 
 
 # The splits are read from lists in the packs and take seconds: not worth a job of a cluster's.
-# A specialized teacher's split hangs on its own group alone: another group leaves it as it is.
+# A specialized teacher's split hangs on its own group alone: another group leaves it as it is. Only
+# with a share of other groups (`teachers.foreign_share`) all hang together.
 rule split_specialized:
     input:
-        packs="<inputs>/packs/train/{group}.h5",
+        packs=of_config(files.split_packs, "split", "group"),
     output:
-        splits="<results>/splits/specialized/T-{group}.csv",
+        splits="<results>/splits/{split}/T-{group}.csv",
     log:
-        "<results>/logs/split_specialized/{group}.log",
+        "<results>/logs/split_specialized/{split}-{group}.log",
     benchmark:
-        "<results>/benchmarks/split_specialized/{group}.tsv"
+        "<results>/benchmarks/split_specialized/{split}-{group}.tsv"
     localrule: True
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=settings_of("split_settings", set_="specialized"),
+        settings=settings_of("split_settings", "split", "group"),
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
@@ -202,7 +203,7 @@ rule split_baseline:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=settings_of("split_settings", set_="baseline"),
+        settings=settings_of("split_settings", split="baseline"),
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
@@ -221,7 +222,7 @@ rule split_single:
     conda:
         "../../envs/mstkd.yaml"
     params:
-        settings=settings_of("split_settings", set_="specialized"),
+        settings=settings_of("split_settings", split="single"),
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"

@@ -23,6 +23,19 @@ rule cache_embeddings:
         " --threads {threads} --output {output.cache:q}"
 
 
+if CONFIG.students.target_view == "seen":
+
+    use rule cache_embeddings as cache_mirrored with:
+        output:
+            cache="<results>/embeddings/{backbone}/{set}/mirrored/seed{seed}.h5",
+        log:
+            "<results>/logs/cache_mirrored/{backbone}-{set}-seed{seed}.log",
+        benchmark:
+            "<results>/benchmarks/cache_mirrored/{backbone}-{set}-seed{seed}.tsv"
+        params:
+            settings=settings_of("cache_settings", mirrored=True),
+
+
 if CONFIG.data.unlabelled is not None:
 
     use rule cache_embeddings as cache_unlabelled with:

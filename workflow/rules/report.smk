@@ -434,6 +434,39 @@ rule render_intervals:
         " --outputs {output.figures:q} {output.others:q}"
 
 
+# A curve along each list of numbers in the config.
+rule render_grid:
+    input:
+        metrics=files.of_every_seed(CONFIG, name="metrics.json"),
+        # Beside the metrics, as for the claims.
+        scores=files.of_every_seed(CONFIG, name="scores.h5"),
+    output:
+        # A page, as of training: it may be higher than a window.
+        figure=report(
+            "<results>/figures/grid-{grid}.html",
+            caption="../report/grid.rst",
+            category="Figures",
+            subcategory="All models",
+            labels={"figure": "accuracy and STD along {grid}"},
+        ),
+        others=expand("<results>/figures/grid-{{grid}}.{format}", format=PICTURES),
+    log:
+        "<results>/logs/render_grid/{grid}.log",
+    benchmark:
+        "<results>/benchmarks/render_grid/{grid}.tsv"
+    localrule: True
+    conda:
+        "../../envs/report.yaml"
+    params:
+        settings=settings_of("grid_settings", "grid"),
+        metrics=of_config(files.with_seed_open, name="metrics.json", of=PLACED),
+        seeds=CONFIG.seeds,
+    shell:
+        "mstkd --log {log:q} render-grid --settings {params.settings:q}"
+        " --metrics {params.metrics:q} --seeds {params.seeds}"
+        " --outputs {output.figure:q} {output.others:q}"
+
+
 rule render_page:
     input:
         tables=[
@@ -449,6 +482,7 @@ rule render_page:
             ),
             "<results>/figures/intervals-groups.png",
             "<results>/figures/intervals-std.png",
+            *expand("<results>/figures/grid-{grid}.png", grid=CONFIG.grids()),
             *expand("<results>/figures/stages-{backbone}.png", backbone=TEACHERS),
             *expand(
                 "<results>/figures/tracing-{backbone}-{measure}.png",

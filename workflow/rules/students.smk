@@ -5,6 +5,7 @@ rule train_student:
         packs=of_config(files.student_packs, "set", "loss"),
         selection=of_config(files.student_selection),
         cache=of_config(files.student_cache, "backbone", "set", "loss"),
+        mirrored=of_config(files.mirrored_cache, "backbone", "set"),
         adaptor=of_config(files.student_adaptor, "backbone", "set", "adaptor"),
     output:
         model="<results>/students/{backbone}/{set}/{adaptor}/{loss}/seed{seed}/model.safetensors",
@@ -27,7 +28,8 @@ rule train_student:
     shell:
         "mstkd --log {log:q} train-student --settings {params.settings:q}"
         " --packs {input.packs:q} --selection {input.selection:q}"
-        " --cache {input.cache:q} --adaptor {input.adaptor:q}"
+        " --cache {input.cache:q} --mirrored {input.mirrored:q}"
+        " --adaptor {input.adaptor:q}"
         " --backbone {wildcards.backbone} --set {wildcards.set} --name {wildcards.adaptor}"
         " --loss {wildcards.loss} --seed {wildcards.seed}"
         " --ranks {params.ranks} --threads {threads} --output {output.model:q}"
@@ -42,6 +44,7 @@ if CONFIG.students.together:
             packs=TRAIN_PACKS,
             selection=of_config(files.student_selection),
             cache="<results>/embeddings/{backbone}/{set}/seed{seed}.h5",
+            mirrored=of_config(files.mirrored_cache, "backbone", "set"),
             adaptors=of_config(files.together_adaptors, "backbone", "set"),
         output:
             models=files.together_files(CONFIG, "model.safetensors"),
@@ -66,6 +69,7 @@ if CONFIG.students.together:
         shell:
             "mstkd --log {log:q} train-students --settings {params.settings:q}"
             " --packs {input.packs:q} --selection {input.selection:q}"
-            " --cache {input.cache:q} --adaptors {input.adaptors:q}"
+            " --cache {input.cache:q} --mirrored {input.mirrored:q}"
+            " --adaptors {input.adaptors:q}"
             " --backbone {wildcards.backbone} --set {wildcards.set} --seed {wildcards.seed}"
             " --ranks {params.ranks} --threads {threads} --outputs {output.models:q}"

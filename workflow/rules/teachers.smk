@@ -1,8 +1,8 @@
 rule train_teacher:
     input:
-        packs=of_config(files.teacher_packs, "set", "teacher"),
+        packs=of_config(files.teacher_packs, "backbone", "set", "teacher"),
         selection=of_config(files.teacher_selection, "set", "teacher"),
-        split="<results>/splits/{set}/{teacher}.csv",
+        split=of_config(files.teacher_split, "backbone", "set", "teacher"),
     output:
         model="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.safetensors",
         record="<results>/teachers/{backbone}/{set}/{teacher}/seed{seed}/model.json",
