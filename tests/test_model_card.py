@@ -11,7 +11,7 @@ import yaml
 from markdown_it import MarkdownIt
 from reporting import errors, verification_pairs, write_scored
 
-from mstkd.artifacts.records import Metrics, ModelRecord, read_record
+from mstkd.artifacts.records import Metrics, ModelRecord, NetworkSize, read_record
 from mstkd.artifacts.told import told_by
 from mstkd.config import ClaimsSettings, ModelCardSettings
 from mstkd.errors import InputError
@@ -186,3 +186,16 @@ def test_files_of_two_models_are_refused(tmp_path: Path) -> None:
         render_model_card(SETTINGS, model=model, metrics=metrics, output=tmp_path / "README.md")
     with pytest.raises(InputError, match=r"expected \.md"):
         render_model_card(SETTINGS, model=model, metrics=metrics, output=tmp_path / "card.txt")
+
+
+def test_a_card_says_how_large_the_network_is(tmp_path: Path) -> None:
+    """Where metrics.json tells it; that of a run before it did tells none."""
+    model, metrics = write_student(tmp_path)
+    output = metrics.with_name("README.md")
+    render_model_card(SETTINGS, model=model, metrics=metrics, output=output)
+    assert "multiplications" not in output.read_text(encoding="utf-8")
+    network = NetworkSize(parameters=1_200_000, multiply_adds=220_965_376)
+    read_record(Metrics, metrics).model_copy(update={"network": network}).write(metrics)
+    render_model_card(SETTINGS, model=model, metrics=metrics, output=output)
+    told = "; 1,200,000 parameters, 220,965,376 multiplications an image"
+    assert told in output.read_text(encoding="utf-8")

@@ -37,11 +37,10 @@ NO_LICENCE = (
 )
 USE = """\
 ```python
-from pathlib import Path
-
 import mstkd
 
-model, record = mstkd.load_backbone(Path("model.safetensors"))  # with model.json beside it
+model = mstkd.load("model.safetensors")  # with model.json beside it
+embeddings = model.embed(["one.jpg", "another.jpg"])  # float32, of unit length
 ```"""
 
 
@@ -168,7 +167,7 @@ def body(
     digits = settings.decimals
     yield f"# {markdown_escape(_title(record.subject))}"
     yield ""
-    yield _what(record)
+    yield _what(record, run)
     yield ""
     yield "## What it scored"
     yield ""
@@ -218,12 +217,15 @@ def _title(subject: Subject) -> str:
     return f"{called(subject, with_backbone=True)}, seed {subject.seed}"
 
 
-def _what(record: ModelRecord) -> str:
+def _what(record: ModelRecord, run: Metrics) -> str:
     subject, settings = record.subject, record.settings
     by = f"Made by mstkd {record.package_version}."
     size = f"{record.image_size} × {record.image_size} pixels in"
     if "embedding_dim" in settings:
         size += f", {settings['embedding_dim']:,} numbers out"
+    if run.network is not None:
+        parameters, products = run.network.parameters, run.network.multiply_adds
+        size += f"; {parameters:,} parameters, {products:,} multiplications an image"
     teachers = markdown_escape(str(split_variant(subject.backbone)))
     ways = {
         "none": "trained by the labels alone, with no teacher",
