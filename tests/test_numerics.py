@@ -81,7 +81,7 @@ def test_what_was_made_before_is_still_asked_for(shipped_config):
     groups = shipped_config["groups"]
     before = {"recipe": 1, "dtype": "float16", "precision": "auto", "groups": groups}
     assert compared(cache.model_dump(mode="json", exclude_none=True)) == before
-    assert evaluation.dump() == '{"recipe":2,"folds":10}'
+    assert evaluation.dump() == '{"recipe":3,"folds":10}'
 
 
 def test_determinism_is_asked_of_them_where_it_is_on(shipped_config):

@@ -74,6 +74,7 @@ EDITS = {
         {"students.losses": {"a-KD": {"kd_weight": [1, 2]}, "EAF-KD": {}}},
         {
             "train_student": 14,
+            "render_grid": 1,  # the curve along them
             **cards(14),
             "evaluate": 14,
             "render_stages": 1,
