@@ -256,13 +256,16 @@ def test_shipped_configs_plan(path, tmp_path):
     jobs = planned(tmp_path, path)
     config = read_config(path)
     backbones, losses = len(config.teachers.backbones), len(config.students.losses)
-    adaptors = 2 * len(config.adaptors.architectures)
+    shares, seeds = config.teachers.foreign_share, len(config.seeds)
+    # Specialized teachers for each share of other groups, and the baseline's.
+    sets = (len(shares) if isinstance(shares, tuple) else 1) + 1
+    adaptors = sets * len(config.adaptors.architectures)
     students = sum(len(config.loss_variants(loss)) for loss in config.students.losses)
-    assert jobs["train_teacher"] == 8 * backbones
-    assert jobs.get("train_single_teacher", 0) == backbones * config.controls
-    assert jobs["train_adaptor"] == adaptors * backbones
-    assert jobs["train_student"] == students * adaptors * backbones + config.controls * (
-        students * backbones + 1
+    assert jobs["train_teacher"] == 4 * sets * backbones * seeds
+    assert jobs.get("train_single_teacher", 0) == backbones * config.controls * seeds
+    assert jobs["train_adaptor"] == adaptors * backbones * seeds
+    assert jobs["train_student"] == seeds * (
+        students * adaptors * backbones + config.controls * (students * backbones + 1)
     )
     assert jobs["render_table"] == 2 * (1 + losses) * backbones
 
