@@ -256,9 +256,9 @@ def test_shipped_configs_plan(path, tmp_path):
     jobs = planned(tmp_path, path)
     config = read_config(path)
     backbones, losses = len(config.teachers.backbones), len(config.students.losses)
-    shares, seeds = config.teachers.foreign_share, len(config.seeds)
+    seeds = len(config.seeds)
     # Specialized teachers for each share of other groups, and the baseline's.
-    sets = (len(shares) if isinstance(shares, tuple) else 1) + 1
+    sets = len(config.teachers.values("foreign_share")) + 1
     adaptors = sets * len(config.adaptors.architectures)
     students = sum(len(config.loss_variants(loss)) for loss in config.students.losses)
     assert jobs["train_teacher"] == 4 * sets * backbones * seeds
