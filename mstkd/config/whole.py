@@ -538,7 +538,8 @@ class Config(Settings):
 
     def map_settings(self, table: str) -> MapSettings:
         models, where = self._shown_in(table)
-        caption = f"False match rate of all pairs{where} by the {models}, at {self.report.fmr:g}."
+        within = f"{self.report.fmr:g} within groups"  # together, where the threshold is
+        caption = f"False match rate of all pairs{where} by the {models}, {within}."
         return MapSettings(caption=caption, groups=self._columns())
 
     def _shown_in(self, table: str) -> tuple[str, str]:
