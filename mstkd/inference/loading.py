@@ -9,11 +9,11 @@ import torch
 from mstkd.artifacts.records import ModelRecord, file_sha256
 from mstkd.compute.numerics import configure
 from mstkd.config import BackboneSettings, InputSettings, validate
-from mstkd.config.inference import Colours, mean_and_std
+from mstkd.config.inference import Colours
 from mstkd.errors import InputError
 from mstkd.inference.model import Card, FaceModel
 from mstkd.inference.network import TorchNetwork
-from mstkd.models.backbone import Backbone, Preprocessing
+from mstkd.models.backbone import Backbone
 from mstkd.models.foreign import read_foreign
 from mstkd.models.weights import build_backbone, load_backbone, record_path
 
@@ -140,9 +140,7 @@ def _foreign(path: Path, given: dict[str, str]) -> tuple[Backbone, Card]:
         image_size=found.image_size,
     )
     network.load_state_dict(found.state)
-    if seen.is_foreign():
-        mean, std = mean_and_std(seen.normalisation)
-        network.preprocessing = Preprocessing(mean, std, bgr=seen.colours == "bgr")
+    network.show(seen)
     return network.eval(), Card(
         name=path.stem,
         kind="foreign",

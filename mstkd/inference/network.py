@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from mstkd.config import InputSettings
-from mstkd.config.inference import mean_and_std
 from mstkd.embeddings.embed import Extractor, Rows, embed_with_mirror, uploads
-from mstkd.models.backbone import Backbone, Preprocessing
+from mstkd.models.backbone import Backbone
 
 
 class Network(Protocol):
@@ -54,6 +53,5 @@ class TorchNetwork:
 
     def shown(self, seen: InputSettings) -> TorchNetwork:
         other = copy.deepcopy(self.network)
-        mean, std = mean_and_std(seen.normalisation)
-        other.preprocessing = Preprocessing(mean, std, bgr=seen.colours == "bgr")
+        other.show(seen)
         return TorchNetwork(other, self.device)

@@ -15,6 +15,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from mstkd.artifacts.records import NetworkSize
+from mstkd.config import InputSettings
+from mstkd.config.inference import mean_and_std
 
 HALF_RANGE = 127.5  # a pixel of 0 to 255 is that many times 1 + its value in [-1, 1]
 
@@ -56,6 +58,12 @@ class Backbone(nn.Module):
     @property
     def embedding_dim(self) -> int:
         return self.fc.out_features
+
+    def show(self, seen: InputSettings) -> None:
+        """From now on, show it the same images in its own colours and range."""
+        mean, std = mean_and_std(seen.normalisation)
+        foreign = Preprocessing(mean, std, bgr=seen.colours == "bgr")
+        self.preprocessing = foreign if seen.is_foreign() else nn.Identity()
 
     def fold(self) -> None:
         """Make batch normalisations part of the convolutions before them, where that can be."""

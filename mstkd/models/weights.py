@@ -24,10 +24,9 @@ from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256,
 from mstkd.artifacts.sources import source_list
 from mstkd.config import AdaptorArchitecture, BackboneSettings, InputSettings, validate
 from mstkd.config.base import Dimensions, Settings, Side
-from mstkd.config.inference import mean_and_std
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import DLDP, SL, DuL, build_adaptor
-from mstkd.models.backbone import Backbone, Preprocessing
+from mstkd.models.backbone import Backbone
 from mstkd.models.iresnet import BLOCKS, WIDTHS, IResNet
 from mstkd.models.mobilefacenet import MobileFaceNet
 from mstkd.models.timm import Timm
@@ -168,9 +167,7 @@ def load_backbone(path: Path) -> tuple[Backbone, ModelRecord]:
     _refuse_larger(build, path)
     model = build()
     load_weights(model, path)
-    if built.is_foreign():
-        mean, std = mean_and_std(built.normalisation)
-        model.preprocessing = Preprocessing(mean, std, bgr=built.colours == "bgr")
+    model.show(built)
     return model.eval(), record
 
 
