@@ -77,6 +77,7 @@ class Extractor(nn.Module):
                 raise
         # Not within the handler, which holds what was too large.
         self._most = (min(len(images), self._most) + 1) // 2
+        self._size = 0  # or parts would be padded to what was too large
         say(f"embedding: the GPU is out of memory; {self._most} images at a time, the same result")
         return self(images)
 

@@ -151,6 +151,18 @@ def test_a_full_gpu_embeds_fewer_at_a_time_with_the_same_result(
     ]
 
 
+def test_a_compiled_network_is_not_padded_to_what_was_too_large() -> None:
+    torch.manual_seed(0)
+    extractor = Extractor(build_backbone(BACKBONE, embedding_dim=DIM, image_size=16), CPU)
+    images = torch.randn(13, 3, 16, 16)
+    with torch.no_grad():
+        whole = extractor(images)
+        extractor._compiled = small = Small(extractor.network, 4)
+        parts = extractor(images)
+        assert torch.allclose(parts, whole, rtol=1e-6, atol=1e-7)
+        assert small.seen == [13, 7, 4, 4, 4, 4]
+
+
 def test_a_gpu_that_holds_not_one_image_is_a_fault() -> None:
     extractor = Extractor(build_backbone(BACKBONE, embedding_dim=DIM, image_size=16), CPU)
     extractor.network = Small(extractor.network, 0)
