@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.data.decode import BadImage, decode
-from mstkd.data.sources import Source
 from mstkd.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,26 +23,24 @@ if TYPE_CHECKING:
     Faces: TypeAlias = Face | Sequence[Face]
 
 
-def aligned_face(source: Source, size: int, where: object | None = None) -> NDArray[np.uint8]:
+def aligned_face(path: Path, size: int) -> NDArray[np.uint8]:
     """Pixels uint8 (size, size, 3), RGB, of an image of an aligned face.
 
     Args:
-        source: the file, or another source.
+        path: the file.
         size: side in pixels; nothing is resized, for that is no alignment.
-        where: what messages call it, if not its path.
 
     Raises:
         InputError: it cannot be read, or has another size.
     """
     expected = f"an aligned face of {size} x {size} pixels"
-    called = source if where is None else where
     try:
-        pixels = decode(source)
+        pixels = decode(path)
     except BadImage as bad:
-        raise InputError(called, found=bad.reason, expected=expected) from None
+        raise InputError(path, found=bad.reason, expected=expected) from None
     height, width = pixels.shape[:2]
     if (height, width) != (size, size):
-        raise InputError(called, found=f"{width} x {height}", expected=expected)
+        raise InputError(path, found=f"{width} x {height}", expected=expected)
     return pixels
 
 
