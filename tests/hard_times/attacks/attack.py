@@ -25,6 +25,7 @@ import numpy as np
 import torch
 import xxhash
 from packs import settings_of, write_faces
+from PIL import Image
 
 from mstkd.config import Config, read_settings
 from mstkd.data.decode import BadImage, decode
@@ -106,10 +107,14 @@ def zip_bomb(folder: Path) -> None:
     read_embeddings(path)
 
 
-def external_link(folder: Path) -> None:
+def _good_pack(folder: Path) -> Path:
     write_faces(folder / "faces")
-    path = folder / "A.h5"
-    pack_train(settings_of(folder / "faces"), output=path)
+    pack_train(settings_of(folder / "faces"), output=folder / "A.h5")
+    return folder / "A.h5"
+
+
+def external_link(folder: Path) -> None:
+    path = _good_pack(folder)
     with h5py.File(path, "r+") as file:
         del file["images"]
         file["images"] = h5py.ExternalLink("/etc/passwd", "images")
@@ -118,9 +123,7 @@ def external_link(folder: Path) -> None:
 
 def external_bytes(folder: Path) -> None:
     """A data set whose bytes lie in another file."""
-    write_faces(folder / "faces")
-    path = folder / "A.h5"
-    pack_train(settings_of(folder / "faces"), output=path)
+    path = _good_pack(folder)
     with h5py.File(path, "r+") as file:
         shape = file["images"].shape
         del file["images"]
@@ -161,8 +164,6 @@ def picture_bomb(folder: Path) -> None:
 
 
 def _jpeg() -> bytes:
-    from PIL import Image
-
     data = io.BytesIO()
     Image.new("RGB", (8, 8)).save(data, "JPEG")
     return data.getvalue()
