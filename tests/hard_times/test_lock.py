@@ -4,6 +4,7 @@ import re
 import tomllib
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from runs import ROOT
 
 LINE = re.compile(r"([a-z0-9._-]+)==([^ ]+) --hash=sha256:[0-9a-f]{64}")
@@ -11,10 +12,11 @@ LINE = re.compile(r"([a-z0-9._-]+)==([^ ]+) --hash=sha256:[0-9a-f]{64}")
 
 def test_what_is_asked_for_is_locked():
     lines = (ROOT / "envs/test-lock.txt").read_text().splitlines()[1:]
-    locked = dict(LINE.fullmatch(line).groups() for line in lines)
+    pins = [LINE.fullmatch(line).groups() for line in lines]
+    locked = {canonicalize_name(name): version for name, version in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = project["dependencies"] + project["optional-dependencies"]["test"]
     for one in map(Requirement, asked):
-        names = [name for name in locked if re.sub("[_.]", "-", name) == one.name.lower()]
-        assert names, f"{one}: pip install --dry-run --report, see envs/lock.py"
-        assert one.specifier.contains(locked[names[0]]), one
+        name = canonicalize_name(one.name)
+        assert name in locked, f"{one}: pip install --dry-run --report, see envs/lock.py"
+        assert one.specifier.contains(locked[name]), one
