@@ -57,8 +57,9 @@ def soak(folder: Path, *, seconds: float, seed: int, mark: str) -> dict[str, Any
         events, weights = zip(*EVENTS, strict=True)
         while time.monotonic() - begin < seconds or not rounds:
             (event,) = chance.choices(events, weights)
-            happened = event(world, chance)
+            happened = event.__name__
             try:
+                happened = event(world, chance)
                 settle(world)
             except AssertionError as error:
                 faults.append(f"{happened}: {error}"[-2000:])
@@ -66,14 +67,16 @@ def soak(folder: Path, *, seconds: float, seed: int, mark: str) -> dict[str, Any
             seen = {"event": event.__name__, **of_server(mark), **of_folder(world)}
             rounds.append(seen)
             print(seen, flush=True)
-        different = differing(world.digests(), walks.of_fresh_run(world))
-        if different:
-            mend(world, different)
+        try:
             different = differing(world.digests(), walks.of_fresh_run(world))
-        if different:
-            faults.append(f"{different} differ in the end")
+            if different:
+                mend(world, different)
+                different = differing(world.digests(), walks.of_fresh_run(world))
+            assert not different, f"{different} differ in the end"
+        except AssertionError as error:
+            faults.append(str(error)[-2000:])
     told = {}
-    for name in ("descriptors", "megabytes", "files", "left_over"):
+    for name in ("descriptors", "megabytes", "files", "left_over") if rounds else ():
         values = [one[name] for one in rounds]
         told[name] = {"first": values[0], "last": values[-1], "most": max(values)}
     return {
