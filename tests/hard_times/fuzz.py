@@ -419,6 +419,8 @@ def breed(name: str, seconds: float) -> dict[str, Any]:
     lines = done.stderr.splitlines()
     tries = [int(found[1]) for line in lines if (found := re.match(r"#(\d+)\s", line))]
     faults = [line for line in lines if "ReadWronglyError:" in line or "ERROR:" in line]
+    if done.returncode and not faults:
+        faults = lines[-1:] or ["it said nothing"]
     return {"tries": max(tries, default=0), "faults": faults[:1], "exit": done.returncode}
 
 
