@@ -426,6 +426,15 @@ def look(made: Recording, name: str) -> str:
     raise PowerCutError(f"{name} is shown as good")
 
 
+def faults_after(made: Recording) -> Iterator[str]:
+    """What is wrong with what the next run leaves."""
+    now = contents(made.step, made.folder)
+    if different := sorted(name for name in made.after if now.get(name) != made.after[name]):
+        yield f"after the next run {', '.join(different)} differ"
+    if left := [path.name for end in ("*.tmp", "*.partial") for path in made.folder.rglob(end)]:
+        yield f"the next run leaves {left}"
+
+
 def try_cut(made: Recording, tree: Tree, *, promised: int) -> dict[str, str]:
     """Put what is left of a cut into the folder, look at it, and run the step again."""
     lay_out(tree, made.folder)
@@ -437,13 +446,8 @@ def try_cut(made: Recording, tree: Tree, *, promised: int) -> dict[str, str]:
         made.step.run(made.base, made.folder)
     except (SystemExit, InputError) as error:
         raise PowerCutError(f"the next run ends with {error}") from None
-    now = contents(made.step, made.folder)
-    if different := sorted(name for name in made.after if now.get(name) != made.after[name]):
-        raise PowerCutError(f"after the next run {', '.join(different)} differ")
-    left = [path.name for path in made.folder.rglob("*.tmp")]
-    left += [path.name for path in made.folder.rglob("*.partial")]
-    if left:
-        raise PowerCutError(f"the next run leaves {left}")
+    for fault in faults_after(made):
+        raise PowerCutError(fault)
     return found
 
 
@@ -548,6 +552,7 @@ def main() -> None:
             print(f"  {fault}", flush=True)
     if given.output:
         given.output.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.exit(any(one["faults"] for one in figures.values()))
 
 
 if __name__ == "__main__":
