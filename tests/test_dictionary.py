@@ -8,6 +8,7 @@ from pathlib import Path
 
 from reporting import errors, verification_pairs, write_scored
 
+from mstkd.artifacts.records import Metrics, NetworkSize, read_record
 from mstkd.config import ErrorRateSettings, TableSettings
 from mstkd.report.error_rates import render_error_rates
 from mstkd.report.tables import render_table
@@ -67,3 +68,16 @@ def test_every_column_of_error_rates_is_explained(tmp_path: Path) -> None:
     assert not [name for name, words in columns.items() if "accuracy" in words]
     assert (types["value"], types["seed"], types["group"]) == ("number", "integer", "string")
     assert "fewer than ten errors" in told["dc:description"]
+
+
+def test_the_network_is_no_group(tmp_path: Path) -> None:
+    metrics, table = metrics_of(tmp_path, 1), tmp_path / "table2.csv"
+    network = NetworkSize(parameters=1_200_000, multiply_adds=220_965_376)
+    for path in metrics:
+        read_record(Metrics, path).model_copy(update={"network": network}).write(path)
+    settings = TableSettings(caption="Ours", groups=GROUPS)
+    render_table(settings, metrics=metrics, outputs=[table])
+    columns, types, _ = told_of(table)
+    assert {name for name, words in columns.items() if "accuracy of group" in words} == set(GROUPS)
+    assert "network" in columns["parameters"] and "Multiplications" in columns["multiply_adds"]
+    assert types["parameters"] == types["multiply_adds"] == "integer"

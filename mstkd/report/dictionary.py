@@ -21,6 +21,8 @@ WHO = {
     "variant": "Values of the row where the config has lists.",
     "seed": "Seed of the training.",
     "seeds": "How many seeds, each a training of its own, the row is the mean of.",
+    "parameters": "Parameters of the network.",
+    "multiply_adds": "Multiplications of the network, an image.",
     "group": "Group of the pairs; empty for all together.",
     "measure": "Which error rate, or ratio of the groups' rates.",
     "at": "Where the threshold is: fmr=0.01 is that of a false match rate of all groups.",
