@@ -26,7 +26,6 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.errors import InputError
 from mstkd.evaluation.verification import roc
 from mstkd.report.canvas import check_picture, legend_below_title, new_figure, write_picture
-from mstkd.report.paper import called
 from mstkd.report.rounding import rounded
 from mstkd.report.scored import Scored, read_scored, scores_path
 from mstkd.report.style import GROUP_LINES, STYLE
@@ -127,12 +126,7 @@ def det_curve(similarity: ArrayLike, same: ArrayLike) -> tuple[Floats, Floats]:
 def det_frame(scored: Scored) -> pd.DataFrame:
     """A row a point of a curve: `label`, `group`, `fmr` and `fnmr`, fractions."""
     frames = []
-    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
-    first = scored.subjects[0].seed
-    for subject, table in zip(scored.subjects, scored.tables, strict=True):
-        if subject.seed != first:
-            continue
-        label = called(subject, with_backbone=len(of_teachers) > 1)
+    for label, table in scored.first_seeds:
         for place, group in enumerate(table.groups):
             inside = (table.group1 == place) & table.within
             fmr, fnmr = det_curve(table.similarity[inside], table.same[inside])

@@ -18,10 +18,9 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.config import DistributionSettings
 from mstkd.evaluation.measures import fold_decisions, separation
 from mstkd.report.canvas import check_picture, legend_below_title, new_figure, write_picture
-from mstkd.report.paper import called
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import check_comparable, read_rows
-from mstkd.report.scored import Scored, read_scored, scores_path
+from mstkd.report.scored import Scored, scores_path, with_scores
 from mstkd.report.style import COLOURS, QUIET, STYLE
 
 BINS = 48  # over all scores of a table
@@ -46,8 +45,9 @@ def render_distributions(
         InputError: a suffix is unknown, or the files do not belong in one table.
     """
     check_picture(outputs)
-    check_comparable(read_rows(metrics, settings.groups))
-    scored = read_scored(metrics)
+    rows = read_rows(metrics, settings.groups)
+    check_comparable(rows)
+    scored = with_scores(rows)
     frame, marks = histograms(scored, settings.groups), thresholds(scored, settings.groups)
     with mpl.rc_context(STYLE):
         write_picture(
@@ -62,17 +62,6 @@ def render_distributions(
         )
 
 
-def _models(scored: Scored) -> list[tuple[str, int]]:
-    """Label and place of each model's first seed."""
-    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
-    first = scored.subjects[0].seed
-    return [
-        (called(subject, with_backbone=len(of_teachers) > 1), place)
-        for place, subject in enumerate(scored.subjects)
-        if subject.seed == first
-    ]
-
-
 def histograms(scored: Scored, groups: Sequence[str]) -> pd.DataFrame:
     """A row a bin: `label`, `group`, `kind` of the pairs, `low`, `high`, `pairs` and `density`.
 
@@ -82,8 +71,7 @@ def histograms(scored: Scored, groups: Sequence[str]) -> pd.DataFrame:
     scores = np.concatenate([table.similarity[within] for table in scored.tables])
     edges = np.linspace(scores.min(), np.nextafter(scores.max(), np.inf), BINS + 1)
     frames = []
-    for label, place in _models(scored):
-        table = scored.tables[place]
+    for label, table in scored.first_seeds:
         for group in groups:
             inside = within & (table.group1 == table.groups.index(group))
             for kind, chosen in (("genuine", table.same), ("impostor", ~table.same)):
@@ -98,8 +86,8 @@ def histograms(scored: Scored, groups: Sequence[str]) -> pd.DataFrame:
 def thresholds(scored: Scored, groups: Sequence[str]) -> pd.DataFrame:
     """A row a model and group: `threshold_own` and `threshold_shared`, means over folds."""
     lines = []
-    for label, place in _models(scored):
-        table = scored.tables[place].rows(scored.tables[place].within)
+    for label, scores in scored.first_seeds:
+        table = scores.rows(scores.within)
         columns = table.similarity, table.same, table.fold, table.group1
         own, shared = (
             fold_decisions(*columns, threshold=name).thresholds.mean(axis=1)
@@ -115,8 +103,8 @@ def thresholds(scored: Scored, groups: Sequence[str]) -> pd.DataFrame:
 def _message(scored: Scored) -> str:
     """What the scores say: in which group of which model genuine pairs stand apart most."""
     found = []
-    for label, place in _models(scored):
-        table = scored.tables[place].rows(scored.tables[place].within)
+    for label, scores in scored.first_seeds:
+        table = scores.rows(scores.within)
         area = separation(table.similarity, table.same, table.group1).auc
         found += [
             (float(one), f"{group} of {label}")

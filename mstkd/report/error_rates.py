@@ -21,7 +21,7 @@ from mstkd.evaluation.auditing.tables import Row, measure_rows
 from mstkd.report.formats import check_formats, write_table
 from mstkd.report.rounding import UNDEFINED, rounded
 from mstkd.report.rows import by_section, check_comparable, read_rows
-from mstkd.report.scored import read_scored, scores_path
+from mstkd.report.scored import scores_path, with_scores
 from mstkd.report.shown import Cell, Shown
 
 MEASURES = ("fmr", "fnmr", "fmr_max_min", "fmr_max_geomean", "fnmr_max_min", "fnmr_max_geomean")
@@ -47,7 +47,7 @@ def render_error_rates(
     check_formats(outputs)
     rows = read_rows(metrics, settings.groups)
     check_comparable(rows)
-    scored = read_scored(metrics)
+    scored = with_scores(rows)
     names = [str(place) for place in range(len(scored.tables))]
     systems = on_one_list(
         dict(zip(names, scored.tables, strict=True)),

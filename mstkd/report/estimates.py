@@ -16,7 +16,7 @@ from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contr
 from mstkd.evaluation.spread import SER, STD, Spread, SpreadInterval, SpreadMeasure
 from mstkd.evaluation.uncertainty import GroupRates, wilson
 from mstkd.report.judgements import Interval, ModelTold, RowTold, SpreadTold, finite
-from mstkd.report.paper import called
+from mstkd.report.paper import labels_of
 from mstkd.report.scored import Scored
 
 
@@ -24,8 +24,7 @@ def models_told(
     scored: Scored, rates: Mapping[Threshold, GroupRates], draws: int
 ) -> list[ModelTold]:
     """Every model at every threshold; no model's limits depend on the others."""
-    of_teachers = {subject.backbone for subject in scored.subjects if subject.set != "none"}
-    labels = [called(one, with_backbone=len(of_teachers) > 1) for one in scored.subjects]
+    labels = labels_of(scored.subjects)
     models = []
     for threshold, found in rates.items():
         for place, (subject, label) in enumerate(zip(scored.subjects, labels, strict=True)):

@@ -25,7 +25,7 @@ from mstkd.errors import InputError
 from mstkd.evaluation.auditing.all_impostors import ImpostorRow
 from mstkd.report.audit_matrix import SHADES, Rows, cell_of, shade
 from mstkd.report.canvas import check_picture, ink, new_figure, set_title, write_picture
-from mstkd.report.paper import called
+from mstkd.report.paper import labels_of
 from mstkd.report.style import STYLE
 
 NOTES = (
@@ -92,10 +92,8 @@ def read_impostors(path: Path) -> dict[str, Rows]:
             expected = f"a column {column!r} of impostors of a table"
             raise InputError(path, found=f"columns {', '.join(map(str, frame))}", expected=expected)
     subjects = [Subject.model_validate(one) for one in frame[WHO].to_dict("records")]
-    of_teachers = {subject.backbone for subject in subjects if subject.set != "none"}
     found: dict[str, Rows] = {}
-    for subject, row in zip(subjects, frame[columns].itertuples(index=False), strict=True):
-        label = called(subject, with_backbone=len(of_teachers) > 1)
+    for label, row in zip(labels_of(subjects), frame[columns].itertuples(index=False), strict=True):
         one = ImpostorRow(label, *row)
         found.setdefault(label, {})[one.group1, one.group2, one.measure] = one
     return found

@@ -288,6 +288,12 @@ def called(subject: Subject, *, with_backbone: bool) -> str:
     return ", ".join(part for part in (name, loss, backbone) if part)
 
 
+def labels_of(subjects: Sequence[Subject]) -> list[str]:
+    """What each of some models is called; with its backbone where teachers have several."""
+    of_teachers = {subject.backbone for subject in subjects if subject.set != "none"}
+    return [called(subject, with_backbone=len(of_teachers) > 1) for subject in subjects]
+
+
 def _same_values(one: _Model, other: _Model) -> bool:
     """Of the values of lists, a control without distillation has the student's alone."""
     first, second = (split_variant(m.subject.loss or "").values for m in (one, other))

@@ -15,7 +15,8 @@ from mstkd.evaluation.protocol import rates_of_tables
 from mstkd.evaluation.scorefiles import read_scores
 from mstkd.evaluation.scores import ScoreTable, on_pairs_of
 from mstkd.evaluation.uncertainty import GroupRates
-from mstkd.report.rows import read_rows
+from mstkd.report.paper import labels_of
+from mstkd.report.rows import Row, read_rows
 
 ROUNDING = 1e-6  # percentage points, of one sum taken in two orders
 
@@ -35,6 +36,18 @@ class Scored:
     @property
     def groups(self) -> tuple[str, ...]:
         return self.tables[0].groups
+
+    @property
+    def first_seeds(self) -> list[tuple[str, ScoreTable]]:
+        """Of each model what it is called, and the scores of its first seed."""
+        subjects = self.subjects
+        return [
+            (label, table)
+            for label, subject, table in zip(
+                labels_of(subjects), subjects, self.tables, strict=True
+            )
+            if subject.seed == subjects[0].seed
+        ]
 
     @property
     def group_pairs(self) -> dict[str, int]:
@@ -79,13 +92,21 @@ def scores_path(metrics: Path) -> Path:
 
 
 def read_scored(metrics: Sequence[Path]) -> Scored:
-    """Read metrics files and the scores beside them; of each but the first, similarities are kept.
+    """Read metrics files and the scores beside them.
 
     Raises:
-        InputError: a file is missing or is not what it must be, a model occurs twice, or models
-            were not scored on the same pairs.
+        InputError: as `read_rows` and `with_scores`.
     """
-    rows = read_rows(metrics)
+    return with_scores(read_rows(metrics))
+
+
+def with_scores(rows: Sequence[Row]) -> Scored:
+    """Read the scores beside rows' metrics files; of each but the first, similarities are kept.
+
+    Raises:
+        InputError: a file is missing or is not what it must be, or models were not scored on the
+            same pairs.
+    """
     paths = tuple(path for row in rows for path in row.paths)
     first = read_scores(scores_path(paths[0]), ours=True)
     tables = [first]

@@ -32,7 +32,7 @@ from mstkd.report.rows import (
     check_comparable,
     read_rows,
 )
-from mstkd.report.scored import Scored, read_scored, scores_path
+from mstkd.report.scored import Scored, scores_path, with_scores
 from mstkd.report.shown import shown_table
 
 LABELS = ("set", "name", "variant")  # the columns of a frame that hold no numbers
@@ -61,7 +61,7 @@ def render_table(
     frame = table_frame(rows, settings.groups, settings.threshold)
     read = hashed(metrics)
     if settings.draws is not None:
-        scored = read_scored(metrics)
+        scored = with_scores(rows)
         frame = with_intervals(frame, rows, scored, settings.threshold, settings.draws)
         read |= hashed_contents(map(scores_path, metrics))
     if settings.published:
