@@ -147,3 +147,11 @@ def test_other_files_are_refused(tmp_path: Path, measured: tuple[ImpostorRow, ..
     path.unlink()
     with pytest.raises(InputError, match="expected impostors of a table"):
         render_impostors(SETTINGS, impostors=path, outputs=[tmp_path / "i.png"])
+
+
+def test_the_numbers_of_the_maps_are_not_written_anew(
+    tmp_path: Path, measured: tuple[ImpostorRow, ...]
+) -> None:
+    path = write_rows(tmp_path / "rows.csv", (subject(), measured))
+    with pytest.raises(InputError, match=r"found \.csv; expected \.png or "):
+        render_impostors(SETTINGS, impostors=path, outputs=[tmp_path / "maps.csv"])

@@ -106,10 +106,10 @@ def write_picture(
     read: Mapping[Path, str],
     outputs: Iterable[Path],
     *,
-    numbers: pd.DataFrame,
     draw: Callable[[], Figure],
     title: str,
     message: str,
+    numbers: pd.DataFrame | None = None,
     settings: BaseModel | None = None,
 ) -> None:
     """Write one figure in several formats and its numbers as CSV, with what made them.
@@ -118,15 +118,16 @@ def write_picture(
         step: the sub-command.
         read: the files that it read, with their content hashes.
         outputs: as `check_picture` takes them.
-        numbers: what the .csv holds.
         draw: called for each figure, since one that is saved again has moved a little.
         title: of the figure.
         message: what it says, for those who do not see it.
+        numbers: what the .csv holds; not needed where none is among the outputs.
         settings: of the step.
     """
     for output in outputs:
         made = provenance_of(step, settings, read, output)
         if output.suffix == ".csv":
+            assert numbers is not None
             write_numbers(numbers, output, made)
         else:
             save(draw(), output, title=title, message=message, made=made)

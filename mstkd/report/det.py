@@ -72,6 +72,7 @@ def render_det(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
         if output.stem not in KINDS:
             raise InputError(output, found=output.stem, expected=f"a name {' or '.join(KINDS)}")
     frame = det_frame(read_scored(metrics))
+    message = det_message(frame)
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
     with mpl.rc_context(STYLE):
         for name, kind in KINDS.items():
@@ -82,7 +83,7 @@ def render_det(*, metrics: Sequence[Path], outputs: Sequence[Path]) -> None:
                 numbers=kind.frame(frame),
                 draw=partial(kind.draw, frame),
                 title=kind.title,
-                message=det_message(frame),
+                message=message,
             )
 
 

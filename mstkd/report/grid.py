@@ -24,7 +24,7 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.config import GridSettings, teachers_of
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError
-from mstkd.report.canvas import check_picture, new_figure, write_picture
+from mstkd.report.canvas import check_picture, new_figure, set_title, write_picture
 from mstkd.report.estimates import rows_told
 from mstkd.report.intervals import SET_MARKS
 from mstkd.report.judgements import Interval, RowTold
@@ -286,7 +286,7 @@ def draw_grid(panels: Sequence[Sequence[Panel]], settings: GridSettings) -> Figu
             if place == len(panels) - 1 or number >= len(panels[place + 1]):
                 cell.set_xlabel(settings.key)
     _legends(figure, panels, axes)
-    figure.suptitle(_title(settings), x=0.01, ha="left", weight="bold", fontsize=9)
+    set_title(figure, _title(settings))
     figure.supxlabel(NOTE, x=0.01, ha="left", fontsize=7.5)
     return figure
 

@@ -24,7 +24,7 @@ from mstkd.config import MapSettings
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing.all_impostors import ImpostorRow
 from mstkd.report.audit_matrix import SHADES, Rows, cell_of, shade
-from mstkd.report.canvas import check_picture, ink, new_figure, set_title, write_picture
+from mstkd.report.canvas import check_format, ink, new_figure, set_title, write_picture
 from mstkd.report.paper import labels_of
 from mstkd.report.style import STYLE
 
@@ -52,7 +52,8 @@ def render_impostors(settings: MapSettings, *, impostors: Path, outputs: Sequenc
     Raises:
         InputError: a suffix is unknown, or the file is not what it must be.
     """
-    check_picture(outputs)
+    for output in outputs:
+        check_format(output)
     models = read_impostors(impostors)
     for rows in models.values():
         missing = {group for key in rows for group in key[:2] if group} - set(settings.groups)
@@ -64,7 +65,6 @@ def render_impostors(settings: MapSettings, *, impostors: Path, outputs: Sequenc
             "render-impostors",
             hashed([impostors]),
             outputs,
-            numbers=pd.DataFrame(),
             draw=lambda: draw_impostors(models, settings),
             title=settings.caption,
             message=impostors_message(models),

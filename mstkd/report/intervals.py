@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +15,8 @@ from matplotlib.lines import Line2D
 
 from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import read_record
-from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
-from mstkd.report.canvas import check_format, new_figure, save, write_numbers
+from mstkd.report.canvas import check_picture, new_figure, set_title, write_picture
 from mstkd.report.claims import Claims
 from mstkd.report.judgements import ModelTold
 from mstkd.report.rounding import rounded
@@ -56,22 +56,24 @@ def render_intervals(*, claims: Path, outputs: Sequence[Path]) -> None:
     Raises:
         InputError: a suffix or ending is unknown, or the file is not what it must be.
     """
+    check_picture(outputs)
     kinds = {output: _kind(output) for output in outputs}
     told = read_record(Claims, claims)
     read = hashed([claims])
     with mpl.rc_context(STYLE):
-        for output, kind in kinds.items():
-            made = provenance_of("render-intervals", None, read, output)
-            if output.suffix == ".csv":
-                write_numbers(kind.frame(told), output, made)
-            else:
-                figure, message = kind.draw(told), kind.message(told)
-                save(figure, output, title=kind.title, message=message, made=made)
+        for kind in KINDS.values():
+            write_picture(
+                "render-intervals",
+                read,
+                [output for output in outputs if kinds[output] is kind],
+                numbers=kind.frame(told),
+                draw=partial(kind.draw, told),
+                title=kind.title,
+                message=kind.message(told),
+            )
 
 
 def _kind(output: Path) -> Kind:
-    if output.suffix != ".csv":
-        check_format(output)
     ending = output.stem.rpartition("-")[2]
     if ending not in KINDS:
         expected = " or ".join(f"...-{one}" for one in KINDS)
@@ -234,7 +236,7 @@ def _named(model: ModelTold, told: Claims) -> str:
 
 
 def _finish(figure: Figure, title: str, note: str) -> None:
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=9)
+    set_title(figure, title)
     half = len(note) // 2
     if len(note) > 110:  # two lines
         cut = note.index(" ", half)

@@ -24,7 +24,7 @@ from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast
 from mstkd.evaluation.uncertainty import GroupRates
-from mstkd.report.canvas import check_picture, new_figure, write_picture
+from mstkd.report.canvas import check_picture, new_figure, set_title, write_picture
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
 from mstkd.report.scored import Scored, read_scored, scores_path
@@ -181,7 +181,7 @@ def draw_stages(frame: pd.DataFrame) -> Figure:
     for name, axes in zip(sets, grid[:, 0], strict=True):
         _draw_set(axes, frame[frame["set"] == name])
         axes.set_title(SECTIONS.get(name, name), loc="left", weight="bold")
-    figure.suptitle(TITLE, x=0.01, ha="left", weight="bold", fontsize=9)
+    set_title(figure, TITLE)
     figure.supxlabel(NOTE, x=0.01, ha="left", fontsize=7.5)
     return figure
 

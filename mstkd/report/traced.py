@@ -15,7 +15,7 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.sources import provenance_of
 from mstkd.data.decode import decode
 from mstkd.evaluation.shares import NO_TEACHER, TracedImages
-from mstkd.report.canvas import check_format, new_figure, save
+from mstkd.report.canvas import check_format, new_figure, save, set_title
 from mstkd.report.rounding import rounded
 from mstkd.report.style import COLOURS, STYLE
 
@@ -88,7 +88,7 @@ def draw_traced(told: TracedImages, title: str) -> Figure:
         faces.imshow(np.concatenate(pixels, axis=1), interpolation="nearest")
         faces.set_axis_off()
         _draw_bars(bars, row)
-    figure.suptitle(title, x=0.01, ha="left", weight="bold", fontsize=9)
+    set_title(figure, title)
     if rows[0].shapley is not None:
         figure.supxlabel(NOTE, x=0.01, ha="left", fontsize=7.5)
     return figure

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,14 @@ from mstkd.config.grids import without_value
 from mstkd.config.models import FOREIGN_SHARE
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
-from mstkd.report.canvas import check_format, ink, new_figure, save, write_numbers
+from mstkd.report.canvas import (
+    check_picture,
+    ink,
+    new_figure,
+    set_title,
+    write_numbers,
+    write_picture,
+)
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
 from mstkd.report.style import FRAME, STYLE
@@ -76,23 +84,27 @@ def render_tracing(*, tracing: Sequence[Path], outputs: Sequence[Path]) -> None:
     Raises:
         InputError: a suffix or ending is unknown, or the files do not belong together.
     """
-    measures = {path: _measure(path) for path in outputs if path.suffix != ".csv"}
+    check_picture(outputs)
+    pictures = {path: _measure(path) for path in outputs if path.suffix != ".csv"}
     records = read_tracings(tracing)
     frame = shares_frame(records)
     read = hashed(tracing)
     with mpl.rc_context(STYLE):
-        for path, measure in measures.items():
-            figure = draw_shares(frame, records[0].groups, measure)
-            made = provenance_of("render-tracing", None, read, path)
-            message = shares_message(frame, measure)
-            save(figure, path, title=TITLES[measure], message=message, made=made)
+        for measure in MEASURES.values():
+            write_picture(
+                "render-tracing",
+                read,
+                [path for path, of in pictures.items() if of == measure],
+                draw=partial(draw_shares, frame, records[0].groups, measure),
+                title=TITLES[measure],
+                message=shares_message(frame, measure),
+            )
     for path in outputs:
         if path.suffix == ".csv":
             write_numbers(frame, path, provenance_of("render-tracing", None, read, path))
 
 
 def _measure(path: Path) -> Measure:
-    check_format(path)
     ending = path.stem.rpartition("-")[2]
     if ending not in MEASURES:
         expected = " or ".join(f"...-{one}" for one in MEASURES)
@@ -198,7 +210,7 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
         }
         _draw_panel(axes, cells, groups, columns[name], own=own, most=most)
         axes.set_title(f"{SECTIONS.get(name, name)}, {adaptor}", loc="left", weight="bold")
-    figure.suptitle(TITLES[measure], x=0.01, ha="left", weight="bold", fontsize=9)
+    set_title(figure, TITLES[measure])
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5)
     return figure
 
