@@ -26,12 +26,11 @@ from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError
 from mstkd.report.canvas import check_picture, new_figure, set_title, write_picture
 from mstkd.report.estimates import rows_told
-from mstkd.report.intervals import SET_MARKS
 from mstkd.report.judgements import Interval, RowTold
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS, row_label
 from mstkd.report.scored import read_scored, scores_path
-from mstkd.report.style import DASHES, GROUP_MARKS, STYLE
+from mstkd.report.style import DASHES, GROUP_MARKS, SET_DASHES, SET_MARKS, STYLE
 
 Measure = Literal["own_group", "all_groups", "global_accuracy", "std"]
 OF_TEACHERS: tuple[Measure, ...] = ("own_group", "all_groups")
@@ -42,7 +41,6 @@ UNITS: dict[Measure, str] = {
     "global_accuracy": "Global accuracy, percent",
     "std": "STD, points",
 }
-SET_DASHES = {"specialized": "-", "baseline": (0, (5, 2)), "single": (0, (1, 1.5))}
 NOTE = (
     "Bars, and the band of what has no such values: 95 % intervals of people drawn anew, and of\n"
     "training where there are seeds. Each group has its own threshold. Limits of STD are of what "

@@ -21,14 +21,9 @@ from mstkd.report.claims import Claims
 from mstkd.report.judgements import ModelTold
 from mstkd.report.rounding import rounded
 from mstkd.report.rows import SECTIONS
-from mstkd.report.style import COLOURS, GROUP_MARKS, STYLE
+from mstkd.report.style import GROUP_MARKS, SET_MARKS, STYLE
 
 NUMBERED = 40  # models, of more there is no room for names beside a picture
-SET_MARKS = {
-    "Specialized": ("^", COLOURS[0]),
-    "Baseline": ("s", COLOURS[1]),
-    "Controls": ("X", "#444444"),
-}
 NOTE = "Bars: 95 % intervals of people drawn anew; each group has its own threshold."
 SPREAD_NOTE = (
     f"{NOTE} STD is without what noise adds to it. Dashed: what an even system shows on these "

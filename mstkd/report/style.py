@@ -44,5 +44,11 @@ GROUP_MARKS = tuple(itertools.islice(zip(itertools.cycle(COLOURS), itertools.cyc
 GROUP_LINES: tuple[tuple[str, Dash], ...] = tuple(
     itertools.islice(zip(itertools.cycle(COLOURS), itertools.cycle(DASHES)), MOST)
 )
+SET_MARKS = {  # by section of a table
+    "Specialized": ("^", COLOURS[0]),
+    "Baseline": ("s", COLOURS[1]),
+    "Controls": ("X", "#444444"),
+}
+SET_DASHES = {"specialized": "-", "baseline": (0, (5, 2)), "single": (0, (1, 1.5))}
 FRAME = "#B34700"  # of what is a group's own
 QUIET = "#666666"  # of what is beside the matter, and must be read all the same
