@@ -109,7 +109,9 @@ def one_on_some_disk(words: Iterable[str]) -> bool:
 
 
 COLUMNS = re.compile(
-    "set|name|variant|seeds|global|global_accuracy|std|ser|.+_seed_std|embeddings|adaptor", re.I
+    "set|name|variant|seeds|global|global_accuracy|std|ser|.+_seed_std|embeddings|adaptor"
+    "|parameters|multiply_adds|kind|backbone|loss|value",
+    re.I,
 )
 
 

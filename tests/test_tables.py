@@ -17,11 +17,12 @@ import pytest
 from reporting import errors, verification_pairs, write_metrics, write_scored
 from rich.console import Console
 
-from mstkd.artifacts.records import Provenance, Source
+from mstkd.artifacts.records import Metrics, NetworkSize, Provenance, Source, read_record
 from mstkd.config import ClaimsSettings, TableSettings, validate
 from mstkd.errors import InputError
 from mstkd.evaluation.contrasts import spread_contrast
 from mstkd.evaluation.spread import SER, STD, Spread
+from mstkd.report import grid
 from mstkd.report.claims import compute_claims
 from mstkd.report.estimates import models_told
 from mstkd.report.figures import render_accuracies
@@ -566,6 +567,21 @@ def test_the_mean_of_one_seed_is_that_seed(tmp_path: Path) -> None:
             reach = alone.high[place] - alone.low[place]
             assert found.low == pytest.approx(alone.low[place], abs=0.1 * reach)
             assert found.high == pytest.approx(alone.high[place], abs=0.1 * reach)
+
+
+def test_no_group_is_called_as_what_stands_beside_the_groups(tmp_path: Path) -> None:
+    """Its accuracies would be overwritten in the table, or in the curve of a list."""
+    metrics = scored_models(tmp_path, seeds=2)
+    for path in metrics:
+        network = NetworkSize(parameters=1, multiply_adds=1)
+        read_record(Metrics, path).model_copy(update={"network": network}).write(path)
+    beside(tmp_path, metrics, ".csv")
+    columns = {*read_table(tmp_path / "table3.csv"), *grid._Who._fields, "value"}
+    assert {"parameters", "multiply_adds", "A_pairs", "kind"} <= columns
+    for column in columns - set(GROUPS):
+        given = {"caption": "A caption", "groups": [column, "B"]}
+        with pytest.raises(InputError, match="none of the program's own names"):
+            validate(TableSettings, given, "table")
 
 
 def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:

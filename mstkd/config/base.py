@@ -58,6 +58,7 @@ GroupName = Annotated[
     Name,
     other_than(
         "set|name|variant|seeds|global|global_accuracy|std|ser|embeddings|adaptor"
+        "|parameters|multiply_adds|kind|backbone|loss|value"
         "|.+_(seed_std|low|high|pairs|published|difference)"
     ),
 ]

@@ -128,7 +128,7 @@ def grid_message(panels: Sequence[Sequence[Panel]]) -> str:
 def grid_frame(
     rows: Sequence[RowTold], settings: GridSettings, groups: Sequence[str]
 ) -> pd.DataFrame:
-    """A row a model: who it is, the list's `value`, `others`, and measures with their limits.
+    """A row a model: who it is, the list's `value`, `variant`, and measures with their limits.
 
     `value` is missing of models that have none. Measures are each group's accuracy,
     `global_accuracy` (percent) and `std` (percentage points), each with `_low` and `_high`.
@@ -155,7 +155,7 @@ class _Who(NamedTuple):
     name: str
     loss: str
     backbone: str  # of the teachers
-    others: str  # values of other lists
+    variant: str  # values of other lists
 
 
 def _who(row: RowTold, settings: GridSettings) -> _Who:
@@ -166,8 +166,8 @@ def _who(row: RowTold, settings: GridSettings) -> _Who:
     parts = [told(values["teachers"]), told(values["students"])]
     if parts[0] and subject.kind != "teacher":
         parts[0] = f"teachers {parts[0]}"
-    others = "; ".join(filter(None, parts))
-    return _Who(subject.kind, subject.set, subject.name, own.base, teachers.base, others)
+    variant = "; ".join(filter(None, parts))
+    return _Who(subject.kind, subject.set, subject.name, own.base, teachers.base, variant)
 
 
 def _value(row: RowTold, settings: GridSettings) -> float | None:
@@ -191,11 +191,11 @@ def grid_panels(
         lines.setdefault(_who(row, settings), []).append(row)
     panels = list(_of_teachers(lines, settings, groups))
     students = [who for who in lines if who.kind == "student" and who.set != "none"]
-    for loss, others, backbone in dict.fromkeys((w.loss, w.others, w.backbone) for w in students):
-        here = [w for w in students if (w.loss, w.others, w.backbone) == (loss, others, backbone)]
+    for loss, variant, backbone in dict.fromkeys((w.loss, w.variant, w.backbone) for w in students):
+        here = [w for w in students if (w.loss, w.variant, w.backbone) == (loss, variant, backbone)]
         names = dict.fromkeys((who.set == "single", who.name) for who in here)
         several = len({who.backbone for who in students}) > 1
-        block = ", ".join(filter(None, (loss, others, backbone if several else "")))
+        block = ", ".join(filter(None, (loss, variant, backbone if several else "")))
         measures: tuple[Measure, ...] = ("global_accuracy", "std")
         for measure in measures:
             row_of_panels = []
@@ -218,8 +218,8 @@ def _of_teachers(
         return
     own = {one.name: one.groups[0] for one in teachers_of("specialized", groups)}
     teachers = [who for who in lines if (who.kind, who.set) == ("teacher", "specialized")]
-    for backbone, others in dict.fromkeys((who.backbone, who.others) for who in teachers):
-        here = [who for who in teachers if (who.backbone, who.others) == (backbone, others)]
+    for backbone, variant in dict.fromkeys((who.backbone, who.variant) for who in teachers):
+        here = [who for who in teachers if (who.backbone, who.variant) == (backbone, variant)]
         row_of_panels = []
         for measure in OF_TEACHERS:
             drawn: list[Line] = []
@@ -236,7 +236,7 @@ def _of_teachers(
                     for row in lines[who]
                 ]
                 drawn.append(Line(who.name, style, tuple(points)))
-            title = ", ".join(filter(None, (f"teachers {backbone}", others)))
+            title = ", ".join(filter(None, (f"teachers {backbone}", variant)))
             row_of_panels.append(Panel(title, measure, tuple(drawn)))
         yield row_of_panels
 
