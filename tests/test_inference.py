@@ -136,6 +136,13 @@ def test_a_pack_of_another_size_is_refused(tmp_path, packs, verification_packs):
         mstkd.load(other, device="cpu").evaluate(verification_packs[0])
 
 
+def test_pairs_of_no_group_are_refused(model, tmp_path):
+    for name in ("data", "txts"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"empty: found something else; expected a verification"):
+        model.evaluate(tmp_path / "empty")
+
+
 # ---------------------------------------------------------------- what is loaded
 
 

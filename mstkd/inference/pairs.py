@@ -61,6 +61,6 @@ def _groups(pairs: Path) -> Mapping[str, Path]:
     if pairs.is_dir() and group_bins(pairs):
         return dict.fromkeys(group_bins(pairs), pairs)
     root = verification_folder(pairs)
-    if (root / "txts").is_dir():
-        return dict.fromkeys(training_groups(root / "data"), pairs)
+    if (root / "txts").is_dir() and (groups := training_groups(root / "data")):
+        return dict.fromkeys(groups, pairs)
     raise InputError(pairs, found="something else", expected=PAIRS)
