@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mstkd.config import InputSettings
 from mstkd.config.inference import NORMALISATIONS, Colours
+from mstkd.data.pack import open_pack
 from mstkd.evaluation.intervals import area_interval, areas_above
 from mstkd.inference.model import FaceModel
 
@@ -53,18 +54,10 @@ def every_guess(
         for order in colours
     ]
     if pairs is None:
-        return [_guess(model, way, model.embed(list(faces)), list(faces)) for way in ways]
-    found = []
+        return _guesses(model, ways, list(faces), ())
     with model.packs(pairs) as packs:
-        for way in ways:
-            scored = model.shown(way).score(packs)
-            whole = scored.table.grouped_by(())
-            auc, low, high = (float(part[0, 0]) for part in area_interval(areas_above([whole])))
-            images = np.array(scored.packs[0].images[:FACES])
-            shown = list(faces) or images
-            guess = _guess(model, way, model.embed(shown), shown)
-            found.append(guess._replace(auc=auc, low=low, high=high))
-    return found
+        first = open_pack(packs[0], "verification").images[:FACES]
+        return _guesses(model, ways, list(faces) or first, packs)
 
 
 def doubt(guesses: Sequence[Guess]) -> str | None:
@@ -84,12 +77,21 @@ def spelt(seen: InputSettings) -> str:
     return f"{seen.colours} {seen.normalisation}"
 
 
-def _guess(
+def _guesses(
     model: FaceModel,
-    way: InputSettings,
-    as_said: NDArray[np.float32],
+    ways: Sequence[InputSettings],
     faces: list[Path] | NDArray[np.uint8],
-) -> Guess:
-    other = model.shown(way).embed(faces)
-    nan = float("nan")
-    return Guess(way, float(np.vecdot(as_said, other).mean()), nan, nan, nan)
+    packs: Sequence[Path],
+) -> list[Guess]:
+    found: list[Guess] = []
+    vectors: list[NDArray[np.float32]] = []
+    for way in ways:
+        other = model.shown(way)
+        auc = low = high = float("nan")
+        if packs:
+            whole = other.score(packs).table.grouped_by(())
+            auc, low, high = (float(part[0, 0]) for part in area_interval(areas_above([whole])))
+        vectors.append(other.embed(faces))
+        similarity = float(np.vecdot(vectors[0], vectors[-1]).mean())  # the first is as is said
+        found.append(Guess(way, similarity, auc, low, high))
+    return found
