@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,7 @@ def _by_models(
     from mstkd.inference.pairs import verification_packs
     from mstkd.inference.scored import score_model
 
+    @lru_cache(maxsize=1)  # of the first, whose size is asked before its scores
     def loaded(path: Path) -> FaceModel:
         return load(path, threads=threads, device=device)
 
