@@ -9,6 +9,7 @@ it. Error rates of the groups are told at the threshold itself.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,18 +149,10 @@ def threshold_interval(
         return float(found.low[0, 0]), float(found.high[0, 0])
 
     # The more pairs are accepted the higher are both limits, but for steps too small to matter.
-    fewest = _first(lambda accepted: limits(accepted)[1] >= fmr, len(impostors))
-    beyond = _first(lambda accepted: limits(accepted)[0] > fmr, len(impostors))
+    counts = range(len(impostors))
+    fewest = bisect_left(counts, True, key=lambda accepted: limits(accepted)[1] >= fmr)
+    beyond = bisect_left(counts, True, key=lambda accepted: limits(accepted)[0] > fmr)
     return _above(impostors, max(beyond - 1, fewest)), _above(impostors, fewest)
-
-
-def _first(holds: Any, most: int) -> int:
-    """The first number up to `most` from which on something holds; `most` if nowhere."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if holds(middle) else (middle + 1, high)
-    return low
 
 
 def _above(falling: NDArray[np.float64], accepted: int) -> float:
