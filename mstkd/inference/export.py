@@ -8,6 +8,7 @@ so that a threshold holds for what comes out. What the model is stands in the fi
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import logging
@@ -31,6 +32,7 @@ from mstkd.models.iresnet import PReLU
 
 OPSET = 18
 METADATA = "mstkd"  # the key, in ONNX; the name of a file in it, of `torch.export`
+EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir")  # their loggers
 EXTRA = "the extra onnx: pip install 'mstkd[onnx]'"
 INPUT, OUTPUT = "images", "embeddings"
 
@@ -108,7 +110,7 @@ def export(model: FaceModel, output: Path, *, single: bool = False) -> Exported:
     # Of an example of one image a graph is made that does for one alone.
     example = torch.zeros(1 if single else 2, size, size, 3, dtype=torch.uint8)
     dynamic = None if single else ({0: torch.export.Dim("batch", min=1, max=2**16)},)
-    with _quietly():
+    with quietly(*EXPORTERS):
         program = torch.export.export(network, (example,), dynamic_shapes=dynamic, strict=False)
         data = _as_onnx(program, told) if is_onnx else _as_program(program, told)
     with replacing(output, needed=len(data)) as (part,):
@@ -136,11 +138,28 @@ def needs(*packages: str) -> None:
     Raises:
         InputError: a package is missing.
     """
-    import importlib.util
-
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError("ONNX", found=f"no package {', '.join(missing)}", expected=EXTRA)
+
+
+@contextlib.contextmanager
+def quietly(*loggers: str) -> Iterator[None]:
+    """Without what exporters say to those who write them.
+
+    Args:
+        loggers: names of those that say no less than errors.
+    """
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)
 
 
 def _as_onnx(program: Any, told: Exported) -> bytes:
@@ -166,19 +185,3 @@ def _as_program(program: Any, told: Exported) -> bytes:
     extra = {f"{METADATA}.json": json.dumps(told.model_dump(mode="json"))}
     torch.export.save(program, file, extra_files=extra)
     return file.getvalue()
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what exporters say to those who write them."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -6,15 +6,11 @@ the comparison, group by group, on pairs of their own (`comparison`).
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 from mstkd.artifacts.atomic import replacing
-from mstkd.inference.export import Exported, export, needs, with_metadata
+from mstkd.inference.export import Exported, export, needs, quietly, with_metadata
 from mstkd.inference.model import FaceModel
 
 
@@ -36,7 +32,7 @@ def export_quantised(model: FaceModel, output: Path) -> Exported:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with tempfile.TemporaryDirectory() as folder, _quietly():
+    with tempfile.TemporaryDirectory() as folder, quietly("root"):
         whole, small = Path(folder) / "whole.onnx", Path(folder) / "small.onnx"
         told = export(model, whole, single=True)
         # Unsigned, for onnxruntime convolves no signed weights.
@@ -47,16 +43,3 @@ def export_quantised(model: FaceModel, output: Path) -> Exported:
     with replacing(output, needed=len(data)) as (part,):
         part.write_bytes(data)
     return told
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the quantiser's advice on the root logger."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.root.setLevel(level)
