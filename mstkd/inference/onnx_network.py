@@ -19,9 +19,9 @@ from mstkd.config.inference import mean_and_std
 from mstkd.embeddings.embed import Rows
 from mstkd.errors import InputError
 from mstkd.inference.export import METADATA, Exported, needs, with_metadata
+from mstkd.inference.loading import SAID
 from mstkd.inference.model import Card, FaceModel
 
-SAID = "colours='rgb' or 'bgr', as it was trained: no file says it; or mstkd import-model once"
 EXPECTED = "an ONNX model of faces (N, 3, H, H) float32 or (N, H, H, 3) uint8 to embeddings (N, D)"
 ALIKE = 1e-3  # relative difference of an image's embedding in two batches, above which they differ
 
@@ -127,7 +127,7 @@ def load_onnx(
         raise InputError(path, found="an ONNX model of another program", expected=SAID)
     if told is None:
         seen = validate(InputSettings, dict(said), str(path))
-        card = foreign_card(path, seen, size, dim)
+        card = _foreign_card(path, seen, size, dim)
     else:
         card = told.card.model_copy(update={"kind": "onnx", "sha256": file_sha256(path)})
     kind = ExportedNetwork if inside else OnnxNetwork
@@ -161,7 +161,7 @@ def import_onnx(settings: ImportSettings, *, checkpoint: Path, output: Path) -> 
     return card
 
 
-def foreign_card(path: Path, seen: InputSettings, size: int, dim: int) -> Card:
+def _foreign_card(path: Path, seen: InputSettings, size: int, dim: int) -> Card:
     """What is known of another program's ONNX model."""
     return Card(
         name=path.stem,
