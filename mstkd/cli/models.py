@@ -273,9 +273,9 @@ def _show_comparison(found: Any, *, as_json: bool) -> None:
 
 
 def _tell(told: Any) -> None:
-    from mstkd.inference.written import as_json
+    from pydantic_core import to_json
 
-    typer.echo(as_json(told))
+    typer.echo(to_json(told, indent=2, inf_nan_mode="null").decode())
 
 
 COMMANDS = (embed, verify, compare, calibrate, export, info, import_model)

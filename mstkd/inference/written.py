@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -99,16 +97,3 @@ def import_any(settings: ImportSettings, checkpoint: Path, output: Path) -> Impo
     weights = output / WEIGHTS
     found = import_model(settings, checkpoint=checkpoint, output=weights)
     return Imported(weights, found.called, found.left_out, "adaptor" in found.settings)
-
-
-def as_json(told: Any) -> str:
-    """Indented JSON, in which what is no number is null."""
-    return json.dumps(_plain(told), indent=2)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
