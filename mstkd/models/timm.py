@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -45,12 +46,13 @@ class Timm(Backbone):
         self.features = nn.BatchNorm1d(embedding_dim)
 
     @staticmethod
-    def _built(timm: object, name: str, image_size: int) -> nn.Module:
-        make = getattr(timm, "create_model")  # noqa: B009, mypy knows nothing of timm
+    def _built(timm: ModuleType, name: str, image_size: int) -> nn.Module:
         try:
-            body: nn.Module = make(name, pretrained=False, num_classes=0, img_size=image_size)
+            body: nn.Module = timm.create_model(
+                name, pretrained=False, num_classes=0, img_size=image_size
+            )
         except TypeError:  # a network of convolutions takes images of any size and is told none
-            body = make(name, pretrained=False, num_classes=0)
+            body = timm.create_model(name, pretrained=False, num_classes=0)
         return body
 
     def _features(self, name: str, image_size: int) -> int:
