@@ -96,6 +96,11 @@ def test_verification_is_the_cosine_and_a_decision_only_with_a_threshold(model, 
     assert (found.threshold, found.same, found.errors) == (None, None, {})
     assert model.verify(one, other, threshold=expected - 1e-3).same is True
     assert model.verify(one, other, threshold=expected + 1e-3).same is False
+    for nothing in (np.nan, np.inf):  # no score is above or below it
+        with pytest.raises(
+            InputError, match="threshold: found (nan|inf); expected a finite number"
+        ):
+            model.verify(one, other, threshold=nothing)
     Image.fromarray(one).save(tmp_path / "one.png")
     assert model.verify(tmp_path / "one.png", one).similarity == pytest.approx(1)
     with pytest.raises(InputError, match="images: found 2 and 1; expected one and one"):

@@ -6,6 +6,7 @@ Shapes: N images, H their side in pixels, D embedding dimension.
 from __future__ import annotations
 
 import contextlib
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -122,8 +123,11 @@ class FaceModel:
                 given, for which error rates by group are known too.
 
         Raises:
-            InputError: as `embed`; several images; the calibration is of another model or use.
+            InputError: as `embed`; several images; a threshold that is no finite number; the
+                calibration is of another model or use.
         """
+        if threshold is not None and not math.isfinite(threshold):
+            raise InputError("threshold", found=threshold, expected="a finite number")
         vectors = [self.embed(image).astype(np.float64) for image in (one, other)]
         if [len(vector) for vector in vectors] != [1, 1]:
             found = " and ".join(str(len(vector)) for vector in vectors)
