@@ -97,9 +97,7 @@ def test_verification_is_the_cosine_and_a_decision_only_with_a_threshold(model, 
     assert model.verify(one, other, threshold=expected - 1e-3).same is True
     assert model.verify(one, other, threshold=expected + 1e-3).same is False
     for nothing in (np.nan, np.inf):  # no score is above or below it
-        with pytest.raises(
-            InputError, match="threshold: found (nan|inf); expected a finite number"
-        ):
+        with pytest.raises(InputError, match=r"threshold: found (nan|inf); expected a finite"):
             model.verify(one, other, threshold=nothing)
     Image.fromarray(one).save(tmp_path / "one.png")
     assert model.verify(tmp_path / "one.png", one).similarity == pytest.approx(1)
