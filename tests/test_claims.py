@@ -388,6 +388,7 @@ def test_one_seed_speaks_of_these_trained_models_alone(tmp_path: Path) -> None:
     assert (found.verdict, found.seeds) == ("supported", 1)
     assert found.sentence.endswith("supported on these pairs, of these two trained models.")
     assert "nothing is known of training done anew" in claims.note
+    assert "dealt to the teachers" not in claims.note
     # Every sentence, the published rows' too: what one training showed is of that training.
     told = [claim.sentence for claim in (*claims.claims, *claims.published.claims)]
     assert all("trained models" in sentence for sentence in told)
@@ -401,6 +402,7 @@ def test_training_done_anew_is_in_the_interval(tmp_path: Path) -> None:
     assert found.sentence.endswith("supported over 3 seeds.")
     assert steady.seeds == [0, 1, 2]
     assert "how the 3 seeds differ is in the interval" in steady.note
+    assert "with identities dealt to the teachers as they were here" in steady.note
     # The same mean of seeds that disagree: each alone is clear, together they are not.
     moved = trained(tmp_path / "moved", {0: 14, 1: 12, 2: -2})
     wider = one(moved, "global_accuracy")

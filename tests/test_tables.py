@@ -584,6 +584,25 @@ def test_no_group_is_called_as_what_stands_beside_the_groups(tmp_path: Path) -> 
             validate(TableSettings, given, "table")
 
 
+@pytest.mark.parametrize(
+    ("operations", "told"),
+    [
+        ([2_457_600], "2.46 million multiplications an image."),
+        ([220_965_376, 9_000_000_000], "220.97 to 9000.00 million multiplications an image."),
+        ([9_150_000_000, 12_300_000_000], "9.15 to 12.30 billion multiplications an image."),
+    ],
+)
+def test_networks_are_told_in_a_unit_that_shows_them(
+    tmp_path: Path, operations: list[int], told: str
+) -> None:
+    metrics = scored_models(tmp_path)
+    for path, count in zip(metrics, itertools.cycle(operations), strict=False):
+        network = NetworkSize(parameters=210_424, multiply_adds=count)
+        read_record(Metrics, path).model_copy(update={"network": network}).write(path)
+    text = beside(tmp_path, metrics, ".md")
+    assert f"A network has 0.21 million parameters and takes {told}" in text
+
+
 def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:
     metrics = scored_models(tmp_path, RACES)
     given = {"groups": RACES, "published": True}

@@ -77,7 +77,7 @@ ChosenOnTest = tuple[Literal["teachers", "students"], ...]
 class ClaimsSettings(Step):
     """Settings of the step `compute-claims`."""
 
-    recipe: int = 2  # pairs of each group, and what was chosen on them
+    recipe: int = 3  # the note says what all seeds share
 
     draws: Draws = 2000  # of noise, for STD and SER
     chosen_on_test: ChosenOnTest | None = None
@@ -120,7 +120,7 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
-    recipe: int = 4  # intervals are those of the table's own models
+    recipe: int = 5  # sizes of small networks in millions
 
     threshold: Threshold = "own"
 

@@ -135,7 +135,8 @@ def _note(seeds: Sequence[int]) -> str:
     if len(seeds) > 1:
         text += (
             f"Differences are paired by seed, and how the {len(seeds)} seeds differ is in the "
-            "interval, so they speak of training done anew, as far as so many seeds can."
+            "interval, so they speak of training done anew, as far as so many seeds can, on the "
+            "same images, with identities dealt to the teachers as they were here."
         )
     else:
         text += (

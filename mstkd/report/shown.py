@@ -107,13 +107,16 @@ def _notes(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[str, ...]:
 def _of_networks(frame: pd.DataFrame) -> str:
     """How large the networks of a table are."""
 
-    def least_to_most(column: str, unit: float) -> str:
-        ends = (frame[column].min() / unit, frame[column].max() / unit)
-        return " to ".join(dict.fromkeys(rounded(end, 2) for end in ends))
+    def least_to_most(column: str) -> str:
+        least, most = frame[column].min(), frame[column].max()
+        # Small networks would be told as none of a billion.
+        unit, word = (1e6, "million") if least < 1e9 else (1e9, "billion")
+        ends = dict.fromkeys(rounded(end / unit, 2) for end in (least, most))
+        return f"{' to '.join(ends)} {word}"
 
     return (
-        f"A network has {least_to_most('parameters', 1e6)} million parameters and takes "
-        f"{least_to_most('multiply_adds', 1e9)} billion multiplications an image."
+        f"A network has {least_to_most('parameters')} parameters and takes "
+        f"{least_to_most('multiply_adds')} multiplications an image."
     )
 
 
