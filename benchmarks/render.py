@@ -535,12 +535,22 @@ def study(found: Result) -> str:
             f"{one['low']:+.2f} to {one['high']:+.2f}",
             one["verdict"],
             f"{one['smallest']:.2f}",
+            " / ".join(
+                str(one["alone"].get(verdict, 0))
+                for verdict in ("supported", "contradicted", "undecided")
+            ),
         )
         for one in found["claims"]
     ]
-    header = ("claim", "on", "points", "95 % interval", "verdict", "could see")
+    header = ("claim", "on", "points", "95 % interval", "verdict", "could see", "seeds alone")
     beside = "".join(f"- {sentence}\n" for sentence in found["beside"])
-    return f"{found['answer']} {found['whom']}\n\n{table(header, rows)}\n{beside}"
+    note = (
+        f'Of {len(found["seeds"])} seeds. "Could see" is the smallest difference that is seen in '
+        'four of five cases; "seeds alone" how many seeds say supported, contradicted and '
+        "undecided if each is judged as all that was trained. All jobs took "
+        f"{found['job_hours']} hours, two at a time."
+    )
+    return f"{found['answer']} {found['whom']}\n\n{table(header, rows)}\n{note}\n\n{beside}"
 
 
 def finished_dag(found: Result) -> str:

@@ -14,6 +14,7 @@ import itertools
 import json
 import shutil
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,13 @@ import pandas as pd
 from _machine import describe
 
 from mstkd.artifacts.atomic import write_json, write_text
-from mstkd.artifacts.records import Subject, file_sha256, read_record
-from mstkd.config import Config, read_config
+from mstkd.artifacts.records import Metrics, Subject, file_sha256, read_record
+from mstkd.config import ClaimsSettings, Config, read_config
 from mstkd.config.models import every_model
 from mstkd.report.answer import answer, whom
-from mstkd.report.claims import Claims
+from mstkd.report.claims import Claims, compute_claims
 from mstkd.report.intervals import std_frame
+from mstkd.report.judgements import JudgedClaim
 from mstkd.report.paper import DEGREE, TOPIC, paper_claims
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +92,12 @@ def comparisons(config: Config) -> list[dict[str, Any]]:
     ]
 
 
+def job_hours(results: Path) -> float:
+    """What all jobs took together, as Snakemake measured them; two ran at a time."""
+    files = (results / "benchmarks").rglob("*.tsv")
+    return sum(float(pd.read_csv(file, sep="\t")["s"].iloc[0]) for file in files) / 3600
+
+
 def claims_frame(claims: Claims) -> pd.DataFrame:
     """A row a claim, measure and threshold."""
     columns = ["topic", "claim", "threshold", "measure", "group", "seeds", "value", "corrected"]
@@ -97,16 +105,44 @@ def claims_frame(claims: Claims) -> pd.DataFrame:
     return pd.DataFrame([one.model_dump(include=set(columns)) for one in claims.claims])[columns]
 
 
-def result_of(results: Path) -> dict[str, Any]:
-    """What a finished run says to the question."""
-    claims = read_record(Claims, results / "claims.json")
-    shown = [
+def asked(claims: Claims) -> list[JudgedClaim]:
+    """What the question is answered by."""
+    return [
         one
         for one in claims.claims
         if one.topic in ASKED
         and one.threshold == "own"
         and one.measure in ("global_accuracy", "every_group", "std")
     ]
+
+
+def judged_alone(claims: Claims, results: Path) -> list[Counter[str]]:
+    """Of what the question is answered by, how often each verdict is that of one seed alone.
+
+    Each seed is judged as if it were all that was trained.
+    """
+    assert claims.provenance is not None
+    of_seed: dict[int, list[Path]] = {}
+    for source in claims.provenance.sources:
+        path = results / source.path
+        if path.suffix == ".json":
+            of_seed.setdefault(read_record(Metrics, path).subject.seed, []).append(path)
+    verdicts: list[Counter[str]] = [Counter() for _ in asked(claims)]
+    with tempfile.TemporaryDirectory() as folder:
+        for metrics in of_seed.values():
+            alone = compute_claims(
+                ClaimsSettings(draws=claims.draws),
+                metrics=metrics,
+                output=Path(folder, "claims.json"),
+            )
+            for found, one in zip(verdicts, asked(alone), strict=True):
+                found[one.verdict] += 1
+    return verdicts
+
+
+def result_of(results: Path) -> dict[str, Any]:
+    """What a finished run says to the question."""
+    claims = read_record(Claims, results / "claims.json")
     others = [
         one.sentence
         for one in claims.claims
@@ -118,9 +154,11 @@ def result_of(results: Path) -> dict[str, Any]:
         "whom": whom(claims),
         "claims": [
             one.model_dump(include={"claim", "measure", "value", "low", "high", "verdict"})
-            | {"smallest": one.power.smallest}
-            for one in shown
+            | {"smallest": one.power.smallest, "alone": alone}
+            for one, alone in zip(asked(claims), judged_alone(claims, results), strict=True)
         ],
+        "seeds": claims.seeds,
+        "job_hours": round(job_hours(results), 2),
         "beside": others,
         "config": file_sha256(results / "config.yaml"),
         "figures": {name: file_sha256(results / path) for name, path in FIGURES.items()},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,6 +138,9 @@ def finished(tmp_path: Path) -> tuple[Path, Claims]:
     (tmp_path / "figures/grid-teachers-foreign_share.csv").write_text("value\n0\n")
     (tmp_path / "config.yaml").write_text("groups: [A, B]\n")
     (tmp_path / "report.html").write_text("")
+    (tmp_path / "benchmarks/train_teacher").mkdir(parents=True)
+    for job in ("train_teacher/small-baseline-BT-1-seed1.tsv", "compute_claims.tsv"):
+        (tmp_path / "benchmarks" / job).write_text("s\tcpu_time\n900\t7\n")
     return tmp_path, claims
 
 
@@ -163,6 +167,25 @@ def test_the_answer_is_that_of_the_claims(
     ]
     # Each accuracy falls by a point a model, three seeds a side.
     assert [one["value"] for one in whole] == pytest.approx([6, 3], abs=0.5)
+    # As if each of the seeds, every third of the files, were all that there is.
+    alone = [
+        compute_claims(
+            ClaimsSettings(draws=200),
+            metrics=sorted((results / "scores").glob(f"**/*seed{seed}*/metrics.json")),
+            output=tmp_path / "alone.json",
+        )
+        for seed in (1, 2, 3)
+    ]
+    for found in whole:
+        verdicts = Counter(
+            one.verdict
+            for claims_alone in alone
+            for one in claims_alone.claims
+            if (one.claim, one.measure, one.threshold) == (found["claim"], "global_accuracy", "own")
+        )
+        assert found["alone"] == verdicts
+        assert verdicts.total() == 3
+    assert (told["seeds"], told["job_hours"]) == ([1, 2, 3], 0.5)
     rows = {(one.claim, one.measure, one.group, one.threshold): one for one in claims.claims}
     frame = study.claims_frame(claims)
     assert len(frame) == len(rows)
@@ -175,6 +198,7 @@ def test_the_answer_is_that_of_the_claims(
     shown = scripts["render"].study(told)
     assert told["answer"] in shown
     assert "| +6" in shown or "| +5" in shown
+    assert "| 2 / 0 / 1 |" in shown
 
 
 def test_without_a_finished_run_there_is_one_line(
