@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo pictures test lint clean
+.PHONY: demo pictures site test lint clean
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores all --rerun-incomplete
@@ -13,6 +13,10 @@ demo: .venv/installed
 # README's pictures and what it says of the demo, from the demo's results.
 pictures: demo
 	$(BIN)/python benchmarks/pictures.py results
+
+# The documentation, to be read without a network: site/index.html.
+site: .venv/installed-test
+	$(BIN)/mkdocs build --strict
 
 test: .venv/installed-test
 	$(BIN)/python -m pytest
@@ -37,4 +41,4 @@ lint: .venv/installed-test
 	touch $@
 
 clean:
-	rm -rf .venv .snakemake
+	rm -rf .venv .snakemake site

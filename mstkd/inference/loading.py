@@ -33,9 +33,10 @@ def load(
 ) -> FaceModel:
     """A model that embeds and compares aligned faces.
 
-    >>> model = load("model.safetensors")
-    >>> model.card.image_size, model.card.embedding_dim
-    (16, 8)
+    Examples:
+        >>> model = load("model.safetensors")
+        >>> model.card.image_size, model.card.embedding_dim
+        (16, 8)
 
     Args:
         path_or_name: weights with their model.json, the folder that holds them, an ONNX model, or

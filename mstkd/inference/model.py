@@ -84,8 +84,9 @@ class FaceModel:
     ) -> NDArray[np.float32]:
         """Embeddings of unit length (N, D) of aligned faces.
 
-        >>> model.embed(["a.png", "b.png"]).shape
-        (2, 8)
+        Examples:
+            >>> model.embed(["a.png", "b.png"]).shape
+            (2, 8)
 
         Args:
             images: one or several of: the path of an image, an array uint8 (H, H, 3) RGB, a tensor
@@ -112,9 +113,10 @@ class FaceModel:
     def verify(self, one: Faces, other: Faces, *, threshold: float | None = None) -> Verification:
         """Whether two images show one person.
 
-        >>> found = model.verify("a.png", "a.png", threshold=0.5)
-        >>> round(found.similarity, 3), found.same
-        (1.0, True)
+        Examples:
+            >>> found = model.verify("a.png", "a.png", threshold=0.5)
+            >>> round(found.similarity, 3), found.same
+            (1.0, True)
 
         Args:
             one: an image, as `embed` takes it.
