@@ -1,8 +1,8 @@
 """What the site needs beyond the pages of docs/: two hooks that mkdocs calls.
 
-Pages are written for whoever reads them in the repository. What they link to outside of docs/ becomes
-part of the site, at its path from the top of the repository. Three pages of reference are made of what
-the program itself says: the schema of the config, the commands, and the public names.
+Pages are written for whoever reads them in the repository. What they link to outside of docs/
+becomes part of the site, at its path from the top of the repository. Three pages of reference are
+made of what the program itself says: the schema of the config, the commands, the public names.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ def _settings() -> str:
     lines = [
         "# Types and limits of the config",
         "",
-        "Made of the schema that `mstkd schema` prints. What the keys mean, and what an edit of one reruns:",
-        "[keys of the config](../config/README.md).",
+        "Made of the schema that `mstkd schema` prints. What the keys mean, and what an edit",
+        "of one reruns: [keys of the config](../config/README.md).",
     ]
     for title, rows in tables.items():
         lines += ["", f"## {title}", "", "| key | value | default |", "|---|---|---|", *rows]
@@ -97,7 +97,7 @@ def _settings() -> str:
 
 
 def _rows(schema: dict[str, Any], key: str, value: dict[str, Any], required: bool) -> Iterator[str]:
-    """A row a key; a section has those of its keys, and where users name sections, those of each."""
+    """A row a key; a section has those of its keys, a mapping to sections those of each."""
     sections = [one["$ref"] for one in (value, *value.get("anyOf", [])) if "$ref" in one]
     for section in (schema["$defs"][name.rpartition("/")[2]] for name in sections):
         for name, one in section["properties"].items():

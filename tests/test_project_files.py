@@ -1,6 +1,7 @@
-"""What stands beside the code for those who cite, report or change it."""
+"""What stands beside the code for those who cite, report, change or release it."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import yaml
@@ -43,6 +44,22 @@ def test_ci_and_forms_are_yaml_and_run_what_is_there():
     for hook in hooks:
         tool = hook["entry"].removeprefix(".venv/bin/").split(" --")[0]
         assert f"$(BIN)/{tool}" in makefile
+
+
+def test_a_release_is_of_a_tag_that_says_the_version():
+    release = yaml.safe_load((ROOT / ".github/workflows/release.yaml").read_text())
+    assert release["permissions"] == {"contents": "read"}
+    jobs = release["jobs"]
+    commands = [step["run"] for step in jobs["build"]["steps"] if "run" in step]
+    assert commands == ['.ci/release "$GITHUB_REF_NAME"']
+    # Whoever may publish runs nothing of the repository.
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert not [step for step in jobs["publish"]["steps"] if "run" in step]
+    wrong = subprocess.run(
+        [ROOT / ".ci/release", "v9.9"], capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith(f"tag v9.9: expected v{mstkd.__version__}, ")
 
 
 def test_what_the_documents_link_to_is_there():

@@ -172,7 +172,8 @@ WIDE = """(page, view) => ({
   page: page.documentElement.scrollWidth,
   article: page.querySelector("article").getBoundingClientRect().width,
   hidden: [...page.querySelectorAll("article img")].filter((one) => !one.naturalWidth).length,
-  heads: [...page.querySelectorAll("thead")].filter((one) => one.offsetHeight && !one.innerText.trim()).length,
+  heads: [...page.querySelectorAll("thead")].filter(
+    (one) => one.offsetHeight && !one.innerText.trim()).length,
 })"""
 
 
