@@ -63,6 +63,7 @@ PARTS: dict[str, Any] = {
         "head": {"sampling": {}},
     },
 }
+GIVEN = {"path": "theirs.pth", "colours": "rgb", "normalisation": "0..1"}
 FOLDERS = {
     "train": "train",
     "train_alignment": {"landmarks": "landmarks.csv"},
@@ -97,7 +98,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "groups": list(RFW),
         "data": {"train": "train.rec", "train_groups": "train.lst", "verification": "verification"},
         "backbones": {**PARTS["backbones"], "theirs": {"timm": "resnet18"}},
-        "students": {**PARTS["students"], "backbone": "theirs"},
+        "teachers": {**PARTS["teachers"], "from_checkpoint": {"Asian": {**GIVEN}}},
+        "students": {**PARTS["students"], "backbone": "theirs", "from_checkpoint": {**GIVEN}},
     },
 }
 # Lists of names are edited by hand: what matters is what is added, or in which order they stand.
@@ -105,6 +107,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "groups": {"a new name": ["A", "B", "C"], "the order": ["B", "A"]},
     "seeds": {"one more": [0, 1]},
     "teachers.backbones": {"one more": ["small", "spare"]},
+    "teachers.from_checkpoint": {"a teacher": {"A": {"path": "a.pth", "colours": "rgb"}}},
     "adaptors.architectures": {"one more": {**ADAPTORS, "new": {"architecture": "SL"}}},
     "report.columns": {"": ["B", "A"]},
     "students.losses": {"one more": {"a-KD": {}, "EAF-KD": {}, "new": {"classification": True}}},
@@ -217,6 +220,7 @@ def other_values(value: Any, config: Config, key: str) -> Iterator[Any]:
     else:
         yield from _choices(type(config), key)
         yield from (0.25, 2, [2, 2, 2, 2], "elsewhere", "elsewhere.rec", "elsewhere.csv", "2020")
+        yield "imagenet"
         yield from config.backbones
 
 

@@ -130,7 +130,7 @@ def test_options_follow_from_the_parameters_of_a_step():
         ),
         "--seed": required,
         "--packs": several,
-        **dict.fromkeys(("--selection", "--cache", "--mirrored", "--adaptor"), left_out),
+        **dict.fromkeys(("--selection", "--cache", "--mirrored", "--adaptor", "--start"), left_out),
     }
     assert options_of("pack-train") == {
         "--settings": required,

@@ -5,7 +5,7 @@ import json
 import pickle
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Annotated, get_args, get_origin
 
 import pytest
 import runs
@@ -498,13 +498,21 @@ def keys_of(model, prefix=""):
     for name, field in model.model_fields.items():
         if name == "recipe":
             continue
-        inner = [arg for arg in (field.annotation, *get_args(field.annotation)) if is_model(arg)]
+        kind = plain(field.annotation)
+        inner = [arg for arg in (kind, *map(plain, get_args(kind))) if is_model(arg)]
         if not inner:
             yield prefix + name
-        elif str(field.annotation).startswith("dict"):
+        elif str(kind).startswith("dict"):
             yield from keys_of(inner[0], f"{prefix}{name}.<name>.")
         else:
             yield from keys_of(inner[0], f"{prefix}{name}.")
+
+
+def plain(kind):
+    """A type without what it is annotated with, and without None."""
+    if get_origin(kind) is Annotated or type(None) in get_args(kind):
+        return plain(get_args(kind)[0])
+    return kind
 
 
 def is_model(value):

@@ -104,6 +104,20 @@ def test_verify_exits_as_it_decides(here):
     }
 
 
+def test_a_threshold_of_another_use_is_to_be_set_anew(here):
+    """With the mirror image or without: `export --no-mirror` says how."""
+    calibrate = ("calibrate", "one", "--pairs", "pairs", "--fmr", "0.9")
+    typed(*calibrate)
+    exported = ("export", "one", "--output", "m.pt2", "--no-mirror")
+    assert fault(*exported) == (
+        "mstkd: error: one/model.safetensors: calibration: found mirror=True, rgb, -1..1; "
+        "expected mirror=False, rgb, -1..1, as it is loaded; "
+        "mstkd calibrate --no-mirror sets a threshold for that"
+    )
+    typed(*calibrate, "--no-mirror")
+    assert typed(*exported).startswith("m.pt2; ")
+
+
 def test_a_calibrated_model_decides_and_says_how_often_wrongly(here):
     told = typed("calibrate", "one", "--pairs", "pairs", "--fmr", "0.9")
     found = mstkd.load("one").calibration()

@@ -14,6 +14,7 @@ from mstkd import __version__
 from mstkd.artifacts.atomic import write_text
 from mstkd.errors import InputError, anew
 
+START = "start weights"  # among a student's `inputs`, if any were given; no group is called so
 CALIBRATION = ".calibration.json"  # of a model's threshold, in place of the weights' own suffix
 
 
@@ -102,6 +103,9 @@ class ModelRecord(SealedRecord):
     format: Literal["mstkd-model"] = "mstkd-model"
     subject: Subject
     settings: dict[str, Any]  # the step's settings as they were given
+    # Of a network that was given and not trained here, what was found in its file: its backbone,
+    # and how images are shown to it.
+    found: dict[str, Any] | None = None
     image_size: int | None  # pixels; None for adaptors
     inputs: dict[str, str]  # what it was made from: name -> SHA-256
     weights_sha256: str
@@ -111,6 +115,11 @@ class ModelRecord(SealedRecord):
     precision: Computed | None = None  # what `auto` in the settings came to; older versions: None
     sources: list[Source] = []
     package_version: str = __version__
+
+    @property
+    def built(self) -> dict[str, Any]:
+        """What the network is built by: the settings, and what was found."""
+        return self.settings | (self.found or {})
 
 
 Percent = Annotated[float, Field(ge=0, le=100)]  # so written, no NaN either

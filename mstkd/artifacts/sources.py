@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from mstkd.artifacts.records import Provenance, Source
 from mstkd.errors import InputError
 
-PACKING = "pack-"  # the steps that read files outside
+PACKING = "pack-"  # the steps that read images outside
+IMPORTING = "import-"  # those that read a model that somebody has
 
 
 def compared(settings: Any, precision: str | None = None) -> Any:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from mstkd.artifacts.contents import content_sha256
 from mstkd.artifacts.records import Source
-from mstkd.artifacts.sources import compared, descents_of
+from mstkd.artifacts.sources import IMPORTING, compared, descents_of
 from mstkd.artifacts.told import Told, told_by
 from mstkd.errors import InputError
 
@@ -61,9 +61,19 @@ class Contents:
 
     def __init__(self) -> None:
         self.of = functools.cache(self._of)
+        self.of_given = functools.cache(self._of_given)
         self.standing_of_record = functools.cache(self._standing_of_record)
         self.descents_of = functools.cache(lambda path: descents_of(Path(path)))
         self._told = functools.cache(lambda record: told_by(Path(record)))
+
+    def _of_given(self, path: str) -> str | None:
+        """The content of a file that is no result, though it may be called as one is."""
+        if _name(path) == WEIGHTS and Path(_record(path)).exists():
+            return self.of(path)
+        try:
+            return content_sha256(Path(path))
+        except OSError:
+            return None
 
     def _of(self, path: str) -> str | None:
         try:
@@ -94,6 +104,11 @@ class Contents:
         """Whether a history is the one that its model's record knows, where that knows one."""
         told = self._told(_record(history))
         return told is None or told.files.get(HISTORY) in (None, self.of(history))
+
+
+def weights_of(path: Path) -> Path:
+    """The weights of a model that is given by them, or by the folder that holds them."""
+    return path / WEIGHTS if path.is_dir() else path
 
 
 def _name(path: str) -> str:
@@ -165,7 +180,8 @@ def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents
 
 def _of_source(path: str, then: Source, asked: Asked, contents: Contents) -> Iterator[str]:
     """Whether a file is what was read, or would be if it were made now."""
-    content = contents.of(path)
+    given = asked.step.startswith(IMPORTING)
+    content = contents.of_given(path) if given else contents.of(path)
     if content is not None:
         if content != then.sha256:
             yield f"made from another {path}"

@@ -105,8 +105,11 @@ def made_by(path: Path) -> Provenance | None:
 def told_of_model(record: ModelRecord) -> Told:
     """What model.json says of its model."""
     kind = record.subject.kind
+    step = "import-model" if kind == "imported" else f"train-{kind}"
+    if record.found is not None:
+        step = {"teacher": "import-given", "student": "import-start"}[kind]
     made = Provenance(
-        step="import-model" if kind == "imported" else f"train-{kind}",
+        step=step,
         settings=record.settings,
         sources=record.sources,
         precision=record.precision,

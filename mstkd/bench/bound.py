@@ -30,7 +30,7 @@ from torch import nn
 from mstkd.bench.measure import matmul_peak
 from mstkd.bench.pace import repeat
 from mstkd.bench.result import Bound, Roofline, Share
-from mstkd.models.backbone import Backbone
+from mstkd.models.backbone import Backbone, parameters_of
 from mstkd.models.iresnet import Block
 from mstkd.models.mobilefacenet import Bottleneck
 
@@ -89,12 +89,11 @@ def step_work(
         elif isinstance(layer, Block) or (isinstance(layer, Bottleneck) and layer.shortcut):
             # Back, gradients of both ways from a block's input are added there.
             found.append(Work(path, "additions", 0, size * (x + y) * ADDITION[design]))
-    parameters = sum(parameter.numel() for parameter in network.parameters())
     dim = network.embedding_dim
     return [
         *found,
         *head_work(batch, dim, classes),
-        *_optimiser_work(parameters, dim * classes, half),
+        *_optimiser_work(parameters_of(network), dim * classes, half),
     ]
 
 

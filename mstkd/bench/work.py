@@ -17,7 +17,7 @@ from mstkd.config import (
     StudentSettings,
     last_epoch,
 )
-from mstkd.config.models import every_model, teacher_sets, teachers_of
+from mstkd.config.models import every_model, given_teachers, teacher_sets, teachers_of
 from mstkd.data.checks.known import KNOWN
 from mstkd.errors import InputError
 
@@ -196,8 +196,10 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
             if variant in config.teacher_variants(backbone, set_)
         ]
         teachers = [teacher for members in sets for teacher in members]
+        given = given_teachers(config)
+        trained = [one for one in teachers if (one.set, one.name) not in given]
         seen = 0.0
-        for teacher in teachers:
+        for teacher in trained:
             own = sum(counts.train[group].images for group in teacher.groups)
             # Baseline teachers share all identities evenly (section 4.5); a share that specialized
             # ones give to each other leaves what they see together.
@@ -209,7 +211,7 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
         optimiser = settings.optimiser
         looked_at = sum(
             _looked_at(settings.selection, last_epoch(settings), teacher.selected_on, counts)
-            for teacher in teachers
+            for teacher in trained
         )
         training = Subject("training", training_of(config, backbone, optimiser.batch_size))
         cache, epoch, evaluation = (
@@ -217,8 +219,8 @@ def _teachers(config: Config, counts: Counts) -> Iterator[Load]:
         )
         jobs = seeds * len(teachers)
         passes = seeds * seen * last_epoch(settings)
-        yield Load(f"{variant} teachers", jobs, passes, training)
-        yield Load(f"{variant} teachers' epochs", jobs, seeds * looked_at, epoch)
+        yield Load(f"{variant} teachers", seeds * len(trained), passes, training)
+        yield Load(f"{variant} teachers' epochs", seeds * len(trained), seeds * looked_at, epoch)
         yield Load(
             f"{variant} caches",
             seeds * len(sets) * (views + (1 if unlabelled else 0)),

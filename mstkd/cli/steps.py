@@ -37,9 +37,11 @@ STEPS = {
     "pack-unlabelled": "data.packing",
     "check-data": "data.checks.check_data",
     "split": "data.splits",
+    "import-given": "models.imported",
     "train-teacher": "training.teacher",
     "cache-embeddings": "embeddings.cache",
     "train-adaptor": "training.adaptor",
+    "import-start": "models.imported",
     "train-student": "training.student",
     "train-students": "cli.steps",
     "evaluate": "evaluation.evaluate",
@@ -78,6 +80,10 @@ OPTIONS = {
     "mirrored": typer.Option(help="The same of mirror images, for targets of what is seen."),
     "adaptor": typer.Option(help="The adaptor of that cache."),
     "adaptors": typer.Option(help="Adaptors of that cache, in order."),
+    "checkpoint": typer.Option(
+        help="A model that somebody has: a checkpoint, or a folder of ours."
+    ),
+    "start": typer.Option(help="Weights that students start from."),
     "model": typer.Option(help="Weights of a teacher or student; of a card, model.json."),
     "models": typer.Option(help="model.json files; of impostors, weights."),
     "impostors": typer.Option(help="CSV of score-impostors."),
@@ -106,7 +112,7 @@ OPTIONS = {
 }
 # What else has a default is the program's own.
 OPTIONAL = (
-    *("selection", "cache", "mirrored", "adaptor", "claims", "config", "cards"),
+    *("selection", "cache", "mirrored", "adaptor", "start", "claims", "config", "cards"),
     *("threads", "workers", "device"),
 )
 SUBJECT = {"backbone": str, "set_": str, "name": str, "loss": str, "seed": int}
@@ -210,7 +216,8 @@ def _call(name: str, types: Mapping[str, str], given: dict[str, Any]) -> None:
         given["settings"] = config.read_settings(model, given["settings"])
     if "subject" in types:
         who = {field: given.pop(field) for field in SUBJECT if field in given}
-        given["subject"] = _subject(name.removeprefix("train-"), **who)
+        kind = "teacher" if name == "import-given" else name.removeprefix("train-")
+        given["subject"] = _subject(kind, **who)
     seeds = given.pop("seeds", [])
     for parameter, value in given.items():
         if types.get(parameter) == "Path | None":
@@ -277,6 +284,7 @@ def train_students(
     seed: int,
     selection: Sequence[Path] = (),
     mirrored: Path | None = None,
+    start: Path | None = None,
     threads: int = 1,
     device: str = "auto",
     ranks: Ranks,
@@ -315,6 +323,7 @@ def train_students(
         selection=selection,
         cache=cache,
         mirrored=mirrored,
+        start=start,
         threads=threads,
         device=device,
         ranks=ranks,

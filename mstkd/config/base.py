@@ -66,7 +66,7 @@ GroupName = Annotated[
 ExperimentName = Annotated[
     Name,
     other_than(
-        "adaptors|benchmarks|cards|data|embeddings|error-rates|figures|logs|packs|splits|students"
+        "adaptors|benchmarks|cards|data|embeddings|error-rates|figures|given|logs|packs|splits|students"
         "|tables|teachers|tracing"
     ),
 ]

@@ -13,6 +13,7 @@ from mstkd.config.models import (
     Teacher,
     TeacherSet,
     every_model,
+    given_teachers,
     models_of,
     students_together,
     tables,
@@ -57,11 +58,39 @@ def with_seed_open(config: Config, table: str | None = None, *, name: str) -> li
 
 def of_every_seed(config: Config, table: str | None = None, *, name: str) -> list[str]:
     """The same files, the seeds of a model together."""
+    return _of_seeds(config, with_seed_open(config, table, name=name))
+
+
+def _of_seeds(config: Config, paths: Sequence[str]) -> list[str]:
+    return [path.replace("{seed}", str(seed)) for path in paths for seed in config.seeds]
+
+
+def trained_with_seed_open(config: Config, *, name: str) -> list[str]:
+    """That file of every model but those that are given, with {seed} in its path."""
+    given = given_teachers(config)
     return [
-        path.replace("{seed}", str(seed))
-        for path in with_seed_open(config, table, name=name)
-        for seed in config.seeds
+        _of_model(config, model, name)
+        for model in every_model(config)
+        if model.kind == "students" or (model.set, model.name) not in given
     ]
+
+
+def trained_of_every_seed(config: Config, *, name: str) -> list[str]:
+    """The same files of every seed."""
+    return _of_seeds(config, trained_with_seed_open(config, name=name))
+
+
+def given_checkpoint(config: Config, set_: str, name: str) -> str:
+    """Where the file of a teacher lies that is given."""
+    assert config.teachers.from_checkpoint is not None, "asked for only where the config has it"
+    return str(config.teachers.from_checkpoint[given_teachers(config)[set_, name]].path)
+
+
+def student_start(config: Config) -> list[str]:
+    """The weights that students start from, where they are given."""
+    if config.students.from_checkpoint is None:
+        return []
+    return [f"{config.results()}/given/student/{WEIGHTS}"]
 
 
 def _teacher(config: Config, set_: TeacherSet, name: str) -> Teacher:
@@ -195,11 +224,7 @@ def stages_with_seed_open(config: Config, backbone: str, *, name: str) -> list[s
 
 def stages(config: Config, backbone: str, *, name: str) -> list[str]:
     """The same files of every seed."""
-    return [
-        path.replace("{seed}", str(seed))
-        for path in stages_with_seed_open(config, backbone, name=name)
-        for seed in config.seeds
-    ]
+    return _of_seeds(config, stages_with_seed_open(config, backbone, name=name))
 
 
 def tracings(config: Config, backbone: str) -> list[str]:

@@ -193,7 +193,9 @@ def allow_lists(schema: dict[str, Any], sections: Sequence[str]) -> dict[str, An
         properties = definitions[name]["properties"]
         waiting += re.findall(r"#/\$defs/(\w+)", json.dumps(properties))
         for key, entry in properties.items():
-            if entry.get("type") in ("integer", "number", "string") and "enum" not in entry:
+            if entry.get("type") in ("integer", "number", "string") and not (
+                entry.keys() & {"enum", "format"}  # of a choice, of a path
+            ):
                 about = {k: entry.pop(k) for k in ("title", "default") if k in entry}
                 several = {"type": "array", "items": entry, "minItems": 1, "uniqueItems": True}
                 properties[key] = {**about, "anyOf": [entry, several]}

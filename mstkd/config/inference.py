@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from mstkd.config.base import Settings, Step
 
@@ -58,16 +68,57 @@ def _spelt(normalisation: str) -> str:
     return normalisation
 
 
+Normalisation = Annotated[str, AfterValidator(_spelt)]
+
+
 class InputSettings(Settings):
     """What a network wants its images to be; by default as this package's own have them."""
 
     colours: Colours = "rgb"
-    normalisation: Annotated[str, AfterValidator(_spelt)] = "-1..1"
+    normalisation: Normalisation = "-1..1"
 
     def is_foreign(self) -> bool:
         """Whether it is another than this package's."""
         own = InputSettings()
         return (self.colours, self.normalisation) != (own.colours, own.normalisation)
+
+
+class GivenModel(Settings):
+    """A model that somebody has, in the config: a path, or that with what its file does not say."""
+
+    path: Path  # of a checkpoint, or of a model of this package or its folder
+    colours: Colours | None = None  # of a checkpoint; a model of this package says it itself
+    normalisation: Normalisation | None = None  # beside colours: -1..1 unless given
+
+    @model_validator(mode="after")
+    def _normalisation_goes_with_colours(self) -> Self:
+        if self.normalisation is not None and self.colours is None:
+            raise ValueError("colours, rgb or bgr, beside normalisation")
+        return self
+
+    @property
+    def seen(self) -> InputSettings | None:
+        """How images are shown to it; None where its own record has to say it."""
+        if self.colours is None:
+            return None
+        told = {"colours": self.colours, "normalisation": self.normalisation}
+        return InputSettings.model_validate({key: one for key, one in told.items() if one})
+
+
+def _path_is_enough(value: Any) -> Any:
+    return value if isinstance(value, Mapping | GivenModel) else {"path": value}
+
+
+class _OrAPath:
+    """What editors are told: a text will do as well."""
+
+    def __get_pydantic_json_schema__(
+        self, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "format": "path"}, handler(core_schema)]}
+
+
+Given = Annotated[GivenModel, BeforeValidator(_path_is_enough), _OrAPath()]
 
 
 class ImportSettings(InputSettings, Step):

@@ -66,6 +66,26 @@ def teachers_of(set_: TeacherSet, groups: Sequence[str]) -> tuple[Teacher, ...]:
     return (Teacher(set_, "T-all", every, every),)
 
 
+def teachers_by_key(config: Config) -> dict[str, list[Teacher]]:
+    """All teachers by the key under which `teachers.from_checkpoint` may have them.
+
+    A specialized one by its group, any other by its own name. A group may be called as another
+    set's teacher is: then there are two.
+    """
+    found: dict[str, list[Teacher]] = {}
+    for set_ in teacher_sets(config):
+        for teacher in teachers_of(set_, config.groups):
+            key = teacher.groups[0] if set_ == "specialized" else teacher.name
+            found.setdefault(key, []).append(teacher)
+    return found
+
+
+def given_teachers(config: Config) -> dict[tuple[str, str], str]:
+    """Set and name of each teacher that is given and not trained, and its key in the config."""
+    known, given = teachers_by_key(config), config.teachers.from_checkpoint or {}
+    return {(one.set, one.name): key for key in known if key in given for one in known[key]}
+
+
 def tables(config: Config) -> dict[str, Table]:
     """By name, the paper's tables in their order, and each again with a shared threshold."""
     shown = list(itertools.product(config.teachers.backbones, (None, *config.students.losses)))

@@ -74,6 +74,15 @@ class ReportSettings(Settings):
 ChosenOnTest = tuple[Literal["teachers", "students"], ...]
 
 
+# By set, the names of teachers that were given as checkpoints and not trained.
+GivenTeachers = dict[str, tuple[str, ...]]
+
+
+def given_names(given: GivenTeachers) -> str:
+    """Such teachers on one line: specialized T-A, T-B; baseline BT-1."""
+    return "; ".join(f"{set_} {', '.join(names)}" for set_, names in given.items())
+
+
 class ClaimsSettings(Step):
     """Settings of the step `compute-claims`."""
 
@@ -81,6 +90,8 @@ class ClaimsSettings(Step):
 
     draws: Draws = 2000  # of noise, for STD and SER
     chosen_on_test: ChosenOnTest | None = None
+    given: GivenTeachers | None = None
+    started: Literal[True] | None = None  # whether students start from weights that were given
 
 
 class ModelCardSettings(Step):
@@ -91,6 +102,7 @@ class ModelCardSettings(Step):
     procedural: bool  # the faces are drawings, and the card must say so
     chosen_on_test: ChosenOnTest | None = None
     licence: str | None = None  # of the weights
+    given: GivenTeachers | None = None
 
 
 class PageSettings(Step):
@@ -103,6 +115,7 @@ class PageSettings(Step):
     grids: tuple[str, ...] | None = None  # keys with a list in the config, and their values
     # Of specialized teachers' identities those of other groups, where there are any.
     foreign_shares: tuple[float, ...] | None = None
+    given: GivenTeachers | None = None
 
 
 class GridSettings(Step):

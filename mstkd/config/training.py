@@ -17,12 +17,14 @@ from mstkd.config.base import (
     Positive,
     Probability,
     Settings,
+    Side,
     Step,
     VariantName,
     unique,
 )
 from mstkd.config.data import ForeignShare
 from mstkd.config.grids import GridSection
+from mstkd.config.inference import Given, InputSettings
 
 Blocks = Annotated[int, Field(ge=1, le=1_000)]  # of a stage; IResNet-100 has 30
 
@@ -45,6 +47,14 @@ class BackboneSettings(Settings):
         if self.widths is not None and (self.timm or self.architecture == "mobilefacenet"):
             raise ValueError("no widths, which are those of an IResNet's stages")
         return self
+
+    @property
+    def called(self) -> str:
+        """The architecture, for people."""
+        if self.timm is not None:
+            return f"timm's {self.timm}"
+        blocks = "-".join(map(str, self.blocks or ()))
+        return self.architecture or f"iresnet of {blocks} blocks"
 
 
 # Of convolutions and matrix products; `auto` is bfloat16 on a GPU and float32 on a CPU.
@@ -191,6 +201,10 @@ class Teachers(GridSection, Settings):
     """Section `teachers` of the config; a list of numbers makes variants of each backbone."""
 
     backbones: Names
+    # Teachers that are not trained but given: specialized ones by their group, others by name.
+    from_checkpoint: (
+        Annotated[dict[Name, Given], Field(min_length=1), AfterValidator(unique)] | None
+    ) = None
     # Of a specialized teacher's identities, those of other groups; 0 is the paper's. At a share of
     # (G - 1) / G of G groups its split is mixed as a baseline teacher's.
     foreign_share: ForeignShare = 0.0
@@ -212,6 +226,21 @@ class TeacherSettings(Step):
     selection: SelectionSettings
     engine: EngineSettings = EngineSettings()
     stop_after: Positive | None = None
+
+
+class ImportGivenSettings(Step):
+    """Settings of the step `import-given`: what is asked of a network that is given."""
+
+    key: str  # of the config, which a refusal names
+    embedding_dim: Dimensions
+    image_size: Side
+    seen: InputSettings | None = None  # None: its own record says it
+
+
+class ImportStartSettings(ImportGivenSettings):
+    """Settings of the step `import-start`."""
+
+    backbone: BackboneSettings
 
 
 class CacheType(Settings):
@@ -310,6 +339,7 @@ class Students(GridSection, Settings):
     """Section `students` of the config; a list of numbers or names makes variants of each loss."""
 
     backbone: Name
+    from_checkpoint: Given | None = None  # the weights that all students start from
     losses: Annotated[dict[Name, LossSettings], Field(min_length=1), AfterValidator(unique)] = (
         PAPER_LOSSES
     )

@@ -46,8 +46,12 @@ from mstkd.config.models import (
     StudentSet,
     TeacherSet,
     every_model,
+    given_teachers,
     students_together,
     tables,
+    teacher_sets,
+    teachers_by_key,
+    teachers_of,
 )
 from mstkd.config.results import (
     RFW,
@@ -57,6 +61,7 @@ from mstkd.config.results import (
     ErrorRateSettings,
     Evaluation,
     EvaluationSettings,
+    GivenTeachers,
     GridSettings,
     ImpostorSettings,
     MapSettings,
@@ -65,6 +70,7 @@ from mstkd.config.results import (
     ReportSettings,
     TableSettings,
     Threshold,
+    given_names,
 )
 from mstkd.config.training import (
     NO_DISTILLATION,
@@ -75,6 +81,8 @@ from mstkd.config.training import (
     CacheSettings,
     CacheType,
     EngineSettings,
+    ImportGivenSettings,
+    ImportStartSettings,
     LossSettings,
     NamedStudent,
     Students,
@@ -192,6 +200,26 @@ class Config(Settings):
             yield f"students.target_view: stored with unlabelled images, as of {unlabelled[0]}"
         if unlabelled and self.data.unlabelled is None:
             yield f"data.unlabelled, a folder of images for the loss {unlabelled[0]}"
+        yield from self._misfits_of_given()
+
+    def _misfits_of_given(self) -> Iterator[str]:
+        given, known = self.teachers.from_checkpoint or {}, teachers_by_key(self)
+        for key in given:
+            if key not in known:
+                yield f"teachers.from_checkpoint: {key!r} is not one of {', '.join(known)}"
+            elif len(known[key]) > 1:
+                of = " and ".join(f"the {one.set} {one.name}" for one in known[key])
+                yield f"teachers.from_checkpoint: another name for the group {key!r}: it means {of}"
+        several = [".".join(key) for key in self.teachers.grid()]
+        if len(self.teachers.backbones) > 1:
+            several.append("backbones")
+        if given and several:
+            told = ", ".join(several)
+            yield f"teachers.from_checkpoint: one value of {told}, of which what is given has none"
+        if self.teachers.foreign_share and set(given) & set(self.groups):
+            yield "teachers.foreign_share: 0 where a specialized teacher is given"
+        if self.students.from_checkpoint is not None and len(self.students.values("backbone")) > 1:
+            yield "students.from_checkpoint: one students.backbone, whose weights are given"
 
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Config:
@@ -347,6 +375,8 @@ class Config(Settings):
             "pack-verification": lambda: self.verification_pack_settings(who["group"]),
             "pack-unlabelled": self.unlabelled_pack_settings,
             "split": lambda: self.split_settings(who["split"], who.get("group")),
+            "import-given": lambda: self.import_given_settings(who["set"], who["name"]),
+            "import-start": self.import_start_settings,
             "train-teacher": lambda: self.teacher_settings(who["backbone"]),
             "cache-embeddings": lambda: self.cache_settings(who.get("mirrored", False)),
             "train-adaptor": lambda: self.adaptor_settings(who["name"]),
@@ -355,6 +385,10 @@ class Config(Settings):
             "trace-adaptors": self.evaluation_settings,
         }
         if who.get("group") not in (None, *self.groups):
+            return None
+        if step == "train-teacher" and (who["set"], who["name"]) in given_teachers(self):
+            return None
+        if step == "import-start" and self.students.from_checkpoint is None:
             return None
         try:
             return asked[step]()
@@ -451,6 +485,39 @@ class Config(Settings):
             stop_after=teachers.stop_after,
         )
 
+    def import_given_settings(self, set_: str, name: str) -> ImportGivenSettings:
+        """Of a teacher that is given.
+
+        Raises:
+            KeyError: it is not.
+        """
+        key = given_teachers(self)[set_, name]
+        assert self.teachers.from_checkpoint is not None, "else none is given"
+        return ImportGivenSettings(
+            key=f"teachers.from_checkpoint.{key}",
+            embedding_dim=self.embedding_dim,
+            image_size=self.data.image_size,
+            seen=self.teachers.from_checkpoint[key].seen,
+        )
+
+    def import_start_settings(self) -> ImportStartSettings:
+        """Of the weights that students start from."""
+        assert self.students.from_checkpoint is not None, "asked for only where the config has it"
+        return ImportStartSettings(
+            key="students.from_checkpoint",
+            embedding_dim=self.embedding_dim,
+            image_size=self.data.image_size,
+            seen=self.students.from_checkpoint.seen,
+            backbone=self.backbones[self.students.backbone],
+        )
+
+    def given(self) -> GivenTeachers | None:
+        """By set, the names of the teachers that are given; None where all are trained."""
+        names: GivenTeachers = {}
+        for set_, name in given_teachers(self):
+            names[set_] = (*names.get(set_, ()), name)
+        return names or None
+
     def cache_settings(self, mirrored: bool = False) -> CacheSettings:
         """Of the images as they are stored, or of their mirror images."""
         return CacheSettings(
@@ -546,6 +613,8 @@ class Config(Settings):
         """What the models of a table are, and on which pairs, if not on those of the test."""
         _, backbone, loss, _ = tables(self)[table]
         models = f"{backbone} teachers"
+        if given := self.given():
+            models += f" (not trained here: {given_names(given)})"
         if loss is not None:
             models = f"{loss} students of {models}"
         tested = self.evaluation.pairs == "verification"
@@ -562,7 +631,12 @@ class Config(Settings):
         return self.report.published and on_rfw and threshold == "own"
 
     def claims_settings(self) -> ClaimsSettings:
-        return ClaimsSettings(draws=self.report.draws, chosen_on_test=self._chosen_on_test())
+        return ClaimsSettings(
+            draws=self.report.draws,
+            chosen_on_test=self._chosen_on_test(),
+            given=self.given(),
+            started=True if self.students.from_checkpoint is not None else None,
+        )
 
     def model_card_settings(self) -> ModelCardSettings:
         return ModelCardSettings(
@@ -571,12 +645,16 @@ class Config(Settings):
             procedural=self.data.synthetic is not None,
             chosen_on_test=self._chosen_on_test(),
             licence=self.report.licence,
+            given=self.given(),
         )
 
     def _chosen_on_test(self) -> ChosenOnTest | None:
         scored_on = "test" if self.evaluation.pairs == "verification" else "heldout"
-        chosen: ChosenOnTest = ("teachers", "students")
-        return tuple(o for o in chosen if getattr(self, o).selection.rule == scored_on) or None
+        every = [one for set_ in teacher_sets(self) for one in teachers_of(set_, self.groups)]
+        trained: ChosenOnTest = ("teachers", "students")
+        if len(given_teachers(self)) == len(every):
+            trained = ("students",)
+        return tuple(o for o in trained if getattr(self, o).selection.rule == scored_on) or None
 
     def data_card_settings(self, part: Part) -> DataCardSettings:
         return DataCardSettings(
@@ -618,6 +696,7 @@ class Config(Settings):
             procedural=self.data.synthetic is not None,
             grids=grids or None,
             foreign_shares=shares if any(shares) else None,
+            given=self.given(),
         )
 
 

@@ -351,6 +351,8 @@ def _refuse_other_packs(
     records: Sequence[ModelRecord], paths: Sequence[Path], packs: dict[str, str]
 ) -> None:
     for record, path in zip(records, paths, strict=True):
+        if record.found is not None:  # nobody knows what it was trained on
+            continue
         for group, trained_on in record.inputs.items():
             if packs.get(group) != trained_on:
                 raise InputError(

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import torch
 
-from mstkd.artifacts.records import ModelRecord, file_sha256
+from mstkd.artifacts.records import file_sha256
+from mstkd.artifacts.standing import WEIGHTS, weights_of
 from mstkd.compute.numerics import configure
 from mstkd.config import BackboneSettings, InputSettings, validate
 from mstkd.config.inference import Colours
 from mstkd.errors import InputError
 from mstkd.inference.model import Card, FaceModel
 from mstkd.inference.network import TorchNetwork
-from mstkd.models.backbone import Backbone
+from mstkd.models.backbone import Backbone, parameters_of
 from mstkd.models.foreign import read_foreign
-from mstkd.models.weights import build_backbone, load_backbone, record_path
+from mstkd.models.weights import build_backbone, load_backbone, record_path, shown_as
 
-WEIGHTS = "model.safetensors"
 RESULTS = Path("results")
 SAID = "colours='rgb' or 'bgr', as it was trained: no file says it; or mstkd import-model once"
 
@@ -78,10 +78,8 @@ def found_weights(path_or_name: str | Path) -> Path:
     """
     given = Path(path_or_name)
     for path in (given, RESULTS / given):
-        if path.is_file():
-            return path
-        if (path / WEIGHTS).is_file():
-            return path / WEIGHTS
+        if weights_of(path).is_file():
+            return weights_of(path)
         seeds = sorted(path.glob(f"seed*/{WEIGHTS}"))
         if len(seeds) > 1:
             found = ", ".join(one.parent.name for one in seeds)
@@ -100,28 +98,15 @@ def _recorded(path: Path) -> tuple[Backbone, Card]:
     return network, Card(
         name=subject.name,
         kind=subject.kind,
-        architecture=_architecture(record) if own else subject.backbone,
+        architecture=validate(BackboneSettings, record.built["backbone"], str(path)).called,
         image_size=record.image_size or 0,
         embedding_dim=network.embedding_dim,
-        parameters=_parameters(network),
+        parameters=parameters_of(network),
         sha256=record.weights_sha256,
-        seen=InputSettings() if own else _seen(record),
+        seen=shown_as(record),
         trained_on=record.inputs,
         teacher_set=subject.set if own else None,
     )
-
-
-def _seen(record: ModelRecord) -> InputSettings:
-    kept = {key: record.settings[key] for key in InputSettings.model_fields}
-    return validate(InputSettings, kept, "settings")
-
-
-def _architecture(record: ModelRecord) -> str:
-    backbone = validate(BackboneSettings, record.settings["backbone"], "settings: backbone")
-    if backbone.timm is not None:
-        return f"timm's {backbone.timm}"
-    blocks = "-".join(map(str, backbone.blocks or ()))
-    return str(backbone.architecture or f"iresnet of {blocks} blocks")
 
 
 def _foreign(path: Path, given: dict[str, str]) -> tuple[Backbone, Card]:
@@ -148,12 +133,8 @@ def _foreign(path: Path, given: dict[str, str]) -> tuple[Backbone, Card]:
         architecture=found.called,
         image_size=found.image_size,
         embedding_dim=found.settings["embedding_dim"],
-        parameters=_parameters(network),
+        parameters=parameters_of(network),
         sha256=file_sha256(path),
         seen=seen,
         trained_on={},
     )
-
-
-def _parameters(network: Backbone) -> int:
-    return sum(one.numel() for one in network.parameters())

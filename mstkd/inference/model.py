@@ -180,9 +180,11 @@ class FaceModel:
                 f"mirror={mirror}, {seen.colours}, {seen.normalisation}"
                 for mirror, seen in ((found.mirror, found.seen), (self.mirror, self.card.seen))
             ]
-            raise InputError(
-                f"{self.path}: calibration", found=told[0], expected=f"{told[1]}, as it is loaded"
+            mirror = "" if self.mirror else " --no-mirror"
+            expected = (
+                f"{told[1]}, as it is loaded; mstkd calibrate{mirror} sets a threshold for that"
             )
+            raise InputError(f"{self.path}: calibration", found=told[0], expected=expected)
         return found
 
     def calibrated(self, pairs: str | Path, *, fmr: float, folds: int = 10) -> Calibration:

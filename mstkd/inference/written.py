@@ -12,12 +12,12 @@ import numpy as np
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.sources import provenance_of
+from mstkd.artifacts.standing import WEIGHTS
 from mstkd.config import CalibrationSettings, ImportSettings
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.sources import file_of
 from mstkd.errors import InputError
 from mstkd.inference.calibration import Calibration, calibration_path
-from mstkd.inference.loading import WEIGHTS
 from mstkd.inference.model import FaceModel
 from mstkd.models.imported import import_model
 

@@ -101,8 +101,12 @@ def flops(module: nn.Module, *inputs: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
+def parameters_of(module: nn.Module) -> int:
+    """How many numbers a module has that training may change."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
 def size_of(model: Backbone, image_size: int) -> NetworkSize:
     """What a network weighs, and takes on images of that size."""
     operations = flops(model, torch.zeros(1, 3, image_size, image_size))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return NetworkSize(parameters=parameters, multiply_adds=operations // 2)
+    return NetworkSize(parameters=parameters_of(model), multiply_adds=operations // 2)

@@ -158,11 +158,9 @@ def _iresnet(state: State, outside: list[str], path: Path) -> Foreign:
     dim, columns = (int(one) for one in state["fc.weight"].shape)
     side = math.isqrt(columns // widths[-1]) * DOWNSCALING
     name = next((name for name, known in BLOCKS.items() if known == blocks), None)
+    plain: dict[str, Any] = {"architecture": name}
     if name is None or widths != WIDTHS:
-        plain: dict[str, Any] = {"blocks": blocks, "widths": widths}
-        name = f"iresnet of {'-'.join(map(str, blocks))} blocks"
-    else:
-        plain = {"architecture": name}
+        plain = {"blocks": blocks, "widths": widths}
     backbone = validate(BackboneSettings, plain, str(path))
     with torch.device("meta"):
         try:
@@ -171,7 +169,8 @@ def _iresnet(state: State, outside: list[str], path: Path) -> Foreign:
             found = f"{columns} columns of fc.weight: {error}"
             raise InputError(path, found=found, expected=EXPECTED) from None
     settings = {"backbone": plain, "embedding_dim": dim}
-    return Foreign(settings, side, _fitting(state, network, path), name, tuple(outside))
+    fitting = _fitting(state, network, path)
+    return Foreign(settings, side, fitting, backbone.called, tuple(outside))
 
 
 def _adaface(state: State, outside: list[str], path: Path) -> Foreign:

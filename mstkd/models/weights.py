@@ -75,12 +75,13 @@ def save_model(
     chosen_by: str,
     sources: Mapping[Path, str] | None = None,
     precision: Computed | None = None,
+    found: Mapping[str, Any] | None = None,
 ) -> None:
     """Write weights, record and history; the weights appear last.
 
     Without rows there is no history: of a model that was trained elsewhere. `inputs` are the
     hashes that later steps compare, `sources` the files that were read; `precision` is the one in
-    which the network computed.
+    which the network computed; `found` is as in `ModelRecord`.
     """
     needed = sum(tensor.nbytes for tensor in state.values())
     files = [*([history_path(output)] if history else ()), record_path(output), output]
@@ -94,6 +95,7 @@ def save_model(
         made = ModelRecord(
             subject=subject,
             settings=dict(settings),
+            found=None if found is None else dict(found),
             image_size=image_size,
             inputs=dict(inputs),
             weights_sha256=file_sha256(weights),
@@ -153,7 +155,7 @@ def load_backbone(path: Path) -> tuple[Backbone, ModelRecord]:
             those of the recorded architecture.
     """
     record = _read(path, ("teacher", "student", "imported"))
-    told = {key: record.settings.get(key) for key in _Built.model_fields}
+    told = {key: record.built.get(key) for key in _Built.model_fields}
     asked = {key: value for key, value in told.items() if value is not None}
     built = validate(
         _Built, {**asked, "image_size": record.image_size}, f"{record_path(path)}: settings"
@@ -169,6 +171,16 @@ def load_backbone(path: Path) -> tuple[Backbone, ModelRecord]:
     load_weights(model, path)
     model.show(built)
     return model.eval(), record
+
+
+def shown_as(record: ModelRecord) -> InputSettings:
+    """How images are shown to the network of a record.
+
+    Raises:
+        InputError: the record says what no network is shown.
+    """
+    told = {key: record.built[key] for key in InputSettings.model_fields if key in record.built}
+    return validate(InputSettings, told, "settings")
 
 
 class _Built(InputSettings):

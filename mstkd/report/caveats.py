@@ -1,4 +1,6 @@
-"""What must be known of faces before numbers about them are read, for pages and cards."""
+"""What must be known of faces and models before numbers are read, for pages and cards."""
+
+from mstkd.config.results import GivenTeachers, given_names
 
 PROCEDURAL = (
     "The faces are drawings made by a program, and the groups are ways of drawing them. Numbers "
@@ -13,4 +15,21 @@ PHOTOGRAPHS = (
 PRIVATE = (
     "Faces of people are biometric data. What their owner allows, and what the law of the place "
     "does, is for whoever uses them to find out."
+)
+
+
+def of_given(given: GivenTeachers) -> str:
+    """What is not known of teachers that were given and not trained."""
+    return (
+        f"Some teachers were given, and not trained here: {given_names(given)}. Which groups, how "
+        "many identities and which images they have seen, whether people of the pairs that are "
+        "scored here are among them, and how their epoch was chosen, nobody has told this program. "
+        "So what is said of a set with such teachers compares these models, and not two ways of "
+        "training."
+    )
+
+
+STARTED = (
+    "All students start from weights that were given: what those have learnt, and from whom, is in "
+    "every student, that without distillation among them."
 )

@@ -26,6 +26,7 @@ from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.measures import fold_decisions
 from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.uncertainty import CONFIDENCE
+from mstkd.report.caveats import STARTED, of_given
 from mstkd.report.estimates import models_told
 from mstkd.report.judgements import (
     JudgedCell,
@@ -59,7 +60,9 @@ class Claims(SealedRecord):
     models: list[ModelTold]
     published: PublishedTold
     note: str  # what the intervals cover
-    caution: str  # what was chosen on the pairs that are scored here; empty where nothing was
+    # What was chosen on the pairs that are scored here, and what was not trained here; empty where
+    # nothing was.
+    caution: str
     groups: list[str]
     seeds: list[int]
     folds: int
@@ -91,7 +94,7 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     judged = judge(claims, rates, scored.groups, draws=settings.draws)
     first = scored.tables[0]
     inside = first.rows(first.within)
-    caution = _caution(settings.chosen_on_test or ())
+    caution = _caution(settings)
     seeds = sorted({subject.seed for subject in scored.subjects})
     read = hashed(metrics) | hashed_contents(map(scores_path, metrics))
     told = Claims(
@@ -113,16 +116,22 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
     return told
 
 
-def _caution(chosen: Sequence[str]) -> str:
-    """What the intervals leave out where epochs were chosen on the pairs that are scored."""
-    if not chosen:
-        return ""
-    whose = " and ".join(f"each {one.removesuffix('s')}" for one in chosen)
-    return (
-        f"The epoch of {whose} was chosen by looking at the very pairs that are scored here. So "
-        "accuracies are too high by what the best of several epochs gains by chance, and neither "
-        "intervals nor p-values allow for it."
-    )
+def _caution(settings: ClaimsSettings) -> str:
+    """What the intervals leave out: epochs chosen on the pairs that are scored, models given."""
+    parts = []
+    if settings.chosen_on_test:
+        names = {"teachers": "each teacher", "students": "each student"}
+        if settings.given:
+            names["teachers"] += " that was trained here"
+        whose = " and ".join(names[one] for one in settings.chosen_on_test)
+        parts.append(
+            f"The epoch of {whose} was chosen by looking at the very pairs that are scored here. "
+            "So accuracies are too high by what the best of several epochs gains by chance, and "
+            "neither intervals nor p-values allow for it."
+        )
+    parts += [of_given(settings.given)] if settings.given else []
+    parts += [STARTED] if settings.started else []
+    return " ".join(parts)
 
 
 def _note(seeds: Sequence[int]) -> str:

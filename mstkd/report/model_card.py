@@ -16,13 +16,13 @@ import yaml
 from mstkd.artifacts.atomic import write_text
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import embedded, hashed
-from mstkd.artifacts.records import Metrics, ModelRecord, Subject, read_record
+from mstkd.artifacts.records import START, Metrics, ModelRecord, Subject, read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import ModelCardSettings
 from mstkd.config.grids import split_variant, told
 from mstkd.errors import InputError, anew
 from mstkd.evaluation.uncertainty import CONFIDENCE
-from mstkd.report.caveats import PRIVATE, PROCEDURAL
+from mstkd.report.caveats import PRIVATE, PROCEDURAL, STARTED, of_given
 from mstkd.report.estimates import models_told
 from mstkd.report.formats import markdown_escape
 from mstkd.report.judgements import THRESHOLDS, Interval, ModelTold, SpreadTold
@@ -190,7 +190,7 @@ def body(
     yield ""
     yield "## What to know of these numbers"
     yield ""
-    for caveat in _caveats(settings, own, digits):
+    for caveat in _caveats(settings, record, own, digits):
         yield f"- {caveat}"
     yield ""
     yield "## How it was made"
@@ -258,13 +258,24 @@ def _spread(found: SpreadTold, digits: int) -> str:
     return _numbers(Interval(value=found.value, low=found.low, high=found.high), digits)
 
 
-def _caveats(settings: ModelCardSettings, own: ModelTold, digits: int) -> Iterator[str]:
+def _caveats(
+    settings: ModelCardSettings, record: ModelRecord, own: ModelTold, digits: int
+) -> Iterator[str]:
     yield PROCEDURAL if settings.procedural else PRIVATE
-    if settings.chosen_on_test:
-        whose = {"students": "this student", "teachers": "its teachers"}
-        chosen = " and of ".join(
-            whose[one] for one in ("students", "teachers") if one in settings.chosen_on_test
-        )
+    set_ = record.subject.set
+    given = (settings.given or {}).get(set_, ())
+    if given:
+        yield of_given({set_: given})
+    if START in record.inputs:
+        yield STARTED
+    whose = {"students": "this student", "teachers": "its teachers"}
+    if given:
+        whose["teachers"] += " that were trained here"
+        if len(given) == (1 if set_ == "single" else len(own.groups)):
+            del whose["teachers"]
+    on_test = [one for one in whose if one in (settings.chosen_on_test or ())]
+    if on_test:
+        chosen = " and of ".join(whose[one] for one in on_test)
         yield (
             f"The epoch of {chosen} was chosen by looking at the very pairs that are scored here: "
             "accuracies are too high by what the best of several epochs gains by chance, and the "

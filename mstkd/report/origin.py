@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from mstkd.artifacts.records import Subject
 from mstkd.config import read_config
+from mstkd.config.results import GivenTeachers
 from mstkd.report.claims import Claims
 
 RULES = {
@@ -15,19 +17,26 @@ RULES = {
 }
 
 
-def origin(claims: Claims, config: Path | None) -> list[tuple[str, str]]:
+def origin(
+    claims: Claims, config: Path | None, given: GivenTeachers | None = None
+) -> list[tuple[str, str]]:
     """What a person asks of numbers, and the answers.
 
     Args:
         claims: what the page tells.
         config: the file of the whole config, where it is known.
+        given: the teachers that were not trained here.
 
     Raises:
         InputError: the file is no config.
     """
-    kinds = Counter(model.subject.kind for model in claims.models if model.threshold == "own")
+    subjects = [model.subject for model in claims.models if model.threshold == "own"]
+    kinds = Counter(
+        f"{'given' if _is_given(one, given or {}) else 'trained'} {one.kind}" for one in subjects
+    )
     models = " and ".join(
-        f"{kinds[kind]:,} trained {kind}{'' if kinds[kind] == 1 else 's'}" for kind in sorted(kinds)
+        f"{kinds[kind]:,} {kind}{'' if kinds[kind] == 1 else 's'}"
+        for kind in sorted(kinds, key=lambda kind: kind.split()[::-1])
     )
     told = [
         ("Models", f"{models}, {_seeds(claims)}."),
@@ -49,6 +58,10 @@ def origin(claims: Claims, config: Path | None) -> list[tuple[str, str]]:
         ),
     ]
     return told
+
+
+def _is_given(subject: Subject, given: GivenTeachers) -> bool:
+    return subject.kind == "teacher" and subject.name in given.get(subject.set, ())
 
 
 def _seeds(claims: Claims) -> str:

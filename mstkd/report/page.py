@@ -18,6 +18,7 @@ from mstkd.artifacts.provenance import embedded, hashed
 from mstkd.artifacts.records import read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import PageSettings, Threshold
+from mstkd.config.results import given_names
 from mstkd.errors import InputError
 from mstkd.evaluation.claims import Measure
 from mstkd.report.answer import QUESTION, answer, at_a_glance, by_group, whom, worth
@@ -121,10 +122,11 @@ def render_page(
         by_group=by_group(record),
         at_a_glance=at_a_glance(record),
         worth=worth(record),
-        origin=origin(record, config),
+        origin=origin(record, config, settings.given or {}),
         data_note=PROCEDURAL if settings.procedural else "",
         verdict=_verdict(config, claims, record),
         grids=settings.grids or (),
+        given=given_names(settings.given or {}),
         foreign_shares=[f"{100 * share:g}" for share in sorted(settings.foreign_shares or ())],
         tables=found,
         figures=[_figure(path) for path in figures],

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from mstkd.artifacts.sources import IMPORTING
 from mstkd.artifacts.standing import Asked, Contents, differences
 from mstkd.artifacts.told import Told, told_by
 from mstkd.config import PackSettings, Settings, files, read_config
@@ -76,6 +77,8 @@ class _Records:
         asked = Asked(told.made.step, json.loads(settings.dump()), read, {})
         for why in differences(told, path.parent, asked, self._contents):
             return f"{path.name}: {why}"
+        if told.made.step.startswith(IMPORTING):  # of a file that is no result of this config
+            return None
         above = (self.why_not(source) for source in sources if source.is_file())
         return next((why for why in above if why is not None), None)
 

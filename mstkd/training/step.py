@@ -23,7 +23,13 @@ from mstkd.data.loader import Batch, FaceBatches
 from mstkd.losses.head_loss import build_head_loss, margin_generator
 from mstkd.models.backbone import Backbone
 from mstkd.models.kept import keep
-from mstkd.models.weights import build_backbone, events_folder, is_saved, save_model
+from mstkd.models.weights import (
+    build_backbone,
+    events_folder,
+    is_saved,
+    load_weights,
+    save_model,
+)
 from mstkd.progress import say
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import Checkpoint, fingerprint
@@ -81,12 +87,21 @@ def backbone_under_head(
     seed: int,
     device: torch.device,
     ranks: Ranks,
+    start: Path | None = None,
 ) -> UnderHead[Backbone]:
-    """The backbone that the settings describe, from a seed, for such images and identities."""
+    """The backbone that the settings describe, for such images and identities.
+
+    Its weights are from a seed, or those of a file, which are of that backbone.
+
+    Raises:
+        InputError: they are not.
+    """
     torch.manual_seed(seed)
     backbone = build_backbone(
         settings.backbone, embedding_dim=settings.embedding_dim, image_size=batches.image_size
     )
+    if start is not None:
+        load_weights(backbone, start)
     classes = batches.num_classes
     return UnderHead(
         "backbone", backbone, settings, classes=classes, seed=seed, device=device, ranks=ranks

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mstkd.artifacts.records import Subject
+from mstkd.artifacts.records import START, Subject
 from mstkd.compute.numerics import configure
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import StudentSettings
@@ -23,7 +23,7 @@ from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.models.backbone import Backbone
 from mstkd.models.kept import put_back
-from mstkd.models.weights import load_adaptor, record_path
+from mstkd.models.weights import load_adaptor, load_backbone, record_path
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.choice import best_accuracy
@@ -59,6 +59,7 @@ def train_student(
     cache: Path | None = None,
     mirrored: Path | None = None,
     adaptor: Path | None = None,
+    start: Path | None = None,
     output: Path,
     threads: int = 1,
     device: str = "auto",
@@ -74,6 +75,7 @@ def train_student(
         selection=selection,
         cache=cache,
         mirrored=mirrored,
+        start=start,
         threads=threads,
         device=device,
         ranks=ranks,
@@ -87,6 +89,7 @@ def train_students(
     selection: Sequence[Path],
     cache: Path | None,
     mirrored: Path | None = None,
+    start: Path | None = None,
     threads: int = 1,
     device: str = "auto",
     ranks: Ranks = ALONE,
@@ -101,6 +104,8 @@ def train_students(
             none where the rule is "last".
         cache: the teachers' embeddings; None for a student with no distillation.
         mirrored: the same of mirror images, where targets are of the image that is seen.
+        start: the weights that all of them start from, as `import_start` writes them; None for
+            new ones, from the seed.
         threads: CPU threads.
         device: "auto", "cpu" or "cuda".
         ranks: who trains together; the first writes.
@@ -111,7 +116,8 @@ def train_students(
     """
     _refuse_strangers(students)
     caches = [path for path in (cache, mirrored) if path is not None]
-    students = [one for one in students if not _put_back(one, packs, selection, caches, ranks)]
+    read = [packs, selection, *([path] for path in (*caches, start) if path is not None)]
+    students = [one for one in students if not _put_back(one, read, ranks)]
     if not students:
         return
     first = students[0]
@@ -136,14 +142,17 @@ def train_students(
         return _fused_targets(first.settings, [cache, *seen], adaptor, opened, where)
 
     hashes = pack_hashes(opened)
+    if start is not None:
+        hashes[START] = load_backbone(start)[1].weights_sha256
     models = []
     for student in students:
         settings, subject = student.settings, student.subject
         target, made_from = None, dict[str, str]()
         if settings.loss.kd_weight > 0:
             target, made_from = fused(student.adaptor, settings.target_view)
-        network = backbone_under_head(settings, batches, seed=seed, device=where, ranks=ranks)
-        read = [*packs, *selection, *caches, student.adaptor]
+        network = backbone_under_head(
+            settings, batches, seed=seed, device=where, ranks=ranks, start=start
+        )
         models.append(
             Model(
                 settings,
@@ -154,7 +163,7 @@ def train_students(
                 objective=_objective(network, target, settings.loss.kd_weight),
                 choice=best_accuracy(settings, network.kept, selection, where),
                 inputs=hashes | made_from,
-                sources=[path for path in read if path is not None],
+                sources=[path for kind in _read_by(student, read) for path in kind],
                 image_size=batches.image_size,
             )
         )
@@ -185,17 +194,15 @@ def _objective(network: UnderHead[Backbone], target: Target | None, kd_weight: f
     return objective
 
 
-def _put_back(
-    student: Student,
-    packs: Sequence[Path],
-    selection: Sequence[Path],
-    caches: Sequence[Path],
-    ranks: Ranks,
-) -> bool:
-    taught_by = [[path] for path in (*caches, student.adaptor) if path is not None]
-    read = [packs, selection, *taught_by]
+def _read_by(student: Student, read: Sequence[Sequence[Path]]) -> list[Sequence[Path]]:
+    """The files that a student is trained on: those of all of them, and its adaptor."""
+    return [*read, *([] if student.adaptor is None else [[student.adaptor]])]
+
+
+def _put_back(student: Student, read: Sequence[Sequence[Path]], ranks: Ranks) -> bool:
     settings, subject = student.settings, student.subject
-    return put_back(student.output, settings, subject, read, write=ranks.is_first)
+    kinds = _read_by(student, read)
+    return put_back(student.output, settings, subject, kinds, write=ranks.is_first)
 
 
 def _refuse_strangers(students: Sequence[Student]) -> None:

@@ -26,6 +26,7 @@ from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
 OWNED = (
     "packs",
     "splits",
+    "given",
     "teachers",
     "embeddings",
     "adaptors",

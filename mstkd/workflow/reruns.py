@@ -22,8 +22,16 @@ from snakemake.common import __version__ as snakemake_version
 from snakemake.persistence import ParamsChange, PersistenceBase
 
 from mstkd.artifacts.records import Record, read_record
-from mstkd.artifacts.sources import PACKING, compared, descent
-from mstkd.artifacts.standing import CURRENT, Asked, Contents, Standing, State, standing
+from mstkd.artifacts.sources import IMPORTING, PACKING, compared, descent
+from mstkd.artifacts.standing import (
+    CURRENT,
+    Asked,
+    Contents,
+    Standing,
+    State,
+    standing,
+    weights_of,
+)
 from mstkd.config import PackSettings, PackUnlabelledSettings
 from mstkd.data.watched import Listing, Noted, drawn_folders, listing, listing_path, watched
 from mstkd.errors import InputError
@@ -88,6 +96,9 @@ def asked(
         for name, paths in job.input._allitems()
         if name not in WAITED_FOR
     }
+    if step.startswith(IMPORTING):
+        checkpoint = weights_of(Path(_param(job, "checkpoint")))
+        read["checkpoint"] = [os.path.relpath(checkpoint)]  # as records have it, from the results
     subject = _subject(job.wildcards)
     if step == "train-students":
         yield from _of_each_student(job, settings["students"], read, subject, descent_of)
@@ -101,9 +112,13 @@ _parsed = functools.cache(json.loads)  # few texts, of thousands of jobs
 
 
 def _settings(job: Any) -> Any:
-    """The param `settings` alone: for all of them, Snakemake works out the job's resources too."""
-    text = getattr(job.rule.params, "settings", "{}")
-    return _parsed(text(job.wildcards) if callable(text) else text)
+    return _parsed(_param(job, "settings") or "{}")
+
+
+def _param(job: Any, name: str) -> str:
+    """One param alone: for all of them, Snakemake works out the job's resources too."""
+    text = getattr(job.rule.params, name, "")
+    return text(job.wildcards) if callable(text) else text
 
 
 def _of_each_student(
@@ -186,7 +201,9 @@ class Reruns:
             if path in map(os.path.normpath, made)
         )
         maker = next(makers, None)
-        if maker is None or not is_ours(maker):
+        if maker is None:  # a model that somebody has
+            return next(iter(self._contents.descents_of(path)), self._contents.of_given(path))
+        if not is_ours(maker):
             return None
         what = next((what for out, what in asked(maker) if os.path.normpath(out) == path), None)
         if what is None:

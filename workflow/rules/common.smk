@@ -74,6 +74,7 @@ DATA_INDEX = ["<inputs>/data/index.csv"] if SYNTHETIC else []
 TRAIN_PACKS = files.packs(CONFIG, "train")
 TESTED = CONFIG.data.tested_part
 MODELS = models.every_model(CONFIG)
+GIVEN_TEACHERS = models.given_teachers(CONFIG)
 # The paper's tables by name, and each again with one threshold for all groups.
 TABLES = models.tables(CONFIG)
 FIGURES = [name for name, table in TABLES.items() if table.threshold == "own"]

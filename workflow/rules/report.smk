@@ -157,8 +157,8 @@ rule render_impostors:
 
 rule render_curves:
     input:
-        models=files.of_every_seed(CONFIG, name="model.json"),
-        histories=files.of_every_seed(CONFIG, name="history.csv"),
+        models=files.trained_of_every_seed(CONFIG, name="model.json"),
+        histories=files.trained_of_every_seed(CONFIG, name="history.csv"),
     output:
         # In Snakemake's report the head of an image higher than the window is out of reach.
         figures=[
@@ -182,7 +182,7 @@ rule render_curves:
     conda:
         "../../envs/report.yaml"
     params:
-        models=of_config(files.with_seed_open, name="model.json", of=PLACED),
+        models=of_config(files.trained_with_seed_open, name="model.json", of=PLACED),
         seeds=CONFIG.seeds,
     shell:
         "mstkd --log {log:q} render-curves"
