@@ -24,8 +24,8 @@ def of_given(given: GivenTeachers) -> str:
         f"Some teachers were given, and not trained here: {given_names(given)}. Which groups, how "
         "many identities and which images they have seen, whether people of the pairs that are "
         "scored here are among them, and how their epoch was chosen, nobody has told this program. "
-        "So what is said of a set with such teachers compares these models, and not two ways of "
-        "training."
+        "So what is said of a set with such teachers compares these models, which are the same in "
+        "every seed, and not two ways of training."
     )
 
 
