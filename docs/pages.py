@@ -107,8 +107,9 @@ def _rows(schema: dict[str, Any], key: str, value: dict[str, Any], required: boo
     if not sections:
         default = "required" if required else _shown(value.get("default"))
         yield f"| `{key}` | {_kind(value)} | {default} |"
-        if "$ref" in _each(value):
-            yield from _rows(schema, f"{key}.<name>", _each(value), False)
+        for each in map(_each, (value, *value.get("anyOf", []))):
+            if any("$ref" in one for one in (each, *each.get("anyOf", []))):
+                yield from _rows(schema, f"{key}.<name>", each, False)
 
 
 def _each(value: dict[str, Any]) -> dict[str, Any]:
@@ -122,6 +123,8 @@ BOUNDS = {"exclusiveMinimum": ">", "minimum": "≥", "exclusiveMaximum": "<", "m
 
 def _kind(value: dict[str, Any]) -> str:
     """What a value may be, in words."""
+    if "$ref" in value:
+        return "a section"
     if "anyOf" in value:
         kinds = [_kind(one) for one in value["anyOf"] if one.get("type") != "null"]
         if "uniqueItems" in value["anyOf"][-1]:
