@@ -67,7 +67,7 @@ def test_help_shows_what_a_person_types_first_and_then_the_steps():
     told = mstkd("--help").stdout
     people, steps = told[told.index("─ Commands ─") :].split("─ Steps of the workflow ─")
     assert re.findall(r"^│ ([a-z-]+) ", people, re.M) == [
-        *("init", "inspect", "detect-landmarks", "make-pairs", "audit", "trace", "check"),
+        *("init", "inspect", "detect-landmarks", "make-pairs", "audit", "trace", "view", "check"),
         *("provenance", "show-tables", "bench", "schema"),
         *("embed", "verify", "compare", "calibrate", "export", "info", "import-model"),
     ]

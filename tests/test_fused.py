@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from networks import DIM, save_teacher, subject
+from networks import DIM, TEACHERS, save_adaptor, save_teacher, subject, tell_apart
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -24,56 +24,6 @@ from mstkd.evaluation.shares import Share, TracedImages, Tracing
 from mstkd.evaluation.traced import find_fusion, trace_images
 from mstkd.models.adaptors import ADAPTORS
 from mstkd.models.weights import load_backbone, save_model
-
-TEACHERS = ("T-A", "T-B")
-
-
-def save_adaptor(folder, name, cache, *, planted=None, **who):
-    """An adaptor with random weights, or one that reads the block of one teacher alone."""
-    torch.manual_seed(7)
-    adaptor = ADAPTORS[name](len(TEACHERS), DIM)
-    first = adaptor.fc if name == "SL" else adaptor.fc1
-    if planted is not None:
-        with torch.no_grad():
-            first.weight.reshape(DIM, len(TEACHERS), DIM)[:, 1 - planted] = 0
-            for layer in (first, getattr(adaptor, "fc2", first)):
-                layer.bias.zero_()
-    output = folder / name / "seed0/model.safetensors"
-    save_model(
-        output,
-        state=adaptor.state_dict(),
-        history=[{"epoch": 1, "learning_rate": 0.1, "loss": 1.0}],
-        subject=subject(name, kind="adaptor", **who),
-        settings={
-            "embedding_dim": DIM,
-            "adaptor": {"architecture": name},
-            "optimiser": {"epochs": 1, "lr": 0.1, "milestones": [], "schedule_epochs": 1},
-            "head": {},
-        },
-        image_size=None,
-        inputs={"embeddings": open_cache(cache).sha256},
-        chosen_epoch=1,
-        chosen_by="the only epoch",
-        sources={cache: open_cache(cache).sha256},
-    )
-    return output
-
-
-def tell_apart(path, pack):
-    """Let a random network's embeddings spread: it sees all faces nearly alike."""
-    model, record = load_backbone(path)
-    images = torch.from_numpy(np.array(open_pack(pack).images)).permute(0, 3, 1, 2) / 127.5 - 1
-    seen = []
-    model.features.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    with torch.no_grad():
-        model(images)
-    model.features.running_mean.copy_(seen[0].mean(dim=0))
-    model.features.running_var.copy_(seen[0].var(dim=0))
-    kept = {name: getattr(record, name) for name in ("subject", "settings", "image_size", "inputs")}
-    history = [{"epoch": 1, "learning_rate": 0.1, "loss": 1.0, "accuracy": 50.0}]
-    chosen = {"chosen_epoch": 1, "chosen_by": "the last epoch"}
-    save_model(path, state=model.state_dict(), history=history, **kept, **chosen)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,25 @@ def content_sha256(path: Path) -> str:
     return file_sha256(path)
 
 
+def format_of(path: Path) -> str | None:
+    """Which of our formats an HDF5 file says that it has; None of other and damaged files."""
+    with contextlib.suppress(*DAMAGE):
+        if h5py.is_hdf5(path):
+            with reading(path, look=_format) as file:
+                return _format_told(file)
+    return None
+
+
+def _format(path: Path) -> str | None:
+    with h5py.File(path, "r", locking=False) as file:
+        return _format_told(file)
+
+
+def _format_told(file: Any) -> str | None:
+    told = file.attrs.get("format")
+    return told.decode() if isinstance(told, bytes) else None
+
+
 def hashed_contents(paths: Iterable[Path]) -> dict[Path, str]:
     """The content hash of each file."""
     return {path: content_sha256(path) for path in paths}

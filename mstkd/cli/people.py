@@ -199,6 +199,52 @@ def trace(
     typer.echo(told.text() if as_json else "\n".join(traced_lines(told)))
 
 
+def view(
+    results: Annotated[
+        Path, typer.Argument(help="A folder below which tables of scored pairs lie.")
+    ] = Path("results"),
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Where the pictures that tables name lie, if not in packs."),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", help="Of CSVs, as of mstkd audit: columns of groups.")
+    ] = None,
+    score: Annotated[
+        str | None, typer.Option("--score", help="Of CSVs: the column of scores.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", help="Of CSVs: what scores are, as of mstkd audit.")
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
+    ] = 0,
+) -> None:
+    """Serve a page on this machine: error rates by threshold, the hardest pairs, their shares.
+
+    Prints its address, which holds a secret; Ctrl-C ends it, with exit code 0.
+
+    Example: mstkd view results
+    """
+    # Before NumPy is loaded: on a busy machine threads of small products wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from mstkd.config import AuditSettings, validate
+    from mstkd.errors import InputError
+
+    try:
+        from mstkd.view.serving import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != "werkzeug":
+            raise
+        found, expected = "no werkzeug", "the extra view: pip install 'mstkd[view]'"
+        raise InputError("view", found=found, expected=expected) from None
+    columns = None if group is None else tuple(filter(None, group.split(",")))
+    # Folds say nothing here, so that two pairs of a kind are enough.
+    given = {"group": columns, "score": score, "kind": kind, "folds": 2}
+    settings = validate(AuditSettings, given, "view")
+    serve(results, settings, images=images, port=port, tell=typer.echo)
+
+
 def provenance(
     path: Annotated[Path, typer.Argument(help="A pack, model, table, figure, report, ...")],
     as_json: Annotated[
@@ -332,6 +378,7 @@ COMMANDS = (
     make_pairs,
     audit,
     trace,
+    view,
     check,
     provenance,
     show_tables,

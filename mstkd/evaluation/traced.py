@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from mstkd.artifacts.confined import inside
 from mstkd.artifacts.contents import read_attribute
 from mstkd.artifacts.records import ModelRecord, Source, read_record
 from mstkd.artifacts.sealed import DAMAGE, reading
 from mstkd.compute.numerics import configure
 from mstkd.data.given import aligned_face
-from mstkd.embeddings.cache import Cache, open_cache
+from mstkd.embeddings.cache import open_cache
 from mstkd.embeddings.tracing import (
     MOST_TEACHERS,
     embedding_shares,
@@ -45,6 +47,75 @@ class Fusion(NamedTuple):
     teachers: list[Path]
 
 
+class Tracer:
+    """The networks that make fused embeddings, ready to trace images."""
+
+    def __init__(self, fusion: Fusion, *, threads: int = 1, device: str = "auto") -> None:
+        """Read them; the cache is read whole, and its mean block kept.
+
+        Args:
+            fusion: of `find_fusion`.
+            threads: CPU threads.
+            device: "auto", "cpu" or "cuda".
+
+        Raises:
+            InputError: a file that is not what it must be, or files that do not belong together.
+        """
+        self._device = configure(device, threads, deterministic=False)
+        cache = open_cache(fusion.cache)
+        adaptor = load_fusion(fusion.adaptor, cache)
+        self._extractors, records = load_teachers(fusion.teachers, cache, self._device)
+        self.image_size = max(filter(None, {record.image_size for record in records.values()}))
+        self._adaptor, self._teachers = adaptor.name, cache.teachers
+        # As float64, so that terms add up to what they are the terms of.
+        self._network = adaptor.network.to(self._device).double()
+        self._absent = absent_block(cache).to(self._device).double()
+
+    def traced(self, pixels: NDArray[np.uint8], names: Sequence[str]) -> TracedImages:
+        """Trace the fused embeddings of images, and with two of them their similarity.
+
+        Args:
+            pixels: (N, H, H, 3) RGB, where H is `image_size`.
+            names: what each is called.
+        """
+        blocks = teacher_blocks(self._extractors, pixels, self._device).double()
+        parts = fused_parts(self._network, blocks)
+        many = torch.arange(2)[None] if len(pixels) == 2 else torch.empty(0, 2).long()
+        ends = many.to(self._device)
+        of_images = embedding_shares(parts)
+        found = None
+        if len(self._teachers) <= MOST_TEACHERS:
+            found = worths(self._network, blocks, self._absent, ends)
+        pair = None
+        if len(pixels) == 2:
+            of_pair = similarity_shares(parts.rows(ends[:, 0]), parts.rows(ends[:, 1]))[0]
+            pair = TracedPair(
+                similarity=float(of_pair.sum()),
+                projection=self._named(of_pair),
+                shapley=None if found is None else self._values(found.similarity[:, 0]),
+            )
+        return TracedImages(
+            adaptor=self._adaptor,
+            teachers=list(self._teachers),
+            absent=ABSENT,
+            images=[
+                TracedImage(
+                    image=name,
+                    projection=self._named(of_images[row]),
+                    shapley=None if found is None else self._values(found.embedding[:, row]),
+                )
+                for row, name in enumerate(names)
+            ],
+            pair=pair,
+        )
+
+    def _values(self, worth: Tensor) -> Shares:
+        return self._named(torch.cat([shapley(worth), worth[:1]]))
+
+    def _named(self, shares: Tensor) -> Shares:
+        return dict(zip((*self._teachers, NO_TEACHER), shares.tolist(), strict=True))
+
+
 def trace_images(
     images: Sequence[Path],
     fusion: Fusion,
@@ -63,51 +134,9 @@ def trace_images(
     Raises:
         InputError: a file that is not what it must be, or files that do not belong together.
     """
-    where = configure(device, threads, deterministic=False)
-    cache = open_cache(fusion.cache)
-    adaptor = load_fusion(fusion.adaptor, cache)
-    extractors, records = load_teachers(fusion.teachers, cache, where)
-    sizes = {record.image_size for record in records.values()}
-    pixels = np.stack([aligned_face(path, max(filter(None, sizes))) for path in images])
-    # As float64, so that terms add up to what they are the terms of.
-    blocks = teacher_blocks(extractors, pixels, where).double()
-    network = adaptor.network.to(where).double()
-    parts = fused_parts(network, blocks)
-    ends = torch.arange(2, device=where)[None] if len(images) == 2 else torch.empty(0, 2).long()
-    of_images = embedding_shares(parts)
-    found = None
-    if len(cache.teachers) <= MOST_TEACHERS:
-        found = worths(network, blocks, absent_block(cache).to(where).double(), ends.to(where))
-    pair = None
-    if len(images) == 2:
-        of_pair = similarity_shares(parts.rows(ends[:, 0]), parts.rows(ends[:, 1]))[0]
-        pair = TracedPair(
-            similarity=float(of_pair.sum()),
-            projection=_named(of_pair, cache),
-            shapley=None if found is None else _values(found.similarity[:, 0], cache),
-        )
-    return TracedImages(
-        adaptor=adaptor.name,
-        teachers=list(cache.teachers),
-        absent=ABSENT,
-        images=[
-            TracedImage(
-                image=str(path),
-                projection=_named(of_images[row], cache),
-                shapley=None if found is None else _values(found.embedding[:, row], cache),
-            )
-            for row, path in enumerate(images)
-        ],
-        pair=pair,
-    )
-
-
-def _values(worth: Tensor, cache: Cache) -> Shares:
-    return _named(torch.cat([shapley(worth), worth[:1]]), cache)
-
-
-def _named(shares: Tensor, cache: Cache) -> Shares:
-    return dict(zip((*cache.teachers, NO_TEACHER), shares.tolist(), strict=True))
+    tracer = Tracer(fusion, threads=threads, device=device)
+    pixels = np.stack([aligned_face(path, tracer.image_size) for path in images])
+    return tracer.traced(pixels, [str(path) for path in images])
 
 
 # ---------------------------------------------------------------- which files
@@ -119,6 +148,7 @@ def find_fusion(
     adaptor: Path | None = None,
     cache: Path | None = None,
     teachers: Sequence[Path] = (),
+    within: Path | None = None,
 ) -> Fusion:
     """The files that a student was taught from, or an adaptor was trained on.
 
@@ -129,21 +159,24 @@ def find_fusion(
         adaptor: weights of an adaptor.
         cache: its embedding cache.
         teachers: weights of the teachers, in block order.
+        within: a folder outside of which no file that a record names is opened.
 
     Raises:
         InputError: neither or both of the first two, a student of no adaptor, or a record that
-            does not say, or names a file that is gone.
+            does not say, or names a file that is gone or lies outside.
     """
     if (student is None) == (adaptor is None):
         found = "neither" if student is None else "both"
         raise InputError("trace", found=found, expected="--student or --adaptor")
     if student is not None:
         record = read_record(ModelRecord, record_path(student))
-        adaptor = _source(student, record.sources, record.inputs.get("adaptor"), "--adaptor")
+        adaptor = _source(
+            student, record.sources, record.inputs.get("adaptor"), "--adaptor", within
+        )
     assert adaptor is not None
     record = read_record(ModelRecord, record_path(adaptor))
     if cache is None:
-        cache = _source(adaptor, record.sources, record.inputs.get("embeddings"), "--cache")
+        cache = _source(adaptor, record.sources, record.inputs.get("embeddings"), "--cache", within)
     if not teachers:
         try:
             with reading(cache) as file:
@@ -153,20 +186,25 @@ def find_fusion(
             raise InputError(cache, found=found, expected="an embedding cache") from None
         sources = [] if made is None else made.sources
         teachers = [
-            _source(cache, [one], one.sha256, "--teachers")
+            _source(cache, [one], one.sha256, "--teachers", within)
             for one in sources
             if Path(one.path).suffix == ".safetensors"
         ]
     return Fusion(adaptor, cache, list(teachers))
 
 
-def _source(of: Path, sources: Sequence[Source], sha256: str | None, option: str) -> Path:
+def _source(
+    of: Path, sources: Sequence[Source], sha256: str | None, option: str, within: Path | None
+) -> Path:
     """The file with this hash that something was made from."""
     found = next((one for one in sources if one.sha256 == sha256), None)
     if found is None:
         told = f"no such file among what it was made from; {option} names one"
         raise InputError(of, found=told, expected="a model of multi-teacher distillation")
     path = Path(os.path.normpath(of.parent / found.path))
+    if within is not None:
+        path = inside(path, within)
+        inside(record_path(path), within)
     if not path.is_file():
         expected = f"the file that {of} was made from; {option} says where it is"
         raise InputError(path, found="no such file", expected=expected)

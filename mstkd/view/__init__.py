@@ -1,0 +1,1 @@
+"""A page over tables of scored pairs, served to this machine's browser alone: `mstkd view`."""
