@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 def score_tables(folder: Path, settings: AuditSettings) -> list[Found]:
-    """The tables of scored pairs below a folder, in the order of their paths.
+    """The tables of scored pairs below a folder, in the order of their names.
 
     HDF5 files of this program's format and CSVs (plain or .gz) with a column of scores. Links and
     hidden folders are passed over.
@@ -51,7 +51,7 @@ def score_tables(folder: Path, settings: AuditSettings) -> list[Found]:
     if not tables:
         expected = f"{OURS}, or a CSV of pairs with a column similarity or distance"
         raise InputError(folder, found="no table of scored pairs below it", expected=expected)
-    return tables
+    return sorted(tables, key=lambda one: one.name)
 
 
 def _files(folder: Path) -> Iterator[Path]:
