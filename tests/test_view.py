@@ -398,7 +398,7 @@ def test_the_page_asks_nobody_else(audited):
 def test_names_are_escaped(tmp_path):
     evil = "<img src=x onerror=alert(1)>"
     rows = [{**row, "group": evil} for row in drawn()]
-    rows[0] |= {"identity1": "a\u202eb", "identity2": "a\u202eb"}
+    rows[0] |= {"identity1": "a\u202eb", "identity2": "a\u202eb", "similarity": -1}
     write_csv(tmp_path / f"{evil}.csv", rows)
     asking = Asking(tmp_path)
     page = asking.own().text
@@ -407,6 +407,7 @@ def test_names_are_escaped(tmp_path):
     assert answer.mimetype == "application/json"
     assert answer.json["groups"][0]["name"] == evil  # `view.js` makes a text node of it
     assert "\u202e" not in json.dumps(answer.json, ensure_ascii=False)
+    assert answer.json["groups"][0]["hardest"]["genuine"][0]["people"][0] == "a\\u202eb"
 
 
 # ---------------------------------------------------------------- pictures

@@ -63,7 +63,7 @@ def test_both_hold_the_workflow(dist):
     shipped = {name for name in names if name.startswith("mstkd/shipped/")}
     assert shipped == {f"mstkd/shipped/{name}" for name in shipped_files()}
     assert not [name for name in names if name.endswith((".pyc", ".so")) or "/tests/" in name]
-    assert {"mstkd/py.typed", "mstkd/report/published.csv"} <= names
+    assert {"mstkd/py.typed", "mstkd/report/published.csv", "mstkd/view/view.js"} <= names
     tops = {name.partition("/")[0] for name in names}
     assert {top for top in tops if not top.startswith("mstkd-")} == {"mstkd"}
     with tarfile.open(sdist) as held:
