@@ -1,6 +1,7 @@
 """Tables of scored pairs: what is read is what was written, and each fault is told in one line."""
 
 import gzip
+import tracemalloc
 
 import h5py
 import numpy as np
@@ -482,6 +483,24 @@ def test_faults_of_csv(tmp_path, data, message):
     path = tmp_path / "scores.csv"
     path.write_bytes(data)
     assert fault(path).startswith(message)
+
+
+def test_a_gzip_bomb_is_not_unpacked_whole(tmp_path):
+    bomb = tmp_path / "scores.csv.gz"
+    with gzip.open(bomb, "wb", compresslevel=1) as file:
+        for _ in range(300):
+            file.write(b"A,p,p,1,0.5\n" * 87_000)  # 1 MB
+    allowed = (100 << 20) + 100 * bomb.stat().st_size
+    assert allowed < 300e6
+    tracemalloc.start()
+    try:
+        told = fault(bomb)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert f"found more than {allowed:,} bytes, unpacked" in told
+    assert told.endswith("expected 100 MiB and 100 times the file at most")
+    assert peak < 2.5 * allowed
 
 
 def test_faults_of_files(tmp_path):

@@ -24,6 +24,8 @@ from mstkd.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+# Gzip files may hold a thousand times their bytes; lists of pairs, whose names recur, a hundred.
+BESIDE_THE_FILE, TIMES_THE_FILE = 100 << 20, 100
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 
 Texts = NDArray[np.object_]
@@ -186,7 +188,7 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
         if path.suffix.lower() == ".gz":
-            data = gzip.decompress(data)
+            data = _unpacked(path, data)
     except FileNotFoundError:
         raise InputError(path, found="no such file", expected="a CSV file of pairs") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -200,6 +202,16 @@ def _text(path: Path) -> str:
         raise InputError(path, found=found, expected="a CSV file in UTF-8") from None
     if "\0" in text:
         raise InputError(path, found="a zero byte", expected="a CSV file in UTF-8")
+    return text
+
+
+def _unpacked(path: Path, data: bytes) -> bytes:
+    most = BESIDE_THE_FILE + TIMES_THE_FILE * len(data)
+    with gzip.open(io.BytesIO(data)) as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        expected = f"{BESIDE_THE_FILE >> 20} MiB and {TIMES_THE_FILE} times the file at most"
+        raise InputError(path, found=f"more than {most:,} bytes, unpacked", expected=expected)
     return text
 
 
