@@ -18,13 +18,16 @@ from mstkd.config import Config, validate
 FILES = sorted((ROOT / "config/ablations").glob("*.yaml"))
 # What each edits, beside its name and the folder of the packs.
 EDITED = {
+    "adaptor-width": {"adaptors.width"},
     "degrees": {"teachers.foreign_share"},
     "lambda": {"students.losses.EAF-KD.kd_weight"},
     "linear-adaptor": {"adaptors.architectures"},
     "margin-std": {"teachers.head.margin_std"},
+    "own-teacher": {"adaptors.fused"},
     "stop-after": {"teachers.stop_after"},
     "student-width": {"backbones", "students.backbone"},
     "target-view": {"students.target_view"},
+    "teachers": {"adaptors.architectures", "adaptors.fused"},
 }
 
 

@@ -75,7 +75,7 @@ def test_every_step_settings_survive_the_command_line(path):
             for backbone in config.teachers.backbones
             for name in config.teacher_variants(backbone)
         ),
-        *(config.adaptor_settings(name) for name in config.adaptors.architectures),
+        *(config.adaptor_settings("specialized", name) for name in config.adaptors.architectures),
         *(
             config.student_settings(set_, name)
             for set_, loss in kinds
@@ -90,7 +90,10 @@ def test_every_step_settings_survive_the_command_line(path):
 
 def test_paper_config_is_the_paper():
     config = read_config(ROOT / "config/paper.yaml")
-    teacher, adaptor = config.teacher_settings("iresnet34"), config.adaptor_settings("DLDP")
+    teacher, adaptor = (
+        config.teacher_settings("iresnet34"),
+        config.adaptor_settings("specialized", "DLDP"),
+    )
     student = config.student_settings("specialized", "EAF-KD")
     assert config.groups == ("Asian", "African", "Caucasian", "Indian")  # section 4.3
     assert (teacher.optimiser.epochs, teacher.optimiser.lr) == (52, 0.1)  # section 4.6
@@ -253,8 +256,8 @@ def test_settings_hold_only_what_determines_the_output():
     base = validate(Config, edited(), "config")
     text = {
         "teacher": lambda c: c.teacher_settings("small").dump(),
-        "SL": lambda c: c.adaptor_settings("SL").dump(),
-        "DLDP": lambda c: c.adaptor_settings("DLDP").dump(),
+        "SL": lambda c: c.adaptor_settings("specialized", "SL").dump(),
+        "DLDP": lambda c: c.adaptor_settings("specialized", "DLDP").dump(),
         "a-KD": lambda c: c.student_settings("baseline", "a-KD").dump(),
         "EAF-KD": lambda c: c.student_settings("baseline", "EAF-KD").dump(),
         "none": lambda c: c.student_settings("none", "none").dump(),

@@ -162,7 +162,7 @@ def test_any_names_make_as_many_models_as_they_should_each_with_its_own_settings
         if model.set in ("none", "single"):
             assert adaptor == []
         else:
-            slope = config.adaptor_settings(model.name).adaptor.negative_slope
+            slope = config.adaptor_settings("specialized", model.name).adaptor.negative_slope
             assert slope == (adaptors.index(model.name) + 1) / 100
             folder = f"results/adaptors/{model.backbone}/{model.set}/{model.name}"
             assert adaptor == [f"{folder}/seed{{seed}}/model.safetensors"]

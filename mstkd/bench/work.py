@@ -5,6 +5,7 @@ Counted from the config and the packs, if there are any, without torch: a dry ru
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -17,6 +18,7 @@ from mstkd.config import (
     StudentSettings,
     last_epoch,
 )
+from mstkd.config.grids import split_variant
 from mstkd.config.models import every_model, given_teachers, teacher_sets, teachers_of
 from mstkd.data.checks.known import KNOWN
 from mstkd.errors import InputError
@@ -257,9 +259,12 @@ def _adaptors(config: Config, counts: Counts) -> Iterator[Load]:
         for backbone in config.teachers.backbones
         for set_ in SETS
     )
-    jobs = len(config.seeds) * sum(map(len, of_sets))
-    for name in config.adaptors.architectures:
+    of_all = len(config.seeds) * sum(map(len, of_sets))
+    variants = Counter(split_variant(name).base for name in config.adaptor_variants())
+    for name, count in variants.items():
+        # Of fewer teachers, or of another width, they are counted as of all and as wide as these.
         subject = Subject("adaptor", adaptor_of(config, name))
+        jobs = of_all * count
         passes = jobs * total * config.adaptors.optimiser.epochs
         yield Load(f"{name} adaptors", jobs, passes, subject)
 
@@ -270,7 +275,7 @@ def _students(config: Config, counts: Counts) -> Iterator[Load]:
     alike: dict[tuple[str, int], list[StudentSettings]] = {}
     for model in every_model(config):
         if model.kind == "students":
-            settings = config.student_settings(model.set, model.loss)
+            settings = config.student_settings(model.set, model.loss, model.name)
             kind = (config.student_backbone(model.set, model.loss), settings.optimiser.batch_size)
             alike.setdefault(kind, []).append(settings)
     for (backbone, batch_size), runs in alike.items():

@@ -364,10 +364,11 @@ def schema() -> None:
     """
     import json
 
-    from mstkd.config import Config
+    from mstkd.config import Config, Students, Teachers
     from mstkd.config.grids import allow_lists
+    from mstkd.config.training import Adaptors
 
-    schema = allow_lists(Config.model_json_schema(), sections=["Teachers", "Students"])
+    schema = allow_lists(Config.model_json_schema(), sections=[Teachers, Adaptors, Students])
     typer.echo(json.dumps(schema, indent=2))
 
 

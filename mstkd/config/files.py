@@ -176,7 +176,7 @@ def set_adaptors(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
     """Weights of every adaptor of a set of teachers."""
     return [
         path
-        for adaptor in config.adaptors.architectures
+        for adaptor in config.adaptor_variants()
         for path in student_adaptor(config, backbone, set_, adaptor)
     ]
 
@@ -184,7 +184,7 @@ def set_adaptors(config: Config, backbone: str, set_: TeacherSet) -> list[str]:
 def fused_files(config: Config, name: str) -> list[str]:
     """That file of every adaptor that one job scores, whatever its wildcards."""
     folder = f"{config.results()}/adaptors/{{backbone}}/{{set}}"
-    return [f"{folder}/{adaptor}/seed{{seed}}/{name}" for adaptor in config.adaptors.architectures]
+    return [f"{folder}/{adaptor}/seed{{seed}}/{name}" for adaptor in config.adaptor_variants()]
 
 
 def mapped_models(config: Config, table: str, *, name: str) -> list[str]:
@@ -217,7 +217,7 @@ def stages_with_seed_open(config: Config, backbone: str, *, name: str) -> list[s
     adaptors = [
         f"{config.results()}/adaptors/{variant}/{set_}/{adaptor}/seed{{seed}}/{name}"
         for set_, variant in of_sets.items()
-        for adaptor in config.adaptors.architectures
+        for adaptor in config.adaptor_variants()
     ]
     return paths + adaptors
 

@@ -1,8 +1,9 @@
 """Lists in the config: which runs they make, and what those are called.
 
 A list where a section has one number or name makes a run for each value. Its name is the one it
-would have without, and the values: `a-KD+kd_weight=1000`. A name in the config has no plus, so
-that names can be taken apart again and cannot collide. (A comma would do for files, but Snakemake
+would have without, and the values: `a-KD+kd_weight=1000`. A value that is a list of names itself
+stands there with points: `SL+fused=A.B`. A name in the config has no plus and no point, so that
+names can be taken apart again and cannot collide. (A comma would do for files, but Snakemake
 9 hands wildcards to cluster jobs as text that it splits at commas.)
 """
 
@@ -13,7 +14,18 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    NamedTuple,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+)
 
 from pydantic import (
     BaseModel,
@@ -29,8 +41,9 @@ from pydantic_core import InitErrorDetails
 from mstkd.config.base import fault, refuse
 
 Key = tuple[str, ...]  # of a value in its section: ("head", "margin")
-Value = int | float | str
+Value = int | float | str | tuple[str, ...]
 Place = TypeVar("Place")
+BETWEEN_NAMES = "."  # of a value that is a list of names itself
 
 
 class Variant(NamedTuple):
@@ -68,7 +81,14 @@ def told(values: Mapping[str, str]) -> str:
 
 def value_text(value: Value) -> str:
     """The shortest text that reads as the value: 10000.0 is 10000, and 1e+22 is 1e22."""
+    if isinstance(value, tuple):
+        return BETWEEN_NAMES.join(value)
     return str(value).removesuffix(".0").replace("e+", "e")
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names that `value_text` made a text of."""
+    return tuple(text.split(BETWEEN_NAMES))
 
 
 class GridSection(BaseModel):
@@ -77,12 +97,15 @@ class GridSection(BaseModel):
     Its fields hold the first value of each list.
     """
 
+    # The keys that may hold one; None: every one of a number or name, in the sections below too.
+    _listed: ClassVar[tuple[str, ...] | None] = None
+
     _grid: dict[Key, tuple[Value, ...]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="wrap")
     @classmethod
     def _take_lists(cls, section: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        lists = dict(_lists(cls, section))
+        lists = dict(_lists(cls, section, cls._listed))
         first = section
         for key, values in lists.items():
             first = _replaced(first, key, values[0] if values else None)
@@ -108,6 +131,8 @@ class GridSection(BaseModel):
             # Each value makes a section of its own, so that it is held to the type and range.
             sections = [validated(_replaced(first, key, value)) for value in values]
             numbers = [_at(one, key) for one in sections if one is not None]
+            if None in numbers:  # what is no value where there is no list is none in one
+                faults[key, ""] = fault("values, and no null", list(values), key)
             if len(set(numbers)) < len(numbers):
                 faults[key, ""] = fault("each value once", list(values), key)
             grid[key] = tuple(numbers)
@@ -149,20 +174,46 @@ class GridSection(BaseModel):
         return sections
 
 
-def _lists(model: type[BaseModel], section: Any, above: Key = ()) -> Iterator[tuple[Key, Any]]:
-    """Keys with a list where `model` has one number or name, in the order of its fields."""
+def _lists(
+    model: type[BaseModel], section: Any, listed: Sequence[str] | None = None, above: Key = ()
+) -> Iterator[tuple[Key, Any]]:
+    """Keys with a list where `model` has one value, in the order of its fields.
+
+    Those `listed`, or where it is None, of one number or name.
+    """
     if not isinstance(section, Mapping):
         return
     for name, field in model.model_fields.items():
         entry, kind, key = section.get(name), field.annotation, (*above, name)
-        if kind in (int, float, str):
+        if listed is not None:
+            if name in listed and isinstance(entry, list | tuple):
+                yield key, _values(kind, entry)
+        elif kind in (int, float, str):
             if isinstance(entry, list | tuple):
                 yield key, entry
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _lists(kind, entry, key)
+            yield from _lists(kind, entry, above=key)
         elif get_origin(kind) is dict and isinstance(entry, Mapping):
             for inner, value in entry.items():
-                yield from _lists(get_args(kind)[1], value, (*key, inner))
+                yield from _lists(get_args(kind)[1], value, above=(*key, inner))
+
+
+def _values(kind: Any, entry: Sequence[Any]) -> Sequence[Any]:
+    """The values of a kind that a list holds; one, where it is a value itself."""
+    of_lists = any(get_origin(one) is tuple for one in _alternatives(kind))
+    several = not of_lists or any(isinstance(one, list | tuple) for one in entry)
+    return entry if several or not entry else [entry]
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    """The kinds of value that a field may have, without their ranges."""
+    if get_origin(kind) is Annotated:
+        yield from _alternatives(get_args(kind)[0])
+    elif get_origin(kind) in (Union, UnionType):
+        for one in get_args(kind):
+            yield from _alternatives(one)
+    else:
+        yield kind
 
 
 def _at(place: Any, key: Sequence[str]) -> Any:
@@ -181,10 +232,15 @@ def _replaced(place: Place, key: Sequence[str], value: Any) -> Place:
     return {**place, **new}  # type: ignore[return-value]
 
 
-def allow_lists(schema: dict[str, Any], sections: Sequence[str]) -> dict[str, Any]:
-    """A JSON schema in which numbers and names below the models `sections` may be lists."""
+def allow_lists(schema: dict[str, Any], sections: Sequence[type[GridSection]]) -> dict[str, Any]:
+    """A JSON schema in which lists may stand where those sections take them."""
     definitions = schema["$defs"]
-    waiting, seen = list(sections), set()
+    for section in sections:
+        for key in section._listed or ():
+            several = definitions[section.__name__]["properties"][key]["anyOf"]
+            several.insert(1, _several(several[0]))
+    waiting = [one.__name__ for one in sections if one._listed is None]
+    seen = set()
     while waiting:
         name = waiting.pop()
         if name in seen:
@@ -197,6 +253,9 @@ def allow_lists(schema: dict[str, Any], sections: Sequence[str]) -> dict[str, An
                 entry.keys() & {"enum", "format"}  # of a choice, of a path
             ):
                 about = {k: entry.pop(k) for k in ("title", "default") if k in entry}
-                several = {"type": "array", "items": entry, "minItems": 1, "uniqueItems": True}
-                properties[key] = {**about, "anyOf": [entry, several]}
+                properties[key] = {**about, "anyOf": [entry, _several(entry)]}
     return schema
+
+
+def _several(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": entry, "minItems": 1, "uniqueItems": True}

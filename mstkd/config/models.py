@@ -19,6 +19,7 @@ TeacherSet = Literal["specialized", "baseline", "single"]
 StudentSet = Literal[TeacherSet, "none"]  # "none": taught by the labels alone
 SETS: tuple[TeacherSet, ...] = ("specialized", "baseline")  # the paper's
 FOREIGN_SHARE = "foreign_share"  # the key of `teachers` that matters to specialized ones alone
+FUSED, WIDTH = "fused", "width"  # the keys of `adaptors` that may hold lists
 
 
 class Teacher(NamedTuple):
@@ -36,7 +37,7 @@ class Model(NamedTuple):
     kind: Literal["teachers", "students"]
     backbone: str  # a variant of the teachers'; the student's own where `set` is "none"
     set: StudentSet
-    name: str  # of the teacher or adaptor; of a control's adaptor, that there is none
+    name: str  # of the teacher, or a variant of the adaptor; of a control, that it has none
     loss: str = ""  # of students, a variant
 
 
@@ -113,7 +114,7 @@ def models_of(config: Config, table: Table) -> tuple[Model, ...]:
         return [Model("students", variant, set_, adaptor, loss) for variant, loss in pairs]
 
     models = []
-    for set_, adaptor in itertools.product(SETS, config.adaptors.architectures):
+    for set_, adaptor in itertools.product(SETS, config.adaptor_variants()):
         models += students(set_, adaptor)
     if config.controls:
         models += [
@@ -136,7 +137,7 @@ def students_together(config: Config) -> tuple[tuple[str, str], ...]:
         return ()
     return tuple(
         (adaptor, variant)
-        for adaptor in config.adaptors.architectures
+        for adaptor in config.adaptor_variants()
         for loss, settings in config.students.losses.items()
         if settings.images == "labelled"
         for variant in config.loss_variants(loss)

@@ -116,12 +116,17 @@ class PageSettings(Step):
     # Of specialized teachers' identities those of other groups, where there are any.
     foreign_shares: tuple[float, ...] | None = None
     given: GivenTeachers | None = None
+    # How many teachers are fused, where the config has several subsets of them.
+    fused_counts: tuple[int, ...] | None = None
+
+
+GridOf = Literal["teachers", "adaptors", "students"]
 
 
 class GridSettings(Step):
     """Settings of the step `render-grid`: which list of the config."""
 
-    section: Literal["teachers", "students"]
+    section: GridOf
     key: str  # its last part, as it stands in the models' names
     draws: Draws = 2000  # of noise, for STD
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -283,12 +283,27 @@ class AdaptorHead(HeadSettings):
     margin_std: Annotated[float, Field(ge=0)] = 0.0125  # the public code's for adaptors (D3)
 
 
-class Adaptors(Settings):
-    """Section `adaptors` of the config."""
+# In an order of their own, so that a subset of the groups has one name.
+Subset = Annotated[
+    tuple[Name, ...],
+    Field(min_length=1),
+    AfterValidator(unique),
+    AfterValidator(lambda names: tuple(sorted(names))),
+]
+
+
+class Adaptors(GridSection, Settings):
+    """Section `adaptors` of the config; a list of `fused` or `width` makes variants of each."""
+
+    _listed: ClassVar[tuple[str, ...]] = ("fused", "width")
 
     architectures: Annotated[
         dict[Name, AdaptorArchitecture], Field(min_length=1), AfterValidator(unique)
     ] = {name: AdaptorArchitecture(architecture=name) for name in PAPER_ADAPTORS}
+    # The groups whose teachers are fused; of baseline ones those that have the same places.
+    fused: Subset | None = None
+    # Dimensions of the fused space, and so of its students; unless given those of the teachers.
+    width: Dimensions | None = None
     optimiser: AdaptorOptimiser = AdaptorOptimiser()
     head: AdaptorHead = AdaptorHead()
 
@@ -304,11 +319,13 @@ class Adaptors(Settings):
 class AdaptorSettings(Step):
     """Settings of the step `train-adaptor`."""
 
-    embedding_dim: Dimensions
+    embedding_dim: Dimensions  # of the fused space
     adaptor: AdaptorArchitecture
     optimiser: AdaptorOptimiser
     head: AdaptorHead
     engine: EngineSettings = EngineSettings()
+    teacher_dim: Dimensions | None = None  # of a teacher's embedding, where it is another
+    teachers: Names | None = None  # whose blocks of the cache are fused, if not all
 
 
 class LossSettings(Settings):
@@ -381,7 +398,7 @@ def last_epoch(settings: TeacherSettings | AdaptorSettings | StudentSettings) ->
 class NamedStudent(Settings):
     """One of the students that are trained together."""
 
-    adaptor: Name
+    adaptor: VariantName
     loss: VariantName
     settings: StudentSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
@@ -42,6 +42,9 @@ from mstkd.config.grids import (
 )
 from mstkd.config.models import (
     FOREIGN_SHARE,
+    FUSED,
+    SETS,
+    WIDTH,
     Model,
     StudentSet,
     TeacherSet,
@@ -62,6 +65,7 @@ from mstkd.config.results import (
     Evaluation,
     EvaluationSettings,
     GivenTeachers,
+    GridOf,
     GridSettings,
     ImpostorSettings,
     MapSettings,
@@ -193,6 +197,12 @@ class Config(Settings):
             yield f"teachers.stop_after of at most teachers.optimiser.epochs, {shortest}"
         if self.students.together and any(key[0] == "optimiser" for key in self.students.grid()):
             yield "students.together with one value of each key of students.optimiser"
+        if self.students.together and len(self.adaptors.values(WIDTH)) > 1:
+            yield "students.together with one value of adaptors.width"
+        fused = [name for subset in self.adaptors.values(FUSED) for name in subset or ()]  # type: ignore[union-attr]
+        for name in dict.fromkeys(fused):
+            if name not in self.groups:
+                yield f"adaptors.fused: {name!r} is not one of {', '.join(self.groups)}"
         unlabelled = [
             name for name, loss in self.students.losses.items() if loss.images == "unlabelled"
         ]
@@ -333,6 +343,28 @@ class Config(Settings):
         values = split_variant(variant).values if set_ == "specialized" else {}
         return variant_name(set_, {key: values[key] for key in (FOREIGN_SHARE,) if key in values})
 
+    @cached_property
+    def _adaptors(self) -> dict[str, Adaptors]:
+        """Variants of all adaptors -> the section with the values of each."""
+        return {
+            name: section
+            for architecture in self.adaptors.architectures
+            for name, section in self.adaptors.variants(architecture, lambda key: True).items()
+        }
+
+    def adaptor_variants(self) -> tuple[str, ...]:
+        """The names under which adaptors are trained: of each, one for each value."""
+        return tuple(self._adaptors)
+
+    def fused_groups(self, adaptor: str) -> tuple[str, ...]:
+        """The groups whose teachers a variant of an adaptor fuses, in block order."""
+        chosen = self._adaptors[adaptor].fused or self.groups
+        return tuple(group for group in self.groups if group in chosen)
+
+    def fused_dim(self, adaptor: str) -> int:
+        """Dimensions of the fused space of a variant of an adaptor, and of its students."""
+        return self._adaptors[adaptor].width or self.embedding_dim
+
     def loss_variants(self, loss: str | None) -> tuple[str, ...]:
         """The names under which students of a loss are trained: one for each value.
 
@@ -379,8 +411,8 @@ class Config(Settings):
             "import-start": self.import_start_settings,
             "train-teacher": lambda: self.teacher_settings(who["backbone"]),
             "cache-embeddings": lambda: self.cache_settings(who.get("mirrored", False)),
-            "train-adaptor": lambda: self.adaptor_settings(who["name"]),
-            "train-student": lambda: self.student_settings(who["set"], who["loss"]),
+            "train-adaptor": lambda: self.adaptor_settings(who["set"], who["name"]),
+            "train-student": lambda: self.student_settings(who["set"], who["loss"], who["name"]),
             "evaluate": self.evaluation_settings,
             "trace-adaptors": self.evaluation_settings,
         }
@@ -527,20 +559,32 @@ class Config(Settings):
             mirrored=True if mirrored else None,
         )
 
-    def adaptor_settings(self, adaptor: str) -> AdaptorSettings:
+    def adaptor_settings(self, set_: TeacherSet, adaptor: str) -> AdaptorSettings:
+        """Of an adaptor of a set of teachers, or of its variant."""
+        dim, fused = self.fused_dim(adaptor), self.fused_groups(adaptor)
+        teachers = zip(teachers_of(set_, self.groups), self.groups, strict=False)
+        chosen = tuple(teacher.name for teacher, group in teachers if group in fused)
         return AdaptorSettings(
-            embedding_dim=self.embedding_dim,
-            adaptor=self.adaptors.architectures[adaptor],
+            embedding_dim=dim,
+            adaptor=self.adaptors.architectures[split_variant(adaptor).base],
             optimiser=self.adaptors.optimiser,
             head=self.adaptors.head,
             engine=self.engine,
+            teacher_dim=None if dim == self.embedding_dim else self.embedding_dim,
+            teachers=None if len(fused) == len(self.groups) else chosen,
         )
 
-    def student_settings(self, set_: StudentSet, loss: str) -> StudentSettings:
-        """Of students of a loss, or of its variant."""
+    def student_settings(
+        self, set_: StudentSet, loss: str, adaptor: str | None = None
+    ) -> StudentSettings:
+        """Of students of a loss and an adaptor, or of their variants.
+
+        Without an adaptor they are as wide as the teachers' embeddings, as those of controls are.
+        """
         loss_settings, students = self._students_of(set_, loss)
+        of_adaptor = adaptor is not None and set_ in SETS
         return StudentSettings(
-            embedding_dim=self.embedding_dim,
+            embedding_dim=self.fused_dim(adaptor) if of_adaptor else self.embedding_dim,
             backbone=self.backbones[students.backbone],
             loss=loss_settings,
             optimiser=students.optimiser,
@@ -556,7 +600,9 @@ class Config(Settings):
         return StudentsSettings(
             students=tuple(
                 NamedStudent(
-                    adaptor=adaptor, loss=loss, settings=self.student_settings("specialized", loss)
+                    adaptor=adaptor,
+                    loss=loss,
+                    settings=self.student_settings("specialized", loss, adaptor),
                 )
                 for adaptor, loss in students_together(self)
             )
@@ -666,15 +712,16 @@ class Config(Settings):
     @cached_property
     def _grids(self) -> dict[str, GridSettings]:
         """By name, the lists of several numbers: one of several losses is one."""
-        sections: dict[Literal["teachers", "students"], GridSection] = {
+        sections: dict[GridOf, GridSection] = {
             "teachers": self.teachers,
+            "adaptors": self.adaptors,
             "students": self.students,
         }
         return {
             f"{name}-{key[-1]}": GridSettings(section=name, key=key[-1], draws=self.report.draws)
             for name, section in sections.items()
             for key, values in section.grid().items()
-            if len(values) > 1 and not any(isinstance(value, str) for value in values)
+            if len(values) > 1 and all(isinstance(value, int | float) for value in values)
         }
 
     def grids(self) -> tuple[str, ...]:
@@ -687,16 +734,22 @@ class Config(Settings):
     def page_settings(self) -> PageSettings:
         grids = tuple(
             f"{'.'.join((name, *key))} ({', '.join(map(value_text, values))})"
-            for name, section in (("teachers", self.teachers), ("students", self.students))
+            for name, section in (
+                ("teachers", self.teachers),
+                ("adaptors", self.adaptors),
+                ("students", self.students),
+            )
             for key, values in section.grid().items()
         )
-        shares = tuple(float(share) for share in self.teachers.values(FOREIGN_SHARE))
+        shares = tuple(float(share) for share in self.teachers.values(FOREIGN_SHARE))  # type: ignore[arg-type]
+        counts = {len(subset) for subset in self.adaptors.values(FUSED) if subset}  # type: ignore[arg-type]
         return PageSettings(
             title=self.report.title,
             procedural=self.data.synthetic is not None,
             grids=grids or None,
             foreign_shares=shares if any(shares) else None,
             given=self.given(),
+            fused_counts=tuple(sorted(counts)) or None,
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class Cache:
 
     `embeddings` (N, T * D) float16 or float32 in memory, each teacher's block of unit length,
     row i the image i of the packs laid end to end; `labels` int64 (N,) number the identities of
-    all groups; `packs` are the hashes of the packs by group, in their order.
+    all groups; `packs` are the hashes of the packs by group, in their order. `sha256` is of the
+    whole file, whichever of its teachers are chosen.
     """
 
     path: Path
@@ -71,6 +72,37 @@ class Cache:
     packs: dict[str, str]
     sha256: str
     mirrored: bool = False  # of each image's mirror image
+
+    def columns(self, teachers: Sequence[str]) -> NDArray[np.intp]:
+        """Where the blocks of some teachers stand, in the cache's order, (T * D,).
+
+        Raises:
+            InputError: a name is not one of its teachers.
+        """
+        for name in teachers:
+            if name not in self.teachers:
+                expected = f"one of {', '.join(self.teachers)}"
+                raise InputError(self.path, found=f"no teacher {name}", expected=expected)
+        dim = self.embeddings.shape[1] // len(self.teachers)
+        chosen = [name in teachers for name in self.teachers]
+        return np.flatnonzero(np.repeat(chosen, dim))
+
+    def of(self, teachers: Sequence[str] | None) -> Cache:
+        """The same of some teachers alone; as it is, and not copied, of None or of all.
+
+        Raises:
+            InputError: as `columns`.
+        """
+        if teachers is None or set(teachers) == set(self.teachers):
+            return self
+        columns = self.columns(teachers)
+        chosen = [place for place, name in enumerate(self.teachers) if name in teachers]
+        return replace(
+            self,
+            embeddings=self.embeddings[:, columns],
+            teachers=tuple(self.teachers[place] for place in chosen),
+            weights=tuple(self.weights[place] for place in chosen),
+        )
 
 
 def cache_embeddings(

@@ -7,7 +7,7 @@ for models Lundberg & Lee, NeurIPS 2017) need no such sum and no signs held fixe
 teacher adds on average, over all orders in which teachers may be added.
 
 Pure functions of tensors, in the type and on the device of what they are given. Shapes: N images,
-P pairs, T teachers, D embedding dimension.
+P pairs, T teachers, E dimensions of a teacher's embedding, D of the fused one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from mstkd.models.adaptors import DLDP, SL, DuL
@@ -54,7 +54,7 @@ def fused_parts(adaptor: SL | DuL | DLDP, blocks: Tensor) -> Parts:
 
     Args:
         adaptor: SL, DuL or DLDP in evaluation mode.
-        blocks: (N, T * D), the teachers' embeddings side by side.
+        blocks: (N, T * E), the teachers' embeddings side by side.
 
     Raises:
         ValueError: an adaptor that is in training mode, so that dropout would be part of the sum.
@@ -62,10 +62,10 @@ def fused_parts(adaptor: SL | DuL | DLDP, blocks: Tensor) -> Parts:
     if adaptor.training:
         raise ValueError("an adaptor in training mode")
     first = adaptor.fc if isinstance(adaptor, SL) else adaptor.fc1
-    dim = first.out_features
-    x = blocks.reshape(len(blocks), -1, dim)  # (N, T, D)
-    weight = first.weight.reshape(dim, -1, dim)  # (D, T, D)
-    terms = torch.einsum("ntk,dtk->ntd", x, weight)
+    dim, teachers = first.out_features, adaptor.teachers
+    x = blocks.reshape(len(blocks), teachers, -1)  # (N, T, E)
+    weight = first.weight.reshape(dim, teachers, -1)  # (D, T, E)
+    terms = torch.einsum("nte,dte->ntd", x, weight)
     if isinstance(adaptor, SL):
         return Parts(terms, first.bias.detach().expand(len(x), dim))
     second = adaptor.fc2
@@ -104,26 +104,25 @@ def similarity_shares(one: Parts, two: Parts) -> Tensor:
 
 
 @torch.no_grad()
-def subset_embeddings(adaptor: nn.Module, blocks: Tensor, absent: Tensor) -> Iterator[Tensor]:
+def subset_embeddings(adaptor: SL | DuL | DLDP, blocks: Tensor, absent: Tensor) -> Iterator[Tensor]:
     """Fused embeddings (N, D) with only some teachers present, of all 2^T subsets.
 
     Teacher t is in the n-th subset if bit t of n is set: the first has none, the last all.
 
     Args:
         adaptor: in evaluation mode.
-        blocks: (N, T * D).
-        absent: (T * D,), the block of a teacher that is not there: the same for every face.
+        blocks: (N, T * E).
+        absent: (T * E,), the block of a teacher that is not there: the same for every face.
 
     Raises:
         ValueError: more than `MOST_TEACHERS` teachers.
     """
-    dim = adaptor(blocks[:1]).shape[1]
-    teachers = blocks.shape[1] // dim
+    teachers = adaptor.teachers
     if teachers > MOST_TEACHERS:
         raise ValueError(f"{teachers} teachers, more than {MOST_TEACHERS}")
     for subset in range(2**teachers):
         present = torch.tensor([subset >> t & 1 for t in range(teachers)], dtype=torch.bool)
-        mask = present.repeat_interleave(dim).to(blocks.device)
+        mask = present.repeat_interleave(blocks.shape[1] // teachers).to(blocks.device)
         yield adaptor(torch.where(mask, blocks, absent))
 
 
@@ -158,13 +157,13 @@ class Worths(NamedTuple):
     similarity: Tensor  # (2^T, P), cosine of the two faces of a pair
 
 
-def worths(adaptor: nn.Module, blocks: Tensor, absent: Tensor, pairs: Tensor) -> Worths:
+def worths(adaptor: SL | DuL | DLDP, blocks: Tensor, absent: Tensor, pairs: Tensor) -> Worths:
     """How much of the fused embedding, and of the similarity of pairs, each subset of teachers has.
 
     Args:
         adaptor: in evaluation mode.
-        blocks: (N, T * D).
-        absent: (T * D,), as of `subset_embeddings`.
+        blocks: (N, T * E).
+        absent: (T * E,), as of `subset_embeddings`.
         pairs: (P, 2), rows of `blocks`; P may be 0.
 
     Raises:

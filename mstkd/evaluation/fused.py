@@ -4,7 +4,7 @@ The public code scores no fused space. Here it is scored as a teacher or a stude
 image the sum of the un-normalised embeddings of image and mirror image, of each teacher, brought to
 unit length as in the cache; these side by side through the adaptor.
 
-Shapes: N images, T teachers, D embedding dimension.
+Shapes: N images, T teachers, D dimensions of a teacher's embedding.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from mstkd.evaluation.shares import (
     mean_shares,
 )
 from mstkd.models.adaptors import DLDP, SL, DuL
-from mstkd.models.weights import load_adaptor, load_backbone, record_path
+from mstkd.models.weights import fused_teachers, load_adaptor, load_backbone, record_path
 
 ABSENT = "the mean block of the embedding cache, over all training images"
 
@@ -61,6 +61,8 @@ class Adaptor:
     path: Path
     network: SL | DuL | DLDP
     record: ModelRecord
+    teachers: tuple[str, ...]  # that it fuses, in block order
+    columns: NDArray[np.intp]  # of the blocks of all teachers, those that it takes
 
     @property
     def name(self) -> str:
@@ -120,7 +122,7 @@ def trace_adaptors(
         for number, one in enumerate(fusions):
             network = one.network.to(where)
             with torch.no_grad():
-                fused = [network(of_pack).cpu().numpy() for of_pack in blocks]
+                fused = [network(of_pack[:, one.columns]).cpu().numpy() for of_pack in blocks]
             distances = [
                 distances_of(of_pack, pack) for of_pack, pack in zip(fused, opened, strict=True)
             ]
@@ -130,7 +132,8 @@ def trace_adaptors(
             parts[len(fusions) + number].write_text(told.text(), encoding="utf-8")
             network.double()  # so that terms add up to what they are the terms of
             for pack, of_pack in zip(opened, blocks, strict=True):
-                shares += _shares(one, cached.teachers, pack, of_pack.double(), absent.double())
+                own = (of_pack[:, one.columns].double(), absent[one.columns].double())
+                shares += _shares(one, pack, *own)
         parts[-1].write_text(
             Tracing(
                 backbone=str(cached.subject["backbone"]),
@@ -175,13 +178,15 @@ def load_fusion(path: Path, cache: Cache) -> Adaptor:
     """An adaptor that was trained on a cache.
 
     Raises:
-        InputError: it was trained on another.
+        InputError: it was trained on another, or fuses a teacher that is not there.
     """
     network, record = load_adaptor(path, len(cache.teachers))
     if record.inputs.get("embeddings") != cache.sha256:
         found, expected = "an adaptor of other embeddings", f"one trained on those of {cache.path}"
         raise InputError(record_path(path), found=found, expected=expected)
-    return Adaptor(path, network, record)
+    chosen = fused_teachers(record) or cache.teachers
+    teachers = tuple(name for name in cache.teachers if name in chosen)
+    return Adaptor(path, network, record, teachers, cache.columns(chosen))
 
 
 def teacher_blocks(
@@ -204,10 +209,9 @@ def absent_block(cache: Cache) -> Tensor:
 # ---------------------------------------------------------------- whose they are
 
 
-def _shares(
-    adaptor: Adaptor, teachers: Sequence[str], pack: Pack, blocks: Tensor, absent: Tensor
-) -> Iterator[Share]:
-    """The shares of the teachers in the faces and pairs of one group."""
+def _shares(adaptor: Adaptor, pack: Pack, blocks: Tensor, absent: Tensor) -> Iterator[Share]:
+    """The shares of the teachers that are fused in the faces and pairs of one group."""
+    teachers = adaptor.teachers
     pairs = torch.from_numpy(_pairs(pack).astype(np.int64)).to(blocks.device)
     parts = fused_parts(adaptor.network, blocks)
     ends = parts.rows(pairs[:, 0]), parts.rows(pairs[:, 1])

@@ -66,10 +66,11 @@ class Tracer:
         adaptor = load_fusion(fusion.adaptor, cache)
         self._extractors, records = load_teachers(fusion.teachers, cache, self._device)
         self.image_size = max(filter(None, {record.image_size for record in records.values()}))
-        self._adaptor, self._teachers = adaptor.name, cache.teachers
+        self._adaptor, self._teachers = adaptor.name, adaptor.teachers
+        self._columns = adaptor.columns
         # As float64, so that terms add up to what they are the terms of.
         self._network = adaptor.network.to(self._device).double()
-        self._absent = absent_block(cache).to(self._device).double()
+        self._absent = absent_block(cache)[adaptor.columns].to(self._device).double()
 
     def traced(self, pixels: NDArray[np.uint8], names: Sequence[str]) -> TracedImages:
         """Trace the fused embeddings of images, and with two of them their similarity.
@@ -78,7 +79,8 @@ class Tracer:
             pixels: (N, H, H, 3) RGB, where H is `image_size`.
             names: what each is called.
         """
-        blocks = teacher_blocks(self._extractors, pixels, self._device).double()
+        every = teacher_blocks(self._extractors, pixels, self._device)
+        blocks = every[:, self._columns].double()
         parts = fused_parts(self._network, blocks)
         many = torch.arange(2)[None] if len(pixels) == 2 else torch.empty(0, 2).long()
         ends = many.to(self._device)

@@ -23,7 +23,7 @@ from mstkd.artifacts.atomic import NO_ROOM_TOLD, naming, replacing
 from mstkd.artifacts.records import Computed, ModelRecord, Subject, file_sha256, read_record
 from mstkd.artifacts.sources import source_list
 from mstkd.config import AdaptorArchitecture, BackboneSettings, InputSettings, validate
-from mstkd.config.base import Dimensions, Settings, Side
+from mstkd.config.base import Dimensions, Names, Settings, Side
 from mstkd.errors import InputError, anew
 from mstkd.models.adaptors import DLDP, SL, DuL, build_adaptor
 from mstkd.models.backbone import Backbone
@@ -208,6 +208,8 @@ def _refuse_larger(build: Callable[[], nn.Module], path: Path) -> None:
 def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecord]:
     """An adaptor of so many teachers in evaluation mode, with its record.
 
+    Of fewer where the record names those that it fuses (`fused_teachers`).
+
     Raises:
         InputError: as for `load_backbone`.
     """
@@ -217,7 +219,9 @@ def load_adaptor(path: Path, teachers: int) -> tuple[SL | DuL | DLDP, ModelRecor
     settings = validate(_BuiltAdaptor, asked, f"{record_path(path)}: settings")
 
     def build() -> SL | DuL | DLDP:
-        return build_adaptor(settings.adaptor, teachers, settings.embedding_dim)
+        count = teachers if settings.teachers is None else len(settings.teachers)
+        dims = settings.embedding_dim, settings.teacher_dim
+        return build_adaptor(settings.adaptor, count, *dims)
 
     _refuse_larger(build, path)
     model = build()
@@ -230,6 +234,17 @@ class _BuiltAdaptor(Settings):
 
     adaptor: AdaptorArchitecture
     embedding_dim: Annotated[Dimensions, Strict()]
+    teacher_dim: Annotated[Dimensions, Strict()] | None = None
+    teachers: Names | None = None
+
+
+def fused_teachers(record: ModelRecord) -> tuple[str, ...] | None:
+    """The teachers that an adaptor fuses, by their names; None for all of its cache.
+
+    The record is that of an adaptor that was loaded.
+    """
+    teachers = record.settings.get("teachers")
+    return None if teachers is None else tuple(teachers)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

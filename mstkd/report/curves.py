@@ -165,7 +165,13 @@ def _panel(record: ModelRecord) -> str:
         # What of these is drawn is another accuracy: they share no panel.
         noun = SINGLE if len(looked_at(record)) > 1 else NOUNS[subject.kind]
         return str(split_variant(subject.backbone)._replace(base=noun))
-    parts = [NOUNS[subject.kind], str(loss), f"teachers {teachers}" if teachers else ""]
+    adaptor = told(split_variant(subject.name).values)
+    parts = [
+        NOUNS[subject.kind],
+        str(loss),
+        f"adaptor {adaptor}" if adaptor else "",
+        f"teachers {teachers}" if teachers else "",
+    ]
     return ", ".join(part for part in parts if part)
 
 

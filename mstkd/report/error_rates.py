@@ -15,6 +15,7 @@ import pandas as pd
 from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import hashed
 from mstkd.config import ErrorRateSettings
+from mstkd.config.grids import split_variant
 from mstkd.evaluation.auditing.measured import of_fmr
 from mstkd.evaluation.auditing.systems import ALL, on_one_list
 from mstkd.evaluation.auditing.tables import Row, measure_rows
@@ -65,7 +66,8 @@ def render_error_rates(
         for row in members:
             for path, seed in zip(row.paths, row.seeds, strict=True):
                 measured = by_model[place[path]]
-                who = {"set": row.subject.set, "name": row.subject.name, "variant": row.variant}
+                name = split_variant(row.subject.name).base
+                who = {"set": row.subject.set, "name": name, "variant": row.variant}
                 frame = pd.DataFrame(measured, columns=Row._fields).drop(columns="system")
                 frames.append(pd.DataFrame({**who, "seed": seed}, index=frame.index).join(frame))
                 title = f"{row.title}, seed {seed}" if several else row.title

@@ -161,18 +161,27 @@ class _Who(NamedTuple):
 def _who(row: RowTold, settings: GridSettings) -> _Who:
     subject = row.subject
     teachers, own = split_variant(subject.backbone), split_variant(subject.loss or "")
-    values = {"teachers": dict(teachers.values), "students": dict(own.values)}
+    adaptor = split_variant(subject.name)
+    every = {"teachers": teachers, "adaptors": adaptor, "students": own}
+    values = {section: dict(of.values) for section, of in every.items()}
     values[settings.section].pop(settings.key, None)
-    parts = [told(values["teachers"]), told(values["students"])]
-    if parts[0] and subject.kind != "teacher":
-        parts[0] = f"teachers {parts[0]}"
-    variant = "; ".join(filter(None, parts))
-    return _Who(subject.kind, subject.set, subject.name, own.base, teachers.base, variant)
+    parts = {section: told(of) for section, of in values.items()}
+    if parts["teachers"] and subject.kind != "teacher":
+        parts["teachers"] = f"teachers {parts['teachers']}"
+    if parts["adaptors"]:
+        parts["adaptors"] = f"adaptor {parts['adaptors']}"
+    variant = "; ".join(filter(None, parts.values()))
+    return _Who(subject.kind, subject.set, adaptor.base, own.base, teachers.base, variant)
 
 
 def _value(row: RowTold, settings: GridSettings) -> float | None:
     subject = row.subject
-    name = subject.backbone if settings.section == "teachers" else subject.loss or ""
+    named = {
+        "teachers": subject.backbone,
+        "adaptors": subject.name,
+        "students": subject.loss or "",
+    }
+    name = named[settings.section]
     if settings.section == "teachers" and subject.set == "none":  # its backbone is its own
         return None
     value = split_variant(name).values.get(settings.key)

@@ -232,7 +232,7 @@ def _what(record: ModelRecord, run: Metrics) -> str:
         "single": f"distilled from one teacher ({teachers}) that has seen all groups",
     }
     of_set = f"distilled from the {subject.set} teachers ({teachers}) through the adaptor "
-    of_set += markdown_escape(subject.name)
+    of_set += markdown_escape(str(split_variant(subject.name)))
     way = ways.get(subject.set, of_set)
     loss = "" if subject.set == "none" else f", loss {markdown_escape(_loss(subject))}"
     return (

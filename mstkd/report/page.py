@@ -128,6 +128,7 @@ def render_page(
         grids=settings.grids or (),
         given=given_names(settings.given or {}),
         foreign_shares=[f"{100 * share:g}" for share in sorted(settings.foreign_shares or ())],
+        fused_counts=settings.fused_counts or (),
         tables=found,
         figures=[_figure(path) for path in figures],
         data_cards=[read_data_card(path) for path in cards],

@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from mstkd.artifacts.records import Subject
 from mstkd.config import RFW, teachers_of
-from mstkd.config.grids import split_variant, without_value
-from mstkd.config.models import FOREIGN_SHARE
+from mstkd.config.grids import names_of, split_variant, without_value
+from mstkd.config.models import FOREIGN_SHARE, FUSED
 from mstkd.evaluation.claims import Cell, Claim
 from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
 
 Floats = NDArray[np.float64]
 
-# What claims are about: the paper's question, and the same at a further share of other groups.
+# What claims are about: the paper's question, and the same at a further share of other groups;
+# and what subsets of the teachers ask.
 TOPIC, DEGREE = "specialized or baseline", "degree of specialization"
+OWN_TEACHER, TEACHERS = "own teacher", "number of teachers"
 SIMPLEST = "SL"  # of the adaptors (sections 5.2 and 5.3)
 # RFW has 3,000 genuine and as many impostor pairs a group.
 PUBLISHED_PAIRS = 6000
@@ -55,6 +57,17 @@ class _Model:
         """Its teachers', or their variant; the share of other groups left out."""
         return without_value(self.subject.backbone, FOREIGN_SHARE)
 
+    @property
+    def fused(self) -> tuple[str, ...] | None:
+        """The groups whose teachers are fused, where the config has lists of them."""
+        value = split_variant(self.subject.name).values.get(FUSED)
+        return None if value is None else names_of(value)
+
+    @property
+    def adaptor(self) -> str:
+        """Its adaptor; the groups whose teachers are fused left out."""
+        return without_value(self.subject.name, FUSED)
+
     def agrees(self, other: _Model, *keys: str) -> bool:
         if "backbone" in keys and self.backbone != other.backbone:
             return False
@@ -67,7 +80,9 @@ def paper_claims(subjects: Sequence[Subject], groups: Sequence[str]) -> list[Cla
 
     Where the config has lists, like is compared with like: the values of both are the same. Of
     several shares of other groups (`teachers.foreign_share`) the paper's claims are judged by the
-    least, and students of each further one are compared with the baseline's.
+    least, and students of each further one are compared with the baseline's. Of several subsets of
+    the teachers (`adaptors.fused`) they are judged by those of the most; then students of all
+    subsets are compared with each other.
 
     Args:
         subjects: of the models, in the order of their rates; adaptors have none and are left out.
@@ -79,18 +94,20 @@ def paper_claims(subjects: Sequence[Subject], groups: Sequence[str]) -> list[Cla
         models.setdefault(key, _Model(subject, {})).rows[subject.seed] = row
     listed = sorted({m.share for m in models.values() if m.share is not None})
     shares: list[float | None] = [*listed] or [None]
-    experiments = [
-        _Experiment(
-            [m for m in models.values() if m.share in (None, share)],
-            tuple(groups),
-            len(subjects),
-            share or 0.0,
-        )
-        for share in shares
-    ]
-    claims = list(experiments[0].claims())
-    for further in experiments[1:]:
-        claims += further.specialized_or_baseline(DEGREE)
+    most = max((len(m.fused) for m in models.values() if m.fused is not None), default=0)
+
+    def experiment(share: float | None, *, subsets: bool = False) -> _Experiment:
+        chosen = [
+            m
+            for m in models.values()
+            if m.share in (None, share) and (subsets or len(m.fused or ()) in (0, most))
+        ]
+        return _Experiment(chosen, tuple(groups), len(subjects), share or 0.0)
+
+    claims = list(experiment(shares[0]).claims())
+    for further in shares[1:]:
+        claims += experiment(further).specialized_or_baseline(DEGREE)
+    claims += experiment(shares[0], subsets=True).of_subsets()
     return [claim for claim in claims if claim.cells]
 
 
@@ -158,6 +175,77 @@ class _Experiment:
                 ),
             )
 
+    def of_subsets(self) -> Iterator[Claim]:
+        """What a group loses without its own teacher, and all without some."""
+        students = [m for m in self._of("student") if m.fused is not None]
+        alike: dict[tuple[str, ...], list[_Model]] = {}
+        for one in students:
+            key = (one.subject.set, one.adaptor, one.subject.loss or "", one.backbone)
+            alike.setdefault(key, []).append(one)
+        added, among = [], []
+        for own in alike.values():
+            if own[0].subject.set == "specialized":
+                added += self._own_teacher_added(own)
+                among += self._own_teacher_among(own)
+        yield Claim(
+            OWN_TEACHER,
+            "On a group, students of its own teacher and others are ahead of those of these others",
+            (tuple(added),),
+            of_own_groups=True,
+        )
+        yield Claim(
+            OWN_TEACHER,
+            "On a group, students of its own teacher and others are ahead of those of as many "
+            "others",
+            (tuple(among),),
+            of_own_groups=True,
+        )
+        counts = sorted({len(one.fused or ()) for one in students}, reverse=True)
+        for more, fewer in itertools.pairwise(counts):
+            cells = []
+            for own in alike.values():
+                of_more, of_fewer = (
+                    [one for one in own if len(one.fused or ()) == count] for count in (more, fewer)
+                )
+                if of_more and of_fewer:
+                    label = f"{self._label_of_all(own[0])}, {more} and {fewer}"
+                    cells.append(Cell(label, self._difference(of_more, of_fewer)))
+            noun = "teacher" if fewer == 1 else "teachers"
+            yield Claim(
+                TEACHERS,
+                f"Students of {more} teachers are ahead of those of {fewer} {noun}",
+                (tuple(cells),),
+            )
+
+    def _own_teacher_added(self, students: Sequence[_Model]) -> Iterator[Cell]:
+        """A subset with a group's teacher less the same without, on that group."""
+        by_subset = {frozenset(one.fused or ()): one for one in students}
+        for subset, one in by_subset.items():
+            for group in self._groups:
+                rest = by_subset.get(subset - {group})
+                if group in subset and rest is not None:
+                    label = f"{self._label(one)} and without {group}, on {group}"
+                    yield self._on(group, label, [one], [rest])
+
+    def _own_teacher_among(self, students: Sequence[_Model]) -> Iterator[Cell]:
+        """Subsets with a group's teacher less those of as many without, on that group."""
+        for count in dict.fromkeys(len(one.fused or ()) for one in students):
+            of_count = [one for one in students if len(one.fused or ()) == count]
+            for group in self._groups:
+                there = [one for one in of_count if group in (one.fused or ())]
+                others = [one for one in of_count if group not in (one.fused or ())]
+                if there and others:
+                    label = f"{self._label_of_all(students[0])}, of {count} with {group} or without"
+                    yield self._on(group, f"{label}, on {group}", there, others)
+
+    def _on(
+        self, group: str, label: str, first: Sequence[_Model], second: Sequence[_Model]
+    ) -> Cell:
+        """A difference on one group alone."""
+        only = np.array([name == group for name in self._groups], float)
+        weights = self._difference(first, second)
+        return Cell(label, {seed: row[:, None] * only for seed, row in weights.items()})
+
     def _teachers(self) -> Iterator[Claim]:
         specialized, baseline = self._of("teacher", "specialized"), self._of("teacher", "baseline")
         own = {
@@ -167,12 +255,8 @@ class _Experiment:
         for one, other in itertools.permutations(specialized, 2):
             group = own.get(one.subject.name)
             if group is not None and one.agrees(other, "backbone"):
-                only = np.array([name == group for name in self._groups], float)
                 label = f"{one.subject.name} and {other.subject.name} on {group}"
-                weights = self._difference([one], [other])
-                leads.append(
-                    (Cell(label, {seed: row[:, None] * only for seed, row in weights.items()}),)
-                )
+                leads.append((self._on(group, label, [one], [other]),))
         yield Claim(
             "teachers",
             "On its own group a specialized teacher is ahead of every other specialized teacher",
@@ -194,16 +278,21 @@ class _Experiment:
 
     def _simplest_adaptor(self) -> Iterator[Claim]:
         students = [*self._of("student", "specialized"), *self._of("student", "baseline")]
-        simplest = [m for m in students if m.subject.name == SIMPLEST]
-        others = _distinct(m.subject.name for m in students if m.subject.name != SIMPLEST)
+        simplest = [m for m in students if split_variant(m.subject.name).base == SIMPLEST]
+        names = _distinct(split_variant(m.subject.name).base for m in students)
+        others = [name for name in names if name != SIMPLEST]
         yield Claim(
             "adaptors",
             f"Students of the adaptor {SIMPLEST} are ahead of those of every other",
             tuple(
                 self._pairs(
                     simplest,
-                    [m for m in students if m.subject.name == name],
-                    lambda one, other: one.agrees(other, "backbone", "set", "loss"),
+                    [m for m in students if split_variant(m.subject.name).base == name],
+                    lambda one, other: (
+                        one.agrees(other, "backbone", "set", "loss")
+                        and split_variant(one.subject.name).values
+                        == split_variant(other.subject.name).values
+                    ),
                 )
                 for name in others
             ),
@@ -211,10 +300,17 @@ class _Experiment:
 
     def _students_and_teachers(self, set_: str) -> tuple[Cell, ...]:
         teachers = self._of("teacher", set_)
+        names = [one.name for one in teachers_of(set_, self._groups)]
+        group_of = dict(zip(names, self._groups, strict=True))
+
+        def taught(student: _Model, teacher: _Model) -> bool:
+            fused = student.fused is None or group_of[teacher.subject.name] in student.fused
+            return student.agrees(teacher, "backbone") and fused
+
         return tuple(
             Cell(self._label(student), self._difference([student], own))
             for student in self._of("student", set_)
-            if (own := [t for t in teachers if student.agrees(t, "backbone")])
+            if (own := [one for one in teachers if taught(student, one)])
         )
 
     def _backbones(self) -> Iterator[Claim]:
@@ -276,6 +372,11 @@ class _Experiment:
     def _label(self, model: _Model) -> str:
         return called(model.subject, with_backbone=self._several_backbones)
 
+    def _label_of_all(self, model: _Model) -> str:
+        """Of the students that differ from one in their teachers alone."""
+        every = model.subject.model_copy(update={"name": model.adaptor})
+        return called(every, with_backbone=self._several_backbones)
+
 
 def called(subject: Subject, *, with_backbone: bool) -> str:
     """What claims and their cells call a model, whatever its seed."""
@@ -283,7 +384,7 @@ def called(subject: Subject, *, with_backbone: bool) -> str:
     if subject.set == "none":
         return "no distillation" + loss.removeprefix("none")
     single = subject.set == "single" and subject.kind == "student"
-    name = "single teacher" if single else f"{subject.set} {subject.name}"
+    name = "single teacher" if single else f"{subject.set} {split_variant(subject.name)}"
     backbone = str(split_variant(subject.backbone)) if with_backbone else ""
     return ", ".join(part for part in (name, loss, backbone) if part)
 

@@ -31,10 +31,10 @@ SECTIONS = {
 
 
 def row_label(set_: str, name: str) -> str:
-    """What a row is called: the model's name, and words for the controls."""
+    """What a row is called: the model's name but for values, and words for the controls."""
     if set_ == "none":
         return "no distillation"
-    return "single teacher" if (set_, name) == ("single", "direct") else name
+    return "single teacher" if (set_, name) == ("single", "direct") else split_variant(name).base
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ class Row:
         of_teachers = told(split_variant(self.subject.backbone).values)
         if self.subject.kind != "teacher" and of_teachers:
             of_teachers = f"teachers {of_teachers}"
-        return "; ".join(part for part in (of_teachers, values) if part)
+        of_adaptor = told(split_variant(self.subject.name).values)
+        parts = (of_teachers, of_adaptor and f"adaptor {of_adaptor}", values)
+        return "; ".join(part for part in parts if part)
 
     @property
     def title(self) -> str:

@@ -231,8 +231,8 @@ def _label(row: dict[Any, Any]) -> str:
     if row["stage"] == "teachers":
         return TEACHERS.get(row["set"], "teachers")
     if row["stage"] == "fused":
-        return f"{row['adaptor']}: fused space"
-    return f"{row['adaptor']}: {split_variant(row['loss'])} student"
+        return f"{split_variant(row['adaptor'])}: fused space"
+    return f"{split_variant(row['adaptor'])}: {split_variant(row['loss'])} student"
 
 
 def _signed(value: float) -> str:

@@ -20,6 +20,7 @@ from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import Subject
 from mstkd.config import TableSettings, Threshold
+from mstkd.config.grids import split_variant
 from mstkd.errors import InputError
 from mstkd.report.estimates import rows_told
 from mstkd.report.formats import cell_text, check_formats, write_table
@@ -99,7 +100,8 @@ def table_frame(
     lines: list[dict[str, object]] = []
     for row in rows:
         scores = row.scores(groups, threshold)  # (S, G + 3)
-        line: dict[str, object] = {"set": row.subject.set, "name": row.subject.name}
+        name = split_variant(row.subject.name).base
+        line: dict[str, object] = {"set": row.subject.set, "name": name}
         if varied:
             line["variant"] = row.variant
         line.update(zip(columns, scores.mean(axis=0), strict=True))

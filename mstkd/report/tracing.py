@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from mstkd.artifacts.provenance import hashed
 from mstkd.artifacts.records import read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import teachers_of
-from mstkd.config.grids import without_value
+from mstkd.config.grids import split_variant, told, without_value
 from mstkd.config.models import FOREIGN_SHARE
 from mstkd.errors import InputError
 from mstkd.evaluation.shares import NO_TEACHER, Measure, Tracing
@@ -56,7 +56,7 @@ NOTES: dict[Measure, str] = {
     "Last column: what is no teacher's, the biases.",
 }
 FRAMED = "Framed: the teacher of the group."
-EVEN = "{:.0f} would be an even share."
+EVEN = "{} would be an even share."
 CELL = (0.78, 0.44)  # inches
 LETTERS_AN_INCH = 15  # of a note
 
@@ -164,9 +164,14 @@ def shares_frame(records: Sequence[Tracing]) -> pd.DataFrame:
 
 
 def shares_message(frame: pd.DataFrame, measure: Measure) -> str:
-    """What the shares say: of each set and group the teacher with the largest, over adaptors."""
+    """What the shares say: of each set and group the teacher with the largest, over adaptors.
+
+    Of adaptors that fuse several numbers of teachers (`adaptors.fused`), over those of the most.
+    """
     chosen = (frame["measure"] == measure) & (frame["method"] == "projection")
     of_teachers = frame[chosen & (frame["teacher"] != NO_TEACHER)]
+    counts = of_teachers.groupby(["set", "adaptor"])["teacher"].transform("nunique")
+    of_teachers = of_teachers[counts == counts.max()]
     parts = []
     for name in dict.fromkeys(of_teachers["set"]):
         of_set = of_teachers[of_teachers["set"] == name]
@@ -184,20 +189,33 @@ def shares_message(frame: pd.DataFrame, measure: Measure) -> str:
 
 
 def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) -> Figure:
-    """A row of panels a set, a panel an adaptor; in each a row a group and a column a teacher."""
+    """A row of panels a set, a panel an adaptor; in each a row a group and a column a teacher.
+
+    Where the config has lists of adaptors', a row a set and their values.
+    """
     shown = frame[frame["measure"] == measure]
-    sets, adaptors = list(dict.fromkeys(shown["set"])), list(dict.fromkeys(shown["adaptor"]))
-    columns = {name: list(dict.fromkeys(shown[shown["set"] == name]["teacher"])) for name in sets}
-    widest = max(map(len, columns.values()))
-    width = max(6.5, 0.6 + len(adaptors) * (widest * CELL[0] + 0.25))
-    note = _note(measure, widest - 1, specialized="specialized" in sets)
+    sets = list(dict.fromkeys(shown["set"]))
+    adaptors = [split_variant(name) for name in dict.fromkeys(shown["adaptor"])]
+    across = list(dict.fromkeys(one.base for one in adaptors))
+    variants = list(dict.fromkeys(told(one.values) for one in adaptors))
+    columns = {
+        (one.set, one.adaptor): list(dict.fromkeys(of_one["teacher"]))
+        for _, of_one in shown.groupby(["set", "adaptor"], sort=False)
+        for one in of_one.head(1).itertuples()
+    }
+    counts = {len(teachers) - 1 for teachers in columns.values()}
+    width = max(6.5, 0.6 + len(across) * ((max(counts) + 1) * CELL[0] + 0.25))
+    note = _note(measure, counts, specialized="specialized" in sets)
     lines = textwrap.wrap(note, int(LETTERS_AN_INCH * width))
     panel = len(groups) * CELL[1] + 0.55
-    figure = new_figure(width, len(sets) * panel + 0.5 + 0.14 * len(lines))
-    grid = figure.subplots(len(sets), len(adaptors), squeeze=False)
+    down = list(itertools.product(sets, variants))
+    figure = new_figure(width, len(down) * panel + 0.5 + 0.14 * len(lines))
+    grid = figure.subplots(len(down), len(across), squeeze=False)
     known = shown["value"].to_numpy()[~np.isnan(shown["value"])]
     most = max(1e-9, float(known.max())) if len(known) else 1.0
-    for (name, adaptor), axes in zip(itertools.product(sets, adaptors), grid.flat, strict=True):
+    for (name, adaptor), teachers in columns.items():
+        variant = split_variant(adaptor)
+        axes = grid[down.index((name, told(variant.values))), across.index(variant.base)]
         here = shown[(shown["set"] == name) & (shown["adaptor"] == adaptor)]
         cells = {
             (one.method, one.group, one.teacher): (one.value, one.high - one.value)
@@ -208,15 +226,17 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
             for teacher in teachers_of("specialized", groups)
             if name == "specialized"
         }
-        _draw_panel(axes, cells, groups, columns[name], own=own, most=most)
-        axes.set_title(f"{SECTIONS.get(name, name)}, {adaptor}", loc="left", weight="bold")
+        _draw_panel(axes, cells, groups, teachers, own=own, most=most)
+        axes.set_title(f"{SECTIONS.get(name, name)}, {variant}", loc="left", weight="bold")
     set_title(figure, TITLES[measure])
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7.5)
     return figure
 
 
-def _note(measure: Measure, teachers: int, *, specialized: bool) -> str:
-    return " ".join([NOTES[measure], EVEN.format(100 / teachers), FRAMED if specialized else ""])
+def _note(measure: Measure, teachers: Collection[int], *, specialized: bool) -> str:
+    """How to read the figure, of adaptors that fuse so many teachers."""
+    even = EVEN.format(" or ".join(f"{100 / count:.0f}" for count in sorted(teachers)[::-1]))
+    return " ".join([NOTES[measure], even, FRAMED if specialized else ""])
 
 
 def _draw_panel(

@@ -11,6 +11,7 @@ from mstkd.artifacts.records import Subject
 from mstkd.compute.numerics import configure
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import AdaptorSettings
+from mstkd.config.grids import split_variant
 from mstkd.data.loader import Batch, epoch_order
 from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
@@ -44,28 +45,31 @@ def train_adaptor(
         ranks: who trains together; the first writes.
 
     Raises:
-        InputError: a cache of another set, seed or dimension, or a loss that is not finite.
+        InputError: a cache of another set, seed or dimension, or without a teacher that is to be
+            fused, or a loss that is not finite.
     """
     if put_back(output, settings, subject, [[cache]], write=ranks.is_first):
         return
     where = configure(device, threads, deterministic=settings.engine.deterministic)
-    cached = open_cache(cache)
+    cached = open_cache(cache).of(settings.teachers)
     expected = {"backbone": subject.backbone, "set": subject.set, "seed": subject.seed}
     if cached.subject != expected:
         raise InputError(cache, found=f"a cache of {cached.subject}", expected=expected)
-    teachers, rest = divmod(cached.embeddings.shape[1], settings.embedding_dim)
+    teacher_dim = settings.teacher_dim or settings.embedding_dim
+    teachers, rest = divmod(cached.embeddings.shape[1], teacher_dim)
     if rest or teachers != len(cached.teachers):
         raise InputError(
             cache,
             found=f"{cached.embeddings.shape[1]} columns for {len(cached.teachers)} teachers",
-            expected=f"{settings.embedding_dim} a teacher",
+            expected=f"{teacher_dim} a teacher",
         )
-    # Adaptors of both teacher sets start alike and see the same order: what differs is the cache.
-    seed = seed_from("adaptor", subject.name, subject.seed)
+    # Adaptors of both teacher sets start alike and see the same order: what differs is the cache,
+    # or of variants, which of its columns they read.
+    seed = seed_from("adaptor", split_variant(subject.name).base, subject.seed)
     torch.manual_seed(seed)
     network = UnderHead(
         "adaptor",
-        build_adaptor(settings.adaptor, teachers, settings.embedding_dim),
+        build_adaptor(settings.adaptor, teachers, settings.embedding_dim, teacher_dim),
         settings,
         classes=int(cached.labels.max()) + 1,
         seed=seed,

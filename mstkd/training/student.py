@@ -23,7 +23,7 @@ from mstkd.errors import InputError
 from mstkd.losses.distillation import cosine_to_target, kd_loss, student_loss
 from mstkd.models.backbone import Backbone
 from mstkd.models.kept import put_back
-from mstkd.models.weights import load_adaptor, load_backbone, record_path
+from mstkd.models.weights import fused_teachers, load_adaptor, load_backbone, record_path
 from mstkd.seeds import seed_from
 from mstkd.training.checkpoint import fingerprint
 from mstkd.training.choice import best_accuracy
@@ -239,6 +239,8 @@ def _fused_targets(
         width = cached.embeddings.shape[1]
     else:
         fusion, record = load_adaptor(adaptor, len(cached.teachers))
+        opened = [one.of(fused_teachers(record)) for one in opened]
+        cached = opened[0]
         made_of = {"embeddings": cached.sha256}
         if settings.loss.images == "unlabelled":  # no adaptor is trained on these
             made_of = {"teachers": fingerprint(*cached.weights)}

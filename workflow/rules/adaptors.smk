@@ -17,7 +17,7 @@ rule train_adaptor:
         mem_mb=growing(24_000),
         runtime=longer(4 * HOUR),
     params:
-        settings=settings_of("adaptor_settings", "adaptor"),
+        settings=settings_of("adaptor_settings", "set", "adaptor"),
         ranks=ranks,
     shell:
         "mstkd --log {log:q} train-adaptor --settings {params.settings:q}"

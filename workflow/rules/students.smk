@@ -24,7 +24,7 @@ rule train_student:
         mem_mb=growing(24_000),
         runtime=longer(12 * HOUR),
     params:
-        settings=settings_of("student_settings", "set", "loss"),
+        settings=settings_of("student_settings", "set", "loss", "adaptor"),
         ranks=ranks,
     shell:
         "mstkd --log {log:q} train-student --settings {params.settings:q}"
