@@ -582,9 +582,9 @@ class Config(Settings):
         Without an adaptor they are as wide as the teachers' embeddings, as those of controls are.
         """
         loss_settings, students = self._students_of(set_, loss)
-        of_adaptor = adaptor is not None and set_ in SETS
+        fused = None if adaptor is None or set_ not in SETS else self.fused_dim(adaptor)
         return StudentSettings(
-            embedding_dim=self.fused_dim(adaptor) if of_adaptor else self.embedding_dim,
+            embedding_dim=fused or self.embedding_dim,
             backbone=self.backbones[students.backbone],
             loss=loss_settings,
             optimiser=students.optimiser,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mstkd.artifacts.records import Subject
 from mstkd.config import RFW, teachers_of
 from mstkd.config.grids import names_of, split_variant, without_value
-from mstkd.config.models import FOREIGN_SHARE, FUSED
+from mstkd.config.models import FOREIGN_SHARE, FUSED, SETS, TeacherSet
 from mstkd.evaluation.claims import Cell, Claim
 from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
 
@@ -127,7 +127,7 @@ class _Experiment:
         yield from self._teachers()
         yield from self.specialized_or_baseline(TOPIC)
         yield from self._simplest_adaptor()
-        for set_ in ("specialized", "baseline"):
+        for set_ in SETS:
             yield Claim(
                 "student or teachers",
                 f"Students of {set_} teachers are ahead of the mean of their teachers",
@@ -182,7 +182,8 @@ class _Experiment:
         for one in students:
             key = (one.subject.set, one.adaptor, one.subject.loss or "", one.backbone)
             alike.setdefault(key, []).append(one)
-        added, among = [], []
+        added: list[Cell] = []
+        among: list[Cell] = []
         for own in alike.values():
             if own[0].subject.set == "specialized":
                 added += self._own_teacher_added(own)
@@ -298,7 +299,7 @@ class _Experiment:
             ),
         )
 
-    def _students_and_teachers(self, set_: str) -> tuple[Cell, ...]:
+    def _students_and_teachers(self, set_: TeacherSet) -> tuple[Cell, ...]:
         teachers = self._of("teacher", set_)
         names = [one.name for one in teachers_of(set_, self._groups)]
         group_of = dict(zip(names, self._groups, strict=True))

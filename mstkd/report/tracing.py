@@ -198,12 +198,8 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
     adaptors = [split_variant(name) for name in dict.fromkeys(shown["adaptor"])]
     across = list(dict.fromkeys(one.base for one in adaptors))
     variants = list(dict.fromkeys(told(one.values) for one in adaptors))
-    columns = {
-        (one.set, one.adaptor): list(dict.fromkeys(of_one["teacher"]))
-        for _, of_one in shown.groupby(["set", "adaptor"], sort=False)
-        for one in of_one.head(1).itertuples()
-    }
-    counts = {len(teachers) - 1 for teachers in columns.values()}
+    columns = shown.groupby(["set", "adaptor"])["teacher"].nunique()
+    counts = {int(count) - 1 for count in columns}  # of teachers
     width = max(6.5, 0.6 + len(across) * ((max(counts) + 1) * CELL[0] + 0.25))
     note = _note(measure, counts, specialized="specialized" in sets)
     lines = textwrap.wrap(note, int(LETTERS_AN_INCH * width))
@@ -213,7 +209,7 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
     grid = figure.subplots(len(down), len(across), squeeze=False)
     known = shown["value"].to_numpy()[~np.isnan(shown["value"])]
     most = max(1e-9, float(known.max())) if len(known) else 1.0
-    for (name, adaptor), teachers in columns.items():
+    for name, adaptor in itertools.product(sets, dict.fromkeys(shown["adaptor"])):
         variant = split_variant(adaptor)
         axes = grid[down.index((name, told(variant.values))), across.index(variant.base)]
         here = shown[(shown["set"] == name) & (shown["adaptor"] == adaptor)]
@@ -226,6 +222,7 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
             for teacher in teachers_of("specialized", groups)
             if name == "specialized"
         }
+        teachers = list(dict.fromkeys(here["teacher"]))
         _draw_panel(axes, cells, groups, teachers, own=own, most=most)
         axes.set_title(f"{SECTIONS.get(name, name)}, {variant}", loc="left", weight="bold")
     set_title(figure, TITLES[measure])
