@@ -74,6 +74,9 @@ EDITS: dict[str, tuple[Any, ...]] = {
     "cache.dtype": ("float16", "float32"),
     "groups": (["A", "B"], ["B", "A"]),
     "report.title": ("One", "Two"),
+    "adaptors.fused": (None, ["B"], [["A", "B"], ["B"]]),
+    "adaptors.width": (None, 4, [4, 8]),
+    "students.target_view": ("stored", "seen"),
     "teachers.optimiser.momentum": (0.9, 0.90),
     "adaptors.architectures": ({"SL": {}}, {"SL": {"architecture": "SL"}}),
 }

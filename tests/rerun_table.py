@@ -222,6 +222,7 @@ def other_values(value: Any, config: Config, key: str) -> Iterator[Any]:
         yield from (0.25, 2, [2, 2, 2, 2], "elsewhere", "elsewhere.rec", "elsewhere.csv", "2020")
         yield "imagenet"
         yield from config.backbones
+        yield list(config.groups[:1])
 
 
 def _choices(kind: Any, key: str) -> Iterator[str]:

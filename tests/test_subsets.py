@@ -587,18 +587,12 @@ ONE_OF_EACH = {
 
 @pytest.mark.workflow
 def test_a_subset_more_trains_no_teacher_and_embeds_nothing(finished: Path) -> None:
-    for value in ([["A"]], [["A", "B"], ["B"]], ["A"]):
+    for value, count in (([["A", "B"], ["B"]], 2), (["A"], 1)):
         jobs = planned(finished, edited(TINY, {"adaptors.fused": value}))
-        count = len(value) if isinstance(value[0], list) else 1
         assert jobs["train_adaptor"] == 2 * 3 * count  # of two sets, three adaptors
         assert jobs["train_student"] == 2 * 3 * 2 * count
         assert not {"train_teacher", "train_single_teacher", "cache_embeddings"} & jobs.keys()
         assert not [rule for rule in jobs if rule.startswith(("split", "pack"))]
-    jobs = planned(finished, edited(TINY, {"adaptors.width": 32}))  # what it is
-    assert jobs == {"write_config": 1, "render_page": 1, "render_provenance": 1}
-    jobs = planned(finished, edited(TINY, {"adaptors.width": 16}))
-    assert (jobs["train_adaptor"], jobs["train_student"]) == (6, 12)
-    assert not {"train_teacher", "train_single_teacher", "cache_embeddings"} & jobs.keys()
 
 
 @pytest.mark.workflow
