@@ -222,6 +222,10 @@ def test_the_schema_for_editors_allows_lists_where_they_may_be() -> None:
         assert kinds(model, key) == ["number", "array"]
     assert kinds("Students", "backbone") == ["string", "array"]
     assert kinds("AdaptorOptimiser", "lr") == ["number"]
+    assert kinds("Adaptors", "width") == ["integer", "array", "null"]
+    assert kinds("Adaptors", "fused") == ["array", "array", "null"]
+    subset, subsets, _ = definitions["Adaptors"]["properties"]["fused"]["anyOf"]
+    assert subset["items"]["type"] == "string" and subsets["items"] == subset
     assert kinds("HeadSettings", "plus") == ["boolean"]
     assert kinds("StudentOptimiser", "milestones") == ["array"]
 

@@ -16,24 +16,39 @@ import pytest
 import safetensors.torch
 import torch
 from networks import DIM, save_teacher, subject
+from reporting import errors, verification_pairs, write_scored
 from runs import TINY, edited, planned, snakemake
 from test_foreign_share import PLAIN
 from test_fused import TEACHERS, plain_blocks, tell_apart, traced
 
 from mstkd.artifacts.records import ModelRecord, Subject, read_record
 from mstkd.bench.work import Count, Counts, experiment
-from mstkd.config import AdaptorSettings, CacheSettings, Config, StudentSettings, files, validate
+from mstkd.config import (
+    AdaptorSettings,
+    CacheSettings,
+    Config,
+    GridSettings,
+    StudentSettings,
+    files,
+    validate,
+)
 from mstkd.config.models import every_model, models_of, tables
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.cache import cache_embeddings, open_cache, write_cache
 from mstkd.embeddings.tracing import embedding_shares, fused_parts, shapley, worths
 from mstkd.errors import InputError
 from mstkd.evaluation.scorefiles import read_scores
-from mstkd.evaluation.shares import Share
+from mstkd.evaluation.shares import Share, Tracing
 from mstkd.evaluation.traced import Fusion, trace_images
 from mstkd.models.adaptors import ADAPTORS
 from mstkd.models.weights import load_adaptor
-from mstkd.report.paper import paper_claims
+from mstkd.report.estimates import rows_told
+from mstkd.report.grid import grid_panels
+from mstkd.report.judgements import RowTold
+from mstkd.report.paper import labels_of, paper_claims
+from mstkd.report.scored import read_scored
+from mstkd.report.tables import table_frame, table_rows
+from mstkd.report.tracing import draw_shares, shares_frame, shares_message
 from mstkd.training.adaptor import train_adaptor
 from mstkd.training.student import _fused_targets
 
@@ -574,6 +589,117 @@ def test_students_of_a_subset_are_held_against_the_teachers_that_taught_them() -
             taught = {every[place].name for place in np.flatnonzero(row < 0)}
             assert taught == set(names[student.name.partition("fused=")[2]].split())
             assert set(row[row < 0]) == {-0.5}
+
+
+# ---------------------------------------------------------------- tables and figures
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[RowTold]]:
+    """Students of two subsets and two widths of each set, and a control; all differ."""
+    folder = tmp_path_factory.mktemp("scored")
+    pairs = verification_pairs(("A", "B"))
+    models = [
+        {"name": f"SL+fused={fused}+width={width}", "set": set_}
+        for set_ in ("specialized", "baseline")
+        for fused in ("A.B", "B")
+        for width in (8, 16)
+    ]
+    models.append({"name": "direct", "set": "single"})
+    metrics = []
+    for place, who in enumerate(models):
+        wrong = errors(pairs, {"A": 95 - place, "B": 80 + place}, seed=place)
+        metrics.append(write_scored(folder, pairs, wrong, loss="a-KD", backbone="small", **who))
+    found = read_scored(metrics)
+    return metrics, rows_told(found, found.rates(["own"]), 200)
+
+
+def test_the_curve_of_a_width_has_a_panel_for_each_subset(
+    scored: tuple[list[Path], list[RowTold]],
+) -> None:
+    _, told = scored
+    settings = GridSettings(section="adaptors", key="width", draws=200)
+    panels = [panel for row in grid_panels(told, settings, ("A", "B")) for panel in row]
+    of_accuracy = [panel for panel in panels if panel.measure == "global_accuracy"]
+    assert [panel.title for panel in of_accuracy] == [
+        "SL, a-KD, adaptor fused=A.B",
+        "SL, a-KD, adaptor fused=B",
+    ]
+    known = {(row.subject.set, row.subject.name): row.global_accuracy for row in told}
+    for panel, fused in zip(of_accuracy, ("A.B", "B"), strict=True):
+        for line, set_ in zip(panel.lines, ("specialized", "baseline"), strict=True):
+            assert line.points == tuple(
+                (float(width), known[set_, f"SL+fused={fused}+width={width}"]) for width in (8, 16)
+            )
+
+
+def test_a_row_bears_the_adaptors_name_and_its_values_beside(
+    scored: tuple[list[Path], list[RowTold]],
+) -> None:
+    rows = table_rows(scored[0], ["A", "B"])
+    frame = table_frame(rows, ("A", "B"))
+    assert list(frame["name"]) == ["SL"] * 8 + ["direct"]
+    assert list(frame["variant"][:2]) == [
+        "adaptor fused=A.B, width=8",
+        "adaptor fused=A.B, width=16",
+    ]
+    assert rows[3].title == "SL (adaptor fused=B, width=16)" and rows[-1].title == "single teacher"
+    assert labels_of([row.subject for row in rows])[3] == (
+        "specialized SL (fused=B, width=16), a-KD"
+    )
+
+
+def test_the_figure_of_shares_has_a_column_for_each_teacher_that_is_fused() -> None:
+    shares = [
+        Share(
+            adaptor=f"{name}+fused={fused}",
+            measure="embedding",
+            method="projection",
+            group=group,
+            teacher=teacher,
+            value=value,
+            low=value,
+            high=value,
+        )
+        for name in ("SL", "DuL")
+        for fused, parts in (
+            ("A.B", {"T-A": 0.5, "T-B": 0.4, "none": 0.1}),
+            ("B", {"T-B": 0.95, "none": 0.05}),
+        )
+        for group in "AB"
+        for teacher, value in parts.items()
+    ]
+    counts = {"A": 3, "B": 3}
+    told = Tracing(
+        backbone="small",
+        set="specialized",
+        seed=0,
+        groups=["A", "B"],
+        teachers=["T-A", "T-B"],
+        adaptors=["SL+fused=A.B", "SL+fused=B", "DuL+fused=A.B", "DuL+fused=B"],
+        faces=counts,
+        identities=counts,
+        pairs=counts,
+        absent="the mean",
+        shares=shares,
+    )
+    frame = shares_frame([told])
+    figure = draw_shares(frame, ["A", "B"], "embedding")
+    columns = {
+        axes.get_title("left"): [label.get_text() for label in axes.get_xticklabels()]
+        for axes in figure.axes
+    }
+    assert columns == {
+        f"Specialized, {name} (fused={fused})": names
+        for fused, names in (("A.B", ["T-A", "T-B", "none"]), ("B", ["T-B", "none"]))
+        for name in ("SL", "DuL")
+    }
+    assert list(columns)[:2] == ["Specialized, SL (fused=A.B)", "Specialized, DuL (fused=A.B)"]
+    assert "50 or 100 would be an even share." in " ".join(figure._supxlabel.get_text().split())  # type: ignore[attr-defined]
+    assert shares_message(frame, "embedding") == (
+        "Largest share on average over adaptors: Specialized: of A T-A with 50, of B T-A with 50 "
+        "percent."
+    )
 
 
 # ---------------------------------------------------------------- runs
