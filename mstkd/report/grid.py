@@ -268,7 +268,7 @@ def draw_grid(panels: Sequence[Sequence[Panel]], settings: GridSettings) -> Figu
     """Rows of panels; those of one measure share an axis of it, and all that of the values."""
     across = max(map(len, panels))
     width, height = PANEL_INCHES
-    figure = new_figure(max(5.0, 0.6 + width * across), 1.2 + (height + 0.3) * len(panels))
+    figure = new_figure(max(7.5, 0.6 + width * across), 1.2 + (height + 0.3) * len(panels))
     axes = figure.subplots(len(panels), across, squeeze=False)
     values = sorted(
         {
