@@ -188,6 +188,14 @@ def test_what_is_no_subset_or_width_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_a_subset_of_so_many_groups_that_no_file_can_bear_its_name_is_refused() -> None:
+    names = [f"Group-{number:02}-of-a-long-name" for number in range(16)]
+    fits = config([names[:4]], groups=names)
+    assert len(fits.adaptor_variants()[0]) > 80
+    with pytest.raises(InputError, match=r"shorter names or fewer lists than make a log's name of"):
+        config([names], groups=names)
+
+
 def test_what_an_experiment_costs_counts_a_subset_as_an_adaptor_of_its_own() -> None:
     counts = Counts(
         train={group: Count(images=100, identities=10) for group in "ABCD"},

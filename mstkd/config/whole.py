@@ -96,6 +96,10 @@ from mstkd.config.training import (
     TeacherSettings,
 )
 
+LONGEST_NAME = 255 - len(
+    "-seed-2147483648.log"
+)  # of a model's parts: a file's name has 255 letters
+
 
 class Config(Settings):
     """The whole config file. Its methods give each step its own settings."""
@@ -241,6 +245,9 @@ class Config(Settings):
             if other != model:
                 one, two = (", ".join(filter(None, who)) for who in (other, model))
                 raise ValueError(f"other names: logs of ({one}) and ({two}) are both {name}")
+            if len(name) > LONGEST_NAME:
+                found = f"a log's name of {len(name)} letters before its seed"
+                raise ValueError(f"shorter names or fewer lists than make {found}: {name}")
         return self
 
     def model_copy(self, **options: Any) -> Self:
