@@ -96,9 +96,8 @@ from mstkd.config.training import (
     TeacherSettings,
 )
 
-LONGEST_NAME = 255 - len(
-    "-seed-2147483648.log"
-)  # of a model's parts: a file's name has 255 letters
+# Of the parts of a model: its log bears them and its seed, and a file's name has 255 letters.
+LONGEST_NAME = 255 - len("-seed-2147483648.log")
 
 
 class Config(Settings):
