@@ -65,6 +65,18 @@ def test_shares_of_other_groups_there_and_back_end_as_fresh_runs(walks, tmp_path
     assert not differing(world.digests(), before)
 
 
+def test_subsets_of_the_teachers_there_and_back_end_as_fresh_runs(walks, tmp_path):
+    """One of a list, and none again: adaptors change their teachers, and names, not their cache."""
+    world = World(tmp_path / "world")
+    shutil.copytree(walks.start, world.folder)
+    before = world.digests()
+    for choice in (2, 0):
+        world.choice["adaptors.fused"] = choice
+        settle(world)
+        assert not differing(world.digests(), walks.of_fresh_run(world))
+    assert not differing(world.digests(), before)
+
+
 def test_a_missing_sibling_hides_no_stale_result(walks, tmp_path):
     """scores.h5 is missed by nobody; metrics.json beside it is of another order of groups."""
     world = World(tmp_path / "world")
