@@ -174,6 +174,13 @@ def test_students_are_as_wide_as_the_space_that_they_are_taught() -> None:
         ({"adaptors.width": [64, 0]}, "adaptors.width: found 0; expected"),
         ({"adaptors.width": 1.5}, "adaptors.width: found 1.5; expected"),
         (
+            {
+                "adaptors.width": [64, 512],
+                "students.from_checkpoint": {"path": "model.safetensors"},
+            },
+            "students.from_checkpoint: adaptors.width of 512, as is given",
+        ),
+        (
             {"adaptors.width": [64, 128], "students.together": True},
             "students.together with one value of adaptors.width",
         ),

@@ -233,6 +233,9 @@ class Config(Settings):
             yield "teachers.foreign_share: 0 where a specialized teacher is given"
         if self.students.from_checkpoint is not None and len(self.students.values("backbone")) > 1:
             yield "students.from_checkpoint: one students.backbone, whose weights are given"
+        widths = {self.fused_dim(name) for name in self.adaptor_variants()}
+        if self.students.from_checkpoint is not None and widths != {self.embedding_dim}:
+            yield f"students.from_checkpoint: adaptors.width of {self.embedding_dim}, as is given"
 
     @model_validator(mode="after")
     def _models_can_be_told_apart(self) -> Config:
