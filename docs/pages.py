@@ -21,8 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import mstkd
-from mstkd.config import Config
-from mstkd.config.grids import allow_lists
+from mstkd.config.schema import json_schema
 
 ROOT = Path(__file__).parent.parent
 OUTSIDE = ("config/README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")  # pages of the nav
@@ -80,7 +79,7 @@ def _uri(path: Path) -> str:
 
 def _settings() -> str:
     """The config's keys with types, limits and defaults: a table of each section."""
-    schema = allow_lists(Config.model_json_schema(), sections=["Teachers", "Students"])
+    schema = json_schema()
     tables: dict[str, list[str]] = {}
     for key, value in schema["properties"].items():
         rows = list(_rows(schema, key, value, key in schema["required"]))

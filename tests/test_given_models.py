@@ -35,8 +35,8 @@ from mstkd.config import (
     files,
     validate,
 )
-from mstkd.config.grids import allow_lists
 from mstkd.config.models import given_teachers
+from mstkd.config.schema import json_schema
 from mstkd.data.pack import open_pack
 from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
@@ -455,7 +455,7 @@ def test_a_group_may_be_called_as_the_single_teacher_that_is_given():
 
 
 def test_editors_are_told_that_a_path_alone_will_do_and_no_list():
-    schema = allow_lists(Config.model_json_schema(), sections=["Teachers", "Students"])
+    schema = json_schema()
     (told,) = [
         next(iter(one["patternProperties"].values()))
         for one in schema["$defs"]["Teachers"]["properties"]["from_checkpoint"]["anyOf"]

@@ -364,12 +364,9 @@ def schema() -> None:
     """
     import json
 
-    from mstkd.config import Config, Students, Teachers
-    from mstkd.config.grids import allow_lists
-    from mstkd.config.training import Adaptors
+    from mstkd.config.schema import json_schema
 
-    schema = allow_lists(Config.model_json_schema(), sections=[Teachers, Adaptors, Students])
-    typer.echo(json.dumps(schema, indent=2))
+    typer.echo(json.dumps(json_schema(), indent=2))
 
 
 COMMANDS = (
