@@ -544,13 +544,21 @@ def study(found: Result) -> str:
     ]
     header = ("claim", "on", "points", "95 % interval", "verdict", "could see", "seeds alone")
     beside = "".join(f"- {sentence}\n" for sentence in found["beside"])
+    seeds, designed = len(found["seeds"]), found["designed"]
+    so_far = ""
+    if seeds < designed:
+        so_far = (
+            f"**The run is not finished: {seeds} of {designed} seeds, in their order, whatever "
+            "they show.** This is told for the record; the answer is that of all of them.\n\n"
+        )
     note = (
-        f'Of {len(found["seeds"])} seeds. "Could see" is the smallest difference that is seen in '
+        f'Of {seeds} seeds. "Could see" is the smallest difference that is seen in '
         'four of five cases; "seeds alone" how many seeds say supported, contradicted and '
         "undecided if each is judged as all that was trained. All jobs took "
         f"{found['job_hours']} hours, two at a time."
     )
-    return f"{found['answer']} {found['whom']}\n\n{table(header, rows)}\n{note}\n\n{beside}"
+    answer = f"{found['answer']} {found['whom']}"
+    return f"{so_far}{answer}\n\n{table(header, rows)}\n{note}\n\n{beside}"
 
 
 def finished_dag(found: Result) -> str:

@@ -37,10 +37,7 @@ CONFIG = ROOT / "config/study.yaml"
 RESULTS = ROOT / "benchmarks/results"
 FOLDER = ROOT / "docs/study"
 # By their name in docs/study, where they lie in the results.
-FIGURES = {
-    "degrees.png": "figures/grid-teachers-foreign_share.png",
-    "groups.png": "figures/intervals-groups.png",
-}
+FIGURES = {"degrees.png": "figures/grid-teachers-foreign_share.png"}
 NUMBERS = {"degrees.csv": "figures/grid-teachers-foreign_share.csv"}
 ASKED = (TOPIC, DEGREE)  # the question itself; the other claims stand beside it
 
@@ -158,6 +155,7 @@ def result_of(results: Path) -> dict[str, Any]:
             for one, alone in zip(asked(claims), judged_alone(claims, results), strict=True)
         ],
         "seeds": claims.seeds,
+        "designed": len(read_config(CONFIG).seeds),
         "job_hours": round(job_hours(results), 2),
         "beside": others,
         "config": file_sha256(results / "config.yaml"),

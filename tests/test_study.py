@@ -133,8 +133,7 @@ def finished(tmp_path: Path) -> tuple[Path, Claims]:
         ClaimsSettings(draws=200), metrics=metrics, output=tmp_path / "claims.json"
     )
     (tmp_path / "figures").mkdir()
-    for name in ("grid-teachers-foreign_share.png", "intervals-groups.png"):
-        (tmp_path / "figures" / name).write_bytes(name.encode())
+    (tmp_path / "figures/grid-teachers-foreign_share.png").write_bytes(b"a curve")
     (tmp_path / "figures/grid-teachers-foreign_share.csv").write_text("value\n0\n")
     (tmp_path / "config.yaml").write_text("groups: [A, B]\n")
     (tmp_path / "report.html").write_text("")
@@ -193,12 +192,14 @@ def test_the_answer_is_that_of_the_claims(
         one = rows[line["claim"], line["measure"], line["group"], line["threshold"]]
         assert (line["value"], line["verdict"]) == (pytest.approx(one.value), one.verdict)
     assert {path.name for path in (written / "study").iterdir()} == {
-        *("degrees.png", "groups.png", "degrees.csv", "claims.csv", "models.csv")
+        *("degrees.png", "degrees.csv", "claims.csv", "models.csv")
     }
     shown = scripts["render"].study(told)
     assert told["answer"] in shown
     assert "| +6" in shown or "| +5" in shown
     assert "| 2 / 0 / 1 |" in shown
+    assert "not finished: 3 of 10 seeds" in shown
+    assert "not finished" not in scripts["render"].study(told | {"designed": 3})
 
 
 def test_without_a_finished_run_there_is_one_line(
