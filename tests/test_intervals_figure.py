@@ -101,6 +101,40 @@ def test_every_group_has_a_mark_with_its_interval(claims: tuple[Path, Claims]) -
     assert len({mark.get_marker() for mark in marks}) == len(GROUPS), "grey tells them apart"
 
 
+def test_seeds_share_a_row_and_their_mean_stands_out(tmp_path: Path) -> None:
+    pairs = verification_pairs(GROUPS)
+    metrics = [
+        write_scored(
+            tmp_path,
+            pairs,
+            errors(pairs, dict.fromkeys(GROUPS, 90 - 3 * seed), seed=seed),
+            name=name,
+            seed=seed,
+        )
+        for name in ("SL", "DuL")
+        for seed in (1, 2, 3)
+    ]
+    told = compute_claims(
+        ClaimsSettings(draws=200), metrics=metrics, output=tmp_path / "claims.json"
+    )
+    (axes,) = draw_groups(told).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(labels) == 2 and all("seed" not in label for label in labels)
+    marks = [line for line in axes.lines if line.get_marker() not in ("None", None, "")]
+    large = [line for line in marks if line.get_markersize() > 5]
+    assert len(large) == 2 * len(GROUPS)
+    assert len(marks) == len(large) * (1 + 3)
+    for number, mark in enumerate(large):
+        row, group = divmod(number, len(GROUPS))
+        values = [
+            model.groups[GROUPS[group]].value
+            for model in told.models
+            if model.threshold == "own" and model.label == labels[row]
+        ]
+        assert len(values) == 3
+        assert mark.get_xdata()[0] == pytest.approx(sum(values) / 3)
+
+
 def test_std_stands_against_accuracy(
     claims: tuple[Path, Claims], monkeypatch: pytest.MonkeyPatch
 ) -> None:

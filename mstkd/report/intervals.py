@@ -25,6 +25,7 @@ from mstkd.report.style import GROUP_MARKS, SET_MARKS, STYLE
 
 NUMBERED = 40  # models, of more there is no room for names beside a picture
 NOTE = "Bars: 95 % intervals of people drawn anew; each group has its own threshold."
+SEEDS_NOTE = "Small: each seed with its interval; large: the mean over seeds."
 SPREAD_NOTE = (
     f"{NOTE} STD is without what noise adds to it. Dashed: what an even system shows on these "
     "pairs in 19 of 20 cases. Hollow: teachers. Fair and accurate is below and to the right."
@@ -147,21 +148,35 @@ def std_frame(told: Claims) -> pd.DataFrame:
 
 
 def draw_groups(told: Claims) -> Figure:
-    """A row a model; its groups one below the other, each a mark with its interval."""
-    models, groups = _shown(told), told.groups
+    """A row a model, whatever its seeds; its groups one below the other, each with its interval.
+
+    Of several seeds there is a small mark each, and a large one where their mean is.
+    """
+    groups = told.groups
+    rows: dict[str, list[ModelTold]] = {}
+    for model in _shown(told):
+        rows.setdefault(model.label, []).append(model)
+    several = len(told.seeds) > 1
+    of_seed: dict[str, Any] = {"ms": 3.0, "alpha": 0.6} if several else {}
     step = 0.7 / max(len(groups), 1)
-    height = (0.12 * len(groups) + 0.14) * len(models)
+    height = (0.12 * len(groups) + 0.14) * len(rows)
     figure = new_figure(7.2, 1.1 + height)
     axes = figure.add_subplot()
-    for y, model in enumerate(models):
+    for y, models in enumerate(rows.values()):
         if y % 2:
             axes.axhspan(y - 0.5, y + 0.5, color="#f2f2f2", lw=0)
         for place, (group, (colour, marker)) in enumerate(zip(groups, GROUP_MARKS, strict=False)):
-            at, accuracy = y + step * (place - (len(groups) - 1) / 2), model.groups[group]
-            axes.plot([accuracy.low, accuracy.high], [at, at], color="#444444", lw=1.1)
-            axes.plot([accuracy.value], [at], marker, color=colour, ms=5.5, mec="black", mew=0.5)
-    axes.set_yticks(range(len(models)), [_named(model, told) for model in models])
-    axes.set_ylim(len(models) - 0.5, -0.5)
+            at = y + step * (place - (len(groups) - 1) / 2)
+            style: dict[str, Any] = {"color": colour, "ms": 5.5, "mec": "black", "mew": 0.5}
+            found = [model.groups[group] for model in models]
+            for one in found:
+                bar: dict[str, Any] = {"lw": 0.5, "alpha": 0.5} if several else {"lw": 1.1}
+                axes.plot([one.low, one.high], [at, at], color="#444444", **bar)
+                axes.plot([one.value], [at], marker, **(style | of_seed))
+            if several:
+                axes.plot([np.mean([one.value for one in found])], [at], marker, **style)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_xlabel("Verification accuracy, percent")
@@ -177,7 +192,7 @@ def draw_groups(told: Claims) -> Figure:
         bbox_to_anchor=(-0.02, 1.0),
         handletextpad=0.2,
     )
-    _finish(figure, KINDS["groups"].title, NOTE)
+    _finish(figure, KINDS["groups"].title, f"{SEEDS_NOTE} {NOTE}" if several else NOTE)
     return figure
 
 
