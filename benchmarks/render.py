@@ -554,8 +554,8 @@ def study(found: Result) -> str:
     note = (
         f'Of {seeds} seeds. "Could see" is the smallest difference that is seen in '
         'four of five cases; "seeds alone" how many seeds say supported, contradicted and '
-        "undecided if each is judged as all that was trained. All jobs took "
-        f"{found['job_hours']} hours, two at a time."
+        "undecided if each is judged as all that was trained. Their jobs add up to "
+        f"{found['job_hours']} hours, two at a time, beside what else the machine did."
     )
     answer = f"{found['answer']} {found['whom']}"
     return f"{so_far}{answer}\n\n{table(header, rows)}\n{note}\n\n{beside}"

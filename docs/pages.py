@@ -139,7 +139,7 @@ def _kind(value: dict[str, Any]) -> str:
     if value["type"] == "object":
         each = _each(value)
         return "names, each a section" if "$ref" in each else f"names, each with: {_kind(each)}"
-    kind = {"path": "path"}.get(value.get("format", ""), value["type"])
+    kind = "path" if value.get("format") == "path" else value["type"]
     bounds = [f"{sign} {value[bound]:,}" for bound, sign in BOUNDS.items() if bound in value]
     bounds += [f"a multiple of {value['multipleOf']}"] if "multipleOf" in value else []
     return ", ".join([kind, *bounds])

@@ -138,7 +138,9 @@ def finished(tmp_path: Path) -> tuple[Path, Claims]:
     (tmp_path / "config.yaml").write_text("groups: [A, B]\n")
     (tmp_path / "report.html").write_text("")
     (tmp_path / "benchmarks/train_teacher").mkdir(parents=True)
-    for job in ("train_teacher/small-baseline-BT-1-seed1.tsv", "compute_claims.tsv"):
+    # The second is of a seed that is not told of.
+    jobs = [f"train_teacher/small-baseline-BT-1-seed{seed}.tsv" for seed in (1, 11)]
+    for job in (*jobs, "compute_claims.tsv"):
         (tmp_path / "benchmarks" / job).write_text("s\tcpu_time\n900\t7\n")
     return tmp_path, claims
 

@@ -91,11 +91,7 @@ def test_the_four_steps_with_ones_own_faces(tmp_path):
     assert (folder / table).exists()
     assert re.search(r"^(one person|two people): similarity", printed, re.M)
     # The real run that the page ends with is a config too.
-    [small] = [
-        yaml.safe_load(text)
-        for language, text in blocks("tutorial-own-faces")
-        if language == "yaml"
-    ]
+    [small] = [yaml.safe_load(text) for language, text in page if language == "yaml"]
     small["data"]["image_size"] = 112
     small["backbones"] = {"iresnet34": {}}
     small["teachers"] = {"backbones": ["iresnet34"]}
