@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from mstkd.artifacts.records import Subject
-from mstkd.config import BackboneSettings, TeacherSettings
+from mstkd.config import BackboneSettings, CacheSettings, TeacherSettings
 from mstkd.data.pack import open_pack
-from mstkd.embeddings.cache import open_cache
+from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.models.adaptors import ADAPTORS
 from mstkd.models.weights import build_backbone, load_backbone, save_model
 
@@ -106,3 +106,18 @@ def tell_apart(path, pack):
     chosen = {"chosen_epoch": 1, "chosen_by": "the last epoch"}
     save_model(path, state=model.state_dict(), history=history, **kept, **chosen)
     return path
+
+
+def save_teachers(folder, packs):
+    """Weights of `TEACHERS`, of a pack each, whose embeddings spread, and their float32 cache."""
+    teachers = [
+        tell_apart(
+            save_teacher(folder, subject(name), packs[place : place + 1], weights_seed=place),
+            packs[0],
+        )
+        for place, name in enumerate(TEACHERS)
+    ]
+    cache = folder / "cache.h5"
+    settings = CacheSettings(dtype="float32")
+    cache_embeddings(settings, teachers=teachers, packs=packs, output=cache, device="cpu")
+    return teachers, cache

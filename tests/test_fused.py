@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from networks import DIM, TEACHERS, save_adaptor, save_teacher, subject, tell_apart
+from networks import DIM, TEACHERS, save_adaptor, save_teachers, subject
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -29,18 +29,7 @@ from mstkd.models.weights import load_backbone, save_model
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, packs):
     """Weights of two teachers, and their cache."""
-    folder = tmp_path_factory.mktemp("fused")
-    teachers = [
-        tell_apart(
-            save_teacher(folder, subject(name), packs[place : place + 1], weights_seed=place),
-            packs[0],
-        )
-        for place, name in enumerate(TEACHERS)
-    ]
-    cache = folder / "cache.h5"
-    settings = CacheSettings(dtype="float32")
-    cache_embeddings(settings, teachers=teachers, packs=packs, output=cache, device="cpu")
-    return teachers, cache
+    return save_teachers(tmp_path_factory.mktemp("fused"), packs)
 
 
 def traced(folder, made, adaptors, packs, **changed):

@@ -15,17 +15,16 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from networks import DIM, save_teacher, subject
+from networks import DIM, TEACHERS, save_teachers, subject
 from reporting import errors, verification_pairs, write_scored
 from runs import TINY, edited, planned, snakemake
 from test_foreign_share import PLAIN
-from test_fused import TEACHERS, plain_blocks, tell_apart, traced
+from test_fused import plain_blocks, traced
 
 from mstkd.artifacts.records import ModelRecord, Subject, read_record
 from mstkd.bench.work import Count, Counts, experiment
 from mstkd.config import (
     AdaptorSettings,
-    CacheSettings,
     Config,
     GridSettings,
     StudentSettings,
@@ -34,7 +33,7 @@ from mstkd.config import (
 )
 from mstkd.config.models import every_model, models_of, tables
 from mstkd.data.pack import open_pack
-from mstkd.embeddings.cache import cache_embeddings, open_cache, write_cache
+from mstkd.embeddings.cache import open_cache, write_cache
 from mstkd.embeddings.tracing import embedding_shares, fused_parts, shapley, worths
 from mstkd.errors import InputError
 from mstkd.evaluation.scorefiles import read_scores
@@ -228,18 +227,7 @@ def test_what_an_experiment_costs_counts_a_subset_as_an_adaptor_of_its_own() -> 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, packs: list[Path]) -> tuple[list[Path], Path]:
     """Weights of two teachers, and their cache."""
-    folder = tmp_path_factory.mktemp("subsets")
-    teachers = [
-        tell_apart(
-            save_teacher(folder, subject(name), packs[place : place + 1], weights_seed=place),
-            packs[0],
-        )
-        for place, name in enumerate(TEACHERS)
-    ]
-    cache = folder / "cache.h5"
-    settings = CacheSettings(dtype="float32")
-    cache_embeddings(settings, teachers=teachers, packs=packs, output=cache, device="cpu")
-    return teachers, cache
+    return save_teachers(tmp_path_factory.mktemp("subsets"), packs)
 
 
 def adaptor_settings(name: str = "SL", **edits: Any) -> AdaptorSettings:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import torch
-from networks import TEACHERS, save_adaptor, save_teacher, subject, tell_apart
+from networks import TEACHERS, save_adaptor, save_teachers, subject
 from PIL import Image
 from processes import read_line, started
 from scipy import stats
@@ -28,9 +28,9 @@ from werkzeug.test import Client
 from mstkd.artifacts.records import ModelRecord, read_record
 from mstkd.artifacts.sources import provenance_of
 from mstkd.cli.app import app
-from mstkd.config import AuditSettings, CacheSettings, EvaluationSettings
+from mstkd.config import AuditSettings, EvaluationSettings
 from mstkd.data.pack import open_pack
-from mstkd.embeddings.cache import cache_embeddings, open_cache
+from mstkd.embeddings.cache import open_cache
 from mstkd.errors import InputError
 from mstkd.evaluation.fused import trace_adaptors
 from mstkd.evaluation.scorefiles import read_scores, write_hdf5
@@ -481,16 +481,7 @@ def experiment(tmp_path_factory, packs, verification_packs):
     folder = tmp_path_factory.mktemp("view") / "results"
     (folder / "packs").mkdir(parents=True)
     tested = [Path(shutil.copy(path, folder / "packs")) for path in verification_packs]
-    teachers = [
-        tell_apart(
-            save_teacher(folder, subject(name), packs[place : place + 1], weights_seed=place),
-            packs[0],
-        )
-        for place, name in enumerate(TEACHERS)
-    ]
-    cache = folder / "cache.h5"
-    settings = CacheSettings(dtype="float32")
-    cache_embeddings(settings, teachers=teachers, packs=packs, output=cache, device="cpu")
+    teachers, cache = save_teachers(folder, packs)
     adaptor = save_adaptor(folder / "adaptors", "DuL", cache)
     trace_adaptors(
         EvaluationSettings(folds=2),
