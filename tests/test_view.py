@@ -494,16 +494,21 @@ def experiment(tmp_path_factory, packs, verification_packs):
         device="cpu",
     )
     table = read_scores(adaptor.with_name("scores.h5"))
-    scored_student(folder / "students/DuL/seed0", adaptor, cache, table, tested)
-    own = read_record(ModelRecord, teachers[0].with_suffix(".json")).weights_sha256
-    read = {teachers[0]: own} | {path: open_pack(path).sha256 for path in tested}
-    scores = teachers[0].with_name("scores.h5")
-    write_hdf5(table, scores, provenance_of("evaluate", None, read, scores))
+    student = save_student(folder / "students/DuL/seed0/model.safetensors", adaptor, cache)
+    write_scored(student, table, tested)
+    write_scored(teachers[0], table, tested)
     return folder
 
 
-def scored_student(folder: Path, adaptor: Path, cache: Path, table, tested, **changed) -> Path:
-    student = folder / "model.safetensors"
+def write_scored(weights: Path, table, tested) -> None:
+    """Scores beside the weights that they are said to be of."""
+    own = read_record(ModelRecord, weights.with_suffix(".json")).weights_sha256
+    read = {weights: own} | {path: open_pack(path).sha256 for path in tested}
+    scores = weights.with_name("scores.h5")
+    write_hdf5(table, scores, provenance_of("evaluate", None, read, scores))
+
+
+def save_student(student: Path, adaptor: Path, cache: Path) -> Path:
     taught = read_record(ModelRecord, adaptor.with_name("model.json")).weights_sha256
     made_of = open_cache(cache).sha256
     save_model(
@@ -518,11 +523,7 @@ def scored_student(folder: Path, adaptor: Path, cache: Path, table, tested, **ch
         chosen_by="the only epoch",
         sources={cache: made_of, adaptor: taught},
     )
-    own = read_record(ModelRecord, student.with_suffix(".json")).weights_sha256
-    read = {student: own} | {path: open_pack(path).sha256 for path in tested}
-    scores = student.with_name("scores.h5")
-    write_hdf5(table, scores, provenance_of("evaluate", None, read, scores))
-    return scores
+    return student
 
 
 @pytest.fixture
@@ -538,9 +539,8 @@ NAMES = ["adaptors/DuL/seed0", "specialized/T-A/seed0", "students/DuL/seed0"]
 
 def test_models_are_listed_by_where_they_lie(experiment):
     page = Asking(experiment).own().text
-    assert [
-        f'<option value="{number}">{name}</option>' in page for number, name in enumerate(NAMES)
-    ]
+    for number, name in enumerate(NAMES):
+        assert f'<option value="{number}">{name}</option>' in page
     assert page.count("<option") == 3
 
 
