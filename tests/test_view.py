@@ -641,6 +641,15 @@ def test_records_lead_to_no_file_outside(moved):
     assert "no model.json beside it" in Asking(moved).fault(f"tables/{STUDENT}/pairs/0")
 
 
+@pytest.mark.parametrize("of", [NAMES[ADAPTOR], NAMES[TEACHER]])
+def test_a_record_that_is_a_pipe_is_not_waited_for(moved, of):
+    record = moved / of / "model.json"
+    record.unlink()
+    os.mkfifo(record)
+    fault = Asking(moved).fault(f"tables/{STUDENT}/pairs/0")
+    assert f"{of}/model.json: found no plain file" in fault
+
+
 # ---------------------------------------------------------------- the command
 
 

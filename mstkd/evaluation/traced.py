@@ -210,4 +210,7 @@ def _source(
     if not path.is_file():
         expected = f"the file that {of} was made from; {option} says where it is"
         raise InputError(path, found="no such file", expected=expected)
+    record = record_path(path)
+    if record.exists() and not record.is_file():  # whoever opens a pipe may wait for ever
+        raise InputError(record, found="no plain file", expected=f"the record of {path}")
     return path
