@@ -278,6 +278,16 @@ def test_a_damaged_table_is_one_line_and_the_others_are_there(tmp_path):
     assert asking.told("tables/0")["groups"][0]["name"] == "A"
 
 
+@pytest.mark.parametrize("words", ["", "Unable to allocate 8 GiB"])
+def test_a_table_that_does_not_fit_into_memory_is_told(audited, monkeypatch, words):
+    def read(*_, **__):
+        raise MemoryError(*filter(None, [words]))
+
+    monkeypatch.setattr("mstkd.view.app.read_scores", read)
+    told = words or "it is used up"
+    assert Asking(audited[0]).fault("tables/0") == f"too little memory ({told})"
+
+
 def test_a_table_that_changes_is_read_again(tmp_path):
     path = write_csv(tmp_path / "scores.csv", drawn(4))
     asking = Asking(tmp_path)

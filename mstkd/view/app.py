@@ -161,8 +161,10 @@ class View:
             return answered
         except Absent:
             return Response("no such page\n", 404)
-        except (InputError, OSError, MemoryError) as fault:
+        except (InputError, OSError) as fault:
             return _json({"fault": printable(str(fault))}, 422)
+        except MemoryError as fault:  # Python's own has no words
+            return _json({"fault": f"too little memory ({str(fault) or 'it is used up'})"}, 422)
 
     # ------------------------------------------------------------ what is asked for
 
