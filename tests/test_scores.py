@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mstkd.data.formats.columns import read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image
 from mstkd.errors import InputError
 from mstkd.evaluation.fairness import measures_of_rates
@@ -501,6 +502,19 @@ def test_a_gzip_bomb_is_not_unpacked_whole(tmp_path):
     assert f"found more than {allowed:,} bytes, unpacked" in told
     assert told.endswith("expected 100 MiB and 100 times the file at most")
     assert peak < 2.5 * allowed
+
+
+def test_short_rows_take_little_more_than_their_text(tmp_path):
+    """A gzip file of 100 kB may hold 50 million of them."""
+    path = tmp_path / "scores.csv"
+    path.write_bytes(b"similarity\n" + b"1\n" * 100_000)
+    tracemalloc.start()
+    try:
+        assert len(read_text_columns(path)) == 100_000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 25 * path.stat().st_size
 
 
 def test_faults_of_files(tmp_path):

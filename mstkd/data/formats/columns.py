@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import zlib
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -146,31 +147,32 @@ def frame_columns(frame: pd.DataFrame, name: str) -> TextColumns:
 def _columns(text: str, path: Path) -> TextColumns:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     names: list[str] = []
-    rows, lines = [], []
+    fields: list[str] = []  # row by row: a list a row would cost more than a short row's text
+    lines = array("q")
     try:
-        for fields in reader:
-            if not fields:
+        for row in reader:
+            if not row:
                 continue
             if not names:
-                names = _header([name.strip() for name in fields], f"{path}:{reader.line_num}")
+                names = _header([name.strip() for name in row], f"{path}:{reader.line_num}")
                 continue
-            if len(fields) != len(names):
+            if len(row) != len(names):
                 raise InputError(
                     f"{path}:{reader.line_num}",
-                    found=f"{len(fields)} fields",
+                    found=f"{len(row)} fields",
                     expected=f"{len(names)}: {', '.join(names)}",
                 )
-            rows.append(fields)
+            fields += row
             lines.append(reader.line_num)
     except csv.Error as error:
         where = f"{path}:{reader.line_num}"
         raise InputError(where, found=str(error), expected="CSV") from None
-    if not rows:
+    if not lines:
         found = "no rows" if names else "an empty file"
         raise InputError(path, found=found, expected="a header and a row a pair")
     columns = {
-        name: np.array([value.strip() for value in values], object)
-        for name, values in zip(names, zip(*rows, strict=True), strict=True)
+        name: np.array([value.strip() for value in fields[place :: len(names)]], object)
+        for place, name in enumerate(names)
     }
     return TextColumns(path, columns, np.array(lines))
 
