@@ -1,5 +1,6 @@
 """Tables of scored pairs: what is read is what was written, and each fault is told in one line."""
 
+import csv
 import gzip
 import tracemalloc
 
@@ -8,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mstkd.data.formats.columns import read_text_columns
+from mstkd.data.formats.columns import first_names, read_text_columns
 from mstkd.data.formats.pairlists import identity_of_image
 from mstkd.errors import InputError
 from mstkd.evaluation.fairness import measures_of_rates
-from mstkd.evaluation.foreign import read_rates
+from mstkd.evaluation.foreign import is_rates, read_rates
 from mstkd.evaluation.scorefiles import as_frame, read_scores, write_scores
 from mstkd.evaluation.scores import (
     Attribute,
@@ -502,6 +503,22 @@ def test_a_gzip_bomb_is_not_unpacked_whole(tmp_path):
     assert f"found more than {allowed:,} bytes, unpacked" in told
     assert told.endswith("expected 100 MiB and 100 times the file at most")
     assert peak < 2.5 * allowed
+
+
+def test_what_a_list_is_of_is_seen_by_its_first_line_packed_or_not(tmp_path):
+    plain, packed = tmp_path / "list.csv", tmp_path / "list.csv.gz"
+    for header in ("\ufeffsystem, group,fmr,fnmr", "image1,image2,same", '"first\nline",x'):
+        text = f"{header}\nx,north,0.1,0.2\n".encode()
+        plain.write_bytes(text)
+        packed.write_bytes(gzip.compress(text))
+        expected = next(csv.reader([header.lstrip("\ufeff").replace(" ", "")]))
+        assert first_names(plain) == first_names(packed) == expected
+        assert is_rates(packed) == is_rates(plain) == ("fmr" in expected)
+    plain.write_bytes(b"x" * 1_000_000)
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    assert first_names(plain) == first_names(packed) == ["x" * (1 << 16)]
+    packed.write_bytes(b"x")
+    assert first_names(packed) == first_names(tmp_path) == []
 
 
 def test_short_rows_take_little_more_than_their_text(tmp_path):

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import os
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mstkd.artifacts.contents import format_of
 from mstkd.config import AuditSettings
+from mstkd.data.formats.columns import first_names
 from mstkd.data.formats.pairlists import ALIASES
 from mstkd.errors import InputError
 from mstkd.evaluation.scorefiles import FORMAT, SCORES
 
 OURS = "scores.h5"  # what the steps call it
 MOST = 5_000  # tables to choose from
-HEADER = 1 << 16  # bytes that a CSV's first line is looked for in
 
 
 class Found(NamedTuple):
@@ -69,14 +65,4 @@ def _is_table(path: Path, settings: AuditSettings) -> bool:
     if not path.name.endswith((".csv", ".csv.gz")):
         return False
     scores = {*SCORES, *(alias for name in SCORES for alias in ALIASES[name]), settings.score}
-    return not scores.isdisjoint(_columns(path))
-
-
-def _columns(path: Path) -> list[str]:
-    """What the first line of a CSV names; nothing where there is no such line."""
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            text = file.read(HEADER).decode("utf-8-sig", errors="replace")
-        return [name.strip() for name in next(csv.reader(io.StringIO(text)), [])]
-    except (OSError, EOFError, zlib.error, csv.Error):
-        return []
+    return not scores.isdisjoint(first_names(path))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Gzip files may hold a thousand times their bytes; lists of pairs, whose names recur, a hundred.
 BESIDE_THE_FILE, TIMES_THE_FILE = 100 << 20, 100
+HEADER = 1 << 16  # bytes that a first line is looked for in
 TRUE, FALSE = ("1", "true", "1.0"), ("0", "false", "0.0")
 
 Texts = NDArray[np.object_]
@@ -178,11 +179,15 @@ def _columns(text: str, path: Path) -> TextColumns:
 
 
 def first_names(path: Path) -> list[str]:
-    """The columns that a CSV's first line names; none where there is no such line."""
+    """The columns that a CSV's first line names; none where there is no such line.
+
+    Plain or gzip-compressed as its name says; no more is read than `HEADER`.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            text = file.read(HEADER).decode("utf-8-sig", errors="replace")
+        return [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
+    except (OSError, EOFError, zlib.error, csv.Error):
         return []
 
 
