@@ -138,7 +138,7 @@ def audit(
     from mstkd.config import AuditSettings, validate
 
     given = {
-        "group": None if group is None else tuple(filter(None, group.split(","))),
+        "group": _names(group),
         "score": score,
         "kind": kind,
         "folds": folds,
@@ -238,9 +238,8 @@ def view(
             raise
         found, expected = "no werkzeug", "the extra view: pip install 'mstkd[view]'"
         raise InputError("view", found=found, expected=expected) from None
-    columns = None if group is None else tuple(filter(None, group.split(",")))
     # Folds say nothing here, so that two pairs of a kind are enough.
-    given = {"group": columns, "score": score, "kind": kind, "folds": 2}
+    given = {"group": _names(group), "score": score, "kind": kind, "folds": 2}
     settings = validate(AuditSettings, given, "view")
     serve(results, settings, images=images, port=port, tell=typer.echo)
 
@@ -367,6 +366,11 @@ def schema() -> None:
     from mstkd.config.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+def _names(told: str | None) -> tuple[str, ...] | None:
+    """Those of columns, as `--group` takes them."""
+    return None if told is None else tuple(filter(None, told.split(",")))
 
 
 COMMANDS = (

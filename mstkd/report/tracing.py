@@ -195,9 +195,9 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
     """
     shown = frame[frame["measure"] == measure]
     sets = list(dict.fromkeys(shown["set"]))
-    adaptors = [split_variant(name) for name in dict.fromkeys(shown["adaptor"])]
-    across = list(dict.fromkeys(one.base for one in adaptors))
-    variants = list(dict.fromkeys(told(one.values) for one in adaptors))
+    adaptors = {name: split_variant(name) for name in dict.fromkeys(shown["adaptor"])}
+    across = list(dict.fromkeys(one.base for one in adaptors.values()))
+    variants = list(dict.fromkeys(told(one.values) for one in adaptors.values()))
     columns = shown.groupby(["set", "adaptor"])["teacher"].nunique()
     counts = {int(count) - 1 for count in columns}  # of teachers
     width = max(6.5, 0.6 + len(across) * ((max(counts) + 1) * CELL[0] + 0.25))
@@ -209,8 +209,7 @@ def draw_shares(frame: pd.DataFrame, groups: Sequence[str], measure: Measure) ->
     grid = figure.subplots(len(down), len(across), squeeze=False)
     known = shown["value"].to_numpy()[~np.isnan(shown["value"])]
     most = max(1e-9, float(known.max())) if len(known) else 1.0
-    for name, adaptor in itertools.product(sets, dict.fromkeys(shown["adaptor"])):
-        variant = split_variant(adaptor)
+    for name, (adaptor, variant) in itertools.product(sets, adaptors.items()):
         axes = grid[down.index((name, told(variant.values))), across.index(variant.base)]
         here = shown[(shown["set"] == name) & (shown["adaptor"] == adaptor)]
         cells = {
