@@ -1,6 +1,5 @@
 """A page as headless Chromium lays it out."""
 
-import base64
 import contextlib
 import html
 import itertools
@@ -116,10 +115,6 @@ class Tab:
         value = "dark" if wanted else "light"
         features = [{"name": "prefers-color-scheme", "value": value}]
         self.call("Emulation.setEmulatedMedia", features=features)
-
-    def picture(self, path: Path, *, whole: bool = True) -> None:
-        told = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        path.write_bytes(base64.b64decode(told["data"]))
 
 
 @contextlib.contextmanager
