@@ -12,6 +12,7 @@ import gzip
 import io
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -223,10 +224,11 @@ def _unpacked(path: Path, data: bytes) -> bytes:
 
 
 def _header(names: list[str], where: str) -> list[str]:
+    times = Counter(names)
     for name in names:
         if not name:
             raise InputError(where, found="a column without a name", expected="names of columns")
-        if names.count(name) > 1:
+        if times[name] > 1:
             raise InputError(where, found=f"the column {name!r} twice", expected="it once")
     return names
 
