@@ -505,7 +505,7 @@ def test_the_report_says_which_teachers_were_not_trained_here(tmp_path):
     assert "not trained here: specialized T-A. Which groups" in claims.caution
     assert "All students start from weights that were given" in claims.caution
     models = dict(origin(claims, None, teachers))["Models"]
-    assert models == "1 trained student and 1 given teacher and 1 trained teacher, seed 0."
+    assert models == "1 trained student, 1 given teacher and 1 trained teacher, seed 0."
     made = config(teachers__from_checkpoint={"A": "a", "BT-2": "b"})
     names = "small teachers (not trained here: specialized T-A; baseline BT-2)"
     assert made.table_settings("table1").caption.endswith(f"of the {names}.")
@@ -640,7 +640,7 @@ def test_a_whole_run_with_models_that_are_given(tmp_path):
     results = tmp_path / "results"
     page = " ".join((results / "report.html").read_text().split())
     assert "not trained here: specialized T-A; baseline BT-2. Which groups" in page
-    assert "2 trained students and 2 given teachers and 2 trained teachers, seed 0." in page
+    assert "2 trained students, 2 given teachers and 2 trained teachers, seed 0." in page
     assert "had been made by the config beside it" in page
     assert "All students start from weights that were given" in page
     student = results / "students/tiny/baseline/SL/a-KD/seed0"

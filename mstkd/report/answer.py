@@ -85,12 +85,12 @@ def whom(claims: Claims) -> str:
     shown = []
     for verdict, words in (("supported", "more accurate"), ("contradicted", "less accurate")):
         of_losses = [
-            f"{_list([str(one.group) for one in members])} with {loss}"
+            f"{listed([str(one.group) for one in members])} with {loss}"
             for loss, of_loss in _by_loss(asked)
             if (members := [one for one in of_loss if one.verdict == verdict])
         ]
         if of_losses:
-            shown.append(f"{words} on {_list(of_losses)}")
+            shown.append(f"{words} on {listed(of_losses)}")
     count = sum(one.verdict == "undecided" for one in asked)
     rest = f"{count} of {len(asked)} comparisons are undecided" if count else "none is undecided"
     return f"Group by group they are {'; '.join(shown) or 'not told apart'}; {rest}."
@@ -144,7 +144,7 @@ def worth(claims: Claims) -> str:
     for group, count in claims.group_pairs.items():
         by_count.setdefault(count, []).append(group)
     parts = [
-        f"{_list(groups)} {'have' if len(groups) > 1 else 'has'} {count:,} pairs"
+        f"{listed(groups)} {'have' if len(groups) > 1 else 'has'} {count:,} pairs"
         f"{' each' if len(groups) > 1 else ''}, of which one is {_points(100 / count)} points of "
         "the group's accuracy"
         for count, groups in by_count.items()
@@ -179,8 +179,8 @@ def _told(asked: Sequence[JudgedClaim], measure: Measure) -> str:
     for verdict, words in TOLD[measure].items():
         found = [_with_numbers(one) for one in judged if one.verdict == verdict]
         if found:
-            parts.append(f"{words} {_list(found)}")
-    return _list(parts)
+            parts.append(f"{words} {listed(found)}")
+    return listed(parts)
 
 
 def _with_numbers(one: JudgedClaim) -> str:
@@ -190,7 +190,8 @@ def _with_numbers(one: JudgedClaim) -> str:
     return f"with {_loss(one)} ({name}{signed(one.value)}{unit}, {interval})"
 
 
-def _list(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence: one, two and three."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 

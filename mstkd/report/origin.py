@@ -8,6 +8,7 @@ from pathlib import Path
 from mstkd.artifacts.records import Subject
 from mstkd.config import read_config
 from mstkd.config.results import GivenTeachers
+from mstkd.report.answer import listed
 from mstkd.report.claims import Claims
 
 RULES = {
@@ -34,9 +35,11 @@ def origin(
     kinds = Counter(
         f"{'given' if _is_given(one, given or {}) else 'trained'} {one.kind}" for one in subjects
     )
-    models = " and ".join(
-        f"{kinds[kind]:,} {kind}{'' if kinds[kind] == 1 else 's'}"
-        for kind in sorted(kinds, key=lambda kind: kind.split()[::-1])
+    models = listed(
+        [
+            f"{kinds[kind]:,} {kind}{'' if kinds[kind] == 1 else 's'}"
+            for kind in sorted(kinds, key=lambda kind: kind.split()[::-1])
+        ]
     )
     told = [
         ("Models", f"{models}, {_seeds(claims)}."),
