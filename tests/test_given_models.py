@@ -544,6 +544,16 @@ def test_the_card_says_which_teachers_of_the_student_were_not_trained(
     assert "All students start from weights that were given" in card.read_text()
 
 
+@pytest.mark.parametrize("kind", ["adaptor", "imported"])
+def test_a_record_of_a_given_model_that_is_none_is_one_line(tmp_path, kind):
+    model, _ = write_student(tmp_path, groups=("A", "B"))
+    record = read_record(ModelRecord, model)
+    subject = record.subject.model_copy(update={"kind": kind})
+    record.model_copy(update={"subject": subject, "found": {}}).write(model)
+    with pytest.raises(InputError, match=f"and this is of kind {kind}; expected model.json"):
+        told_by(model)
+
+
 # ---------------------------------------------------------------- runs
 
 CACHE = "results/embeddings/tiny/specialized/seed{}.h5"

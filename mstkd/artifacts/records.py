@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from mstkd import __version__
 from mstkd.artifacts.atomic import write_text
@@ -115,6 +122,16 @@ class ModelRecord(SealedRecord):
     precision: Computed | None = None  # what `auto` in the settings came to; older versions: None
     sources: list[Source] = []
     package_version: str = __version__
+
+    @field_validator("found")
+    @classmethod
+    def _of_a_given_network(
+        cls, found: dict[str, Any] | None, told: ValidationInfo
+    ) -> dict[str, Any] | None:
+        subject: Subject | None = told.data.get("subject")
+        if found is not None and subject is not None and subject.kind not in ("teacher", "student"):
+            raise ValueError(f"of a teacher or a student, and this is of kind {subject.kind}")
+        return found
 
     @property
     def built(self) -> dict[str, Any]:
