@@ -544,6 +544,35 @@ def test_the_card_says_which_teachers_of_the_student_were_not_trained(
     assert "All students start from weights that were given" in card.read_text()
 
 
+@pytest.mark.parametrize(
+    ("set_", "fused", "told", "chosen"),
+    [
+        ("specialized", "B.C", None, "of this student and of its teachers was chosen"),
+        ("specialized", "A.C", "specialized T-A", "and of its teachers that were trained here was"),
+        ("specialized", "A", "specialized T-A", "The epoch of this student was chosen"),
+        ("baseline", "B.C", "baseline BT-2, BT-3", "The epoch of this student was chosen"),
+        ("baseline", "A.B", "baseline BT-2", "and of its teachers that were trained here was"),
+    ],
+)
+def test_the_card_of_a_student_of_some_teachers_speaks_of_these_alone(
+    tmp_path, set_, fused, told, chosen
+):
+    name = f"SL+fused={fused}"
+    model, metrics = write_student(tmp_path, groups=("A", "B", "C"), set=set_, name=name)
+    settings = ModelCardSettings(
+        draws=100,
+        procedural=False,
+        chosen_on_test=("teachers", "students"),
+        given={"specialized": ("T-A",), "baseline": ("BT-2", "BT-3")},
+    )
+    card = tmp_path / "README.md"
+    render_model_card(settings, model=model, metrics=metrics, output=card)
+    text = card.read_text()
+    assert (f"not trained here: {told}. Which" in text) == (told is not None)
+    assert ("not trained here" in text.partition("<!--")[0]) == (told is not None)
+    assert chosen in text
+
+
 @pytest.mark.parametrize("kind", ["adaptor", "imported"])
 def test_a_record_of_a_given_model_that_is_none_is_one_line(tmp_path, kind):
     model, _ = write_student(tmp_path, groups=("A", "B"))

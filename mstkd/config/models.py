@@ -67,6 +67,20 @@ def teachers_of(set_: TeacherSet, groups: Sequence[str]) -> tuple[Teacher, ...]:
     return (Teacher(set_, "T-all", every, every),)
 
 
+def taught_by(
+    set_: TeacherSet, groups: Sequence[str], fused: Sequence[str] | None
+) -> tuple[Teacher, ...]:
+    """Those teachers of a set that an adaptor of some groups fuses, in block order; of None, all.
+
+    Specialized ones are these groups' own; the baseline's, those in the same places.
+    """
+    teachers = teachers_of(set_, groups)
+    if fused is None:
+        return teachers
+    places = zip(teachers, groups, strict=False)
+    return tuple(teacher for teacher, group in places if group in fused)
+
+
 def teachers_by_key(config: Config) -> dict[str, list[Teacher]]:
     """All teachers by the key under which `teachers.from_checkpoint` may have them.
 

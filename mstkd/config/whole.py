@@ -52,6 +52,7 @@ from mstkd.config.models import (
     given_teachers,
     students_together,
     tables,
+    taught_by,
     teacher_sets,
     teachers_by_key,
     teachers_of,
@@ -365,11 +366,6 @@ class Config(Settings):
         """The names under which adaptors are trained: of each, one for each value."""
         return tuple(self._adaptors)
 
-    def fused_groups(self, adaptor: str) -> tuple[str, ...]:
-        """The groups whose teachers a variant of an adaptor fuses, in block order."""
-        chosen = self._adaptors[adaptor].fused or self.groups
-        return tuple(group for group in self.groups if group in chosen)
-
     def fused_dim(self, adaptor: str) -> int:
         """Dimensions of the fused space of a variant of an adaptor, and of its students."""
         return self._adaptors[adaptor].width or self.embedding_dim
@@ -570,9 +566,8 @@ class Config(Settings):
 
     def adaptor_settings(self, set_: TeacherSet, adaptor: str) -> AdaptorSettings:
         """Of an adaptor of a set of teachers, or of its variant."""
-        dim, fused = self.fused_dim(adaptor), self.fused_groups(adaptor)
-        teachers = zip(teachers_of(set_, self.groups), self.groups, strict=False)
-        chosen = tuple(teacher.name for teacher, group in teachers if group in fused)
+        dim, fused = self.fused_dim(adaptor), self._adaptors[adaptor].fused
+        chosen = tuple(one.name for one in taught_by(set_, self.groups, fused))
         return AdaptorSettings(
             embedding_dim=dim,
             adaptor=self.adaptors.architectures[split_variant(adaptor).base],
@@ -580,7 +575,7 @@ class Config(Settings):
             head=self.adaptors.head,
             engine=self.engine,
             teacher_dim=None if dim == self.embedding_dim else self.embedding_dim,
-            teachers=None if len(fused) == len(self.groups) else chosen,
+            teachers=None if len(fused or self.groups) == len(self.groups) else chosen,
         )
 
     def student_settings(

@@ -20,13 +20,14 @@ from mstkd.artifacts.records import START, Metrics, ModelRecord, Subject, read_r
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import ModelCardSettings
 from mstkd.config.grids import split_variant, told
+from mstkd.config.models import taught_by
 from mstkd.errors import InputError, anew
 from mstkd.evaluation.uncertainty import CONFIDENCE
 from mstkd.report.caveats import PRIVATE, PROCEDURAL, STARTED, of_given
 from mstkd.report.estimates import models_told
 from mstkd.report.formats import markdown_escape
 from mstkd.report.judgements import THRESHOLDS, Interval, ModelTold, SpreadTold
-from mstkd.report.paper import called
+from mstkd.report.paper import called, fused_of
 from mstkd.report.rounding import UNDEFINED, rounded
 from mstkd.report.scored import read_scored, scores_path
 
@@ -262,8 +263,10 @@ def _caveats(
     settings: ModelCardSettings, record: ModelRecord, own: ModelTold, digits: int
 ) -> Iterator[str]:
     yield PROCEDURAL if settings.procedural else PRIVATE
-    set_ = record.subject.set
-    given = (settings.given or {}).get(set_, ())
+    set_, fused = record.subject.set, fused_of(record.subject)
+    teachers = () if set_ == "none" else taught_by(set_, tuple(own.groups), fused)
+    every_given = (settings.given or {}).get(set_, ())
+    given = tuple(one.name for one in teachers if one.name in every_given)
     if given:
         yield of_given({set_: given})
     if START in record.inputs:
@@ -271,7 +274,7 @@ def _caveats(
     whose = {"students": "this student", "teachers": "its teachers"}
     if given:
         whose["teachers"] += " that were trained here"
-        if len(given) == (1 if set_ == "single" else len(own.groups)):
+        if len(given) == len(teachers):
             del whose["teachers"]
     on_test = [one for one in whose if one in (settings.chosen_on_test or ())]
     if on_test:

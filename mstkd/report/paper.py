@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mstkd.artifacts.records import Subject
 from mstkd.config import RFW, teachers_of
 from mstkd.config.grids import names_of, split_variant, without_value
-from mstkd.config.models import FOREIGN_SHARE, FUSED, SETS, TeacherSet
+from mstkd.config.models import FOREIGN_SHARE, FUSED, SETS, TeacherSet, taught_by
 from mstkd.evaluation.claims import Cell, Claim
 from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
 
@@ -60,8 +60,7 @@ class _Model:
     @property
     def fused(self) -> tuple[str, ...] | None:
         """The groups whose teachers are fused, where the config has lists of them."""
-        value = split_variant(self.subject.name).values.get(FUSED)
-        return None if value is None else names_of(value)
+        return fused_of(self.subject)
 
     @property
     def adaptor(self) -> str:
@@ -301,11 +300,10 @@ class _Experiment:
 
     def _students_and_teachers(self, set_: TeacherSet) -> tuple[Cell, ...]:
         teachers = self._of("teacher", set_)
-        names = [one.name for one in teachers_of(set_, self._groups)]
-        group_of = dict(zip(names, self._groups, strict=True))
 
         def taught(student: _Model, teacher: _Model) -> bool:
-            fused = student.fused is None or group_of[teacher.subject.name] in student.fused
+            names = [one.name for one in taught_by(set_, self._groups, student.fused)]
+            fused = student.fused is None or teacher.subject.name in names
             return student.agrees(teacher, "backbone") and fused
 
         return tuple(
@@ -377,6 +375,12 @@ class _Experiment:
         """Of the students that differ from one in their teachers alone."""
         every = model.subject.model_copy(update={"name": model.adaptor})
         return called(every, with_backbone=self._several_backbones)
+
+
+def fused_of(subject: Subject) -> tuple[str, ...] | None:
+    """The groups whose teachers a student's adaptor fuses, where the config has lists of them."""
+    value = split_variant(subject.name).values.get(FUSED)
+    return None if value is None else names_of(value)
 
 
 def called(subject: Subject, *, with_backbone: bool) -> str:
