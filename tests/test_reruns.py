@@ -41,6 +41,23 @@ def cards(students):
     return {"render_model_card": students}
 
 
+def students(count, losses):
+    """So many students of so many losses anew, and what is told of them."""
+    return {
+        "train_student": count,
+        **cards(count),
+        "evaluate": count,
+        "render_stages": 1,
+        "render_det": 1,
+        "render_table": 2 * losses,
+        "render_error_rates": losses,
+        "render_accuracies": losses,
+        **drawn(losses),
+        "render_curves": 1,
+        **SUMMARY,
+    }
+
+
 ALL_TRAINING = {
     "train_teacher": 4,
     "train_single_teacher": 1,
@@ -56,35 +73,13 @@ ALL_TRAINING = {
 EDITS = {
     "lambda of one loss": (
         {"students.losses": {"a-KD": {"kd_weight": 100}, "EAF-KD": {}}},
-        {
-            "train_student": 7,
-            **cards(7),
-            "evaluate": 7,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 2,
-            "render_error_rates": 1,
-            "render_accuracies": 1,
-            **drawn(1),
-            "render_curves": 1,
-            **SUMMARY,
-        },
+        students(7, losses=1),
     ),
     "a list of lambdas, whose students have names of their own": (
         {"students.losses": {"a-KD": {"kd_weight": [1, 2]}, "EAF-KD": {}}},
         {
-            "train_student": 14,
             "render_grid": 1,  # the curve along them
-            **cards(14),
-            "evaluate": 14,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 2,
-            "render_error_rates": 1,
-            "render_accuracies": 1,
-            **drawn(1),
-            "render_curves": 1,
-            **SUMMARY,
+            **students(14, losses=1),
         },
     ),
     "dropout of one adaptor": (
@@ -92,17 +87,7 @@ EDITS = {
         {
             "train_adaptor": 2,
             **TRACING,
-            "train_student": 4,
-            **cards(4),
-            "evaluate": 4,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
+            **students(4, losses=2),
         },
     ),
     "subsets of the teachers, whose adaptors have names of their own": (
@@ -110,17 +95,7 @@ EDITS = {
         {
             "train_adaptor": 12,
             **TRACING,
-            "train_student": 24,
-            **cards(24),
-            "evaluate": 24,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
+            **students(24, losses=2),
         },
     ),
     "width of the fused space": (
@@ -128,17 +103,7 @@ EDITS = {
         {
             "train_adaptor": 6,
             **TRACING,
-            "train_student": 12,  # not those of the single teacher, nor that of none
-            **cards(12),
-            "evaluate": 12,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
+            **students(12, losses=2),  # not those of the single teacher, nor that of none
         },
     ),
     "width of the fused space, that it has": ({"adaptors.width": 32}, PAGE),
@@ -146,17 +111,7 @@ EDITS = {
         {"students.target_view": "seen"},
         {
             "cache_mirrored": 3,
-            "train_student": 14,
-            **cards(14),
-            "evaluate": 14,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
+            **students(14, losses=2),
         },
     ),
     "epochs of the teachers": (
@@ -173,19 +128,7 @@ EDITS = {
     ),
     "epochs of the students": (
         {"students.optimiser.epochs": 3},
-        {
-            "train_student": 15,
-            **cards(15),
-            "evaluate": 15,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
-        },
+        students(15, losses=2),
     ),
     "type of the cache": (
         {"cache.dtype": "float32"},
@@ -193,17 +136,7 @@ EDITS = {
             "cache_embeddings": 3,
             "train_adaptor": 6,
             **TRACING,
-            "train_student": 14,
-            **cards(14),
-            "evaluate": 14,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
+            **students(14, losses=2),
         },
     ),
     "seed of the baseline splits": (
@@ -267,19 +200,7 @@ EDITS = {
     "another seed": ({"seeds": [0, 1]}, {**ALL_TRAINING, **TABLES, **cards(15), **SUMMARY}),
     "another student loss": (
         {"students.losses": {"a-KD": {}, "EAF-KD": {}, "a-KD-weak": {"classification": False}}},
-        {
-            "train_student": 7,
-            **cards(7),
-            "evaluate": 7,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 2,
-            "render_error_rates": 1,
-            "render_accuracies": 1,
-            **drawn(1),
-            "render_curves": 1,
-            **SUMMARY,
-        },
+        students(7, losses=1),
     ),
     "another backbone of teachers": (
         {
@@ -310,19 +231,7 @@ EDITS = {
     # Snakemake compares params as a set without names: one JSON text a rule sees the swap.
     "two values swapped": (
         {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},
-        {
-            "train_student": 15,
-            **cards(15),
-            "evaluate": 15,
-            "render_stages": 1,
-            "render_det": 1,
-            "render_table": 4,
-            "render_error_rates": 2,
-            "render_accuracies": 2,
-            **drawn(2),
-            "render_curves": 1,
-            **SUMMARY,
-        },
+        students(15, losses=2),
     ),
     "a pack's policy": (
         {"data.on_bad_image": "skip"},
