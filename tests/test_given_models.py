@@ -12,7 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 from foreignnetworks import AdaFace, ArcFace, SingleLayer, trained
+from imagecounts import a_hundred_of_each
 from networks import BACKBONE, DIM, save_teacher, subject
+from refusals import refused_in_one_line
 from reporting import errors, verification_pairs, write_scored
 from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake
 from test_model_card import write_student
@@ -23,7 +25,7 @@ from mstkd.artifacts.lineage import lineage
 from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
 from mstkd.artifacts.standing import Asked, Contents, standing
 from mstkd.artifacts.told import told_by
-from mstkd.bench.work import Count, Counts, experiment
+from mstkd.bench.work import experiment
 from mstkd.config import (
     CacheSettings,
     ClaimsSettings,
@@ -443,10 +445,8 @@ def test_teachers_are_given_by_group_or_by_name():
     ],
 )
 def test_what_means_nothing_is_refused_in_one_line(edits, told):
-    with pytest.raises(InputError) as error:
+    with refused_in_one_line(told):
         config(**edits)
-    assert told in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_a_group_may_be_called_as_the_single_teacher_that_is_given():
@@ -466,13 +466,7 @@ def test_editors_are_told_that_a_path_alone_will_do_and_no_list():
 
 
 def test_nothing_is_reckoned_for_the_training_of_what_is_given():
-    counts = Counts(
-        train={group: Count(images=100, identities=10) for group in "AB"},
-        verification=dict.fromkeys("AB", 50),
-        heldout={},
-        unlabelled=0,
-        source="",
-    )
+    counts = a_hundred_of_each("AB")
     names = {"A": "a", "B": "b", "BT-2": "c"}
     both = (config(), config(teachers__from_checkpoint=names))
     one, other = ({load.part: load for load in experiment(made, counts)} for made in both)
