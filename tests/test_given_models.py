@@ -27,6 +27,7 @@ from mstkd.artifacts.standing import Asked, Contents, standing
 from mstkd.artifacts.told import told_by
 from mstkd.bench.work import experiment
 from mstkd.config import (
+    BackboneSettings,
     CacheSettings,
     ClaimsSettings,
     Config,
@@ -44,7 +45,7 @@ from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
 from mstkd.inference.loading import load
 from mstkd.models.imported import import_given, import_model, import_start
-from mstkd.models.weights import load_backbone
+from mstkd.models.weights import build_backbone, load_backbone, save_model
 from mstkd.report.claims import compute_claims
 from mstkd.report.model_card import render_model_card
 from mstkd.report.origin import origin
@@ -341,6 +342,27 @@ def test_first_weights_of_another_network_are_refused(tmp_path):
     assert str(error.value) == (
         f"{where}: found normalisation 0..1; expected -1..1, as images are shown to students"
     )
+
+
+def test_a_record_of_a_network_that_cannot_be_turned_is_one_line(tmp_path):
+    told = {"architecture": "mobilefacenet"}
+    network = build_backbone(validate(BackboneSettings, told, ""), embedding_dim=DIM, image_size=32)
+    weights = tmp_path / "model.safetensors"
+    save_model(
+        weights,
+        state=network.state_dict(),
+        history=(),
+        subject=subject("T-A"),
+        settings={"backbone": told, "embedding_dim": DIM, "colours": "bgr"},
+        image_size=32,
+        inputs={},
+        chosen_epoch=0,
+        chosen_by="the last epoch",
+    )
+    made = {"key": "students.from_checkpoint", "embedding_dim": DIM, "image_size": 32}
+    settings = validate(ImportStartSettings, made | {"backbone": told}, "settings")
+    with refused_in_one_line("found mobilefacenet, to which its record says images are shown BGR"):
+        import_start(settings, checkpoint=weights, output=tmp_path / "start/model.safetensors")
 
 
 # ---------------------------------------------------------------- the config

@@ -33,7 +33,7 @@ from mstkd.models.weights import (
     shown_as,
 )
 
-FIRST = "conv1.weight"  # of an IResNet, as all networks are that were shown BGR
+FIRST = "conv1.weight"  # of an IResNet, as all networks are that this program reads as shown BGR
 
 
 class Given(NamedTuple):
@@ -132,6 +132,9 @@ def import_start(settings: ImportStartSettings, *, checkpoint: Path, output: Pat
             raise InputError(given.weights, found=found, expected=expected)
         state = given.state
         if given.seen.colours == "bgr":
+            if FIRST not in state:
+                found = f"{given.backbone.called}, to which its record says images are shown BGR"
+                raise InputError(given.weights, found=found, expected="an IResNet, or RGB")
             state = {**state, FIRST: state[FIRST].flip(1)}
         who = Subject(
             kind="student", backbone=given.backbone.called, set="none", name="given", seed=0
