@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from mstkd.evaluation.spread import Spread, SpreadSum
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
@@ -451,4 +451,6 @@ def mcnemar(wrong1: ArrayLike, wrong2: ArrayLike) -> float:
     differ = first != second
     if not differ.any():
         return 1.0
+    from scipy import stats  # which takes 0.4 s, and every model's card comes by here
+
     return float(stats.binomtest(int(np.sum(first & differ)), int(differ.sum())).pvalue)

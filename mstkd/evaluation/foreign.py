@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mstkd.config import ScoreKind
@@ -22,6 +21,9 @@ from mstkd.data.formats.columns import (
     read_text_columns,
 )
 from mstkd.errors import InputError, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORE_KINDS: tuple[ScoreKind, ...] = get_args(ScoreKind)
 
@@ -100,7 +102,7 @@ RATES = ("system", "group", "fmr", "fnmr")
 
 def is_rates(path: Path | pd.DataFrame) -> bool:
     """Whether a CSV has the columns of rates by group, by its first line; or a data frame."""
-    names = path.columns if isinstance(path, pd.DataFrame) else first_names(path)
+    names = first_names(path) if isinstance(path, Path) else path.columns
     return set(RATES) <= set(names)
 
 
@@ -118,7 +120,7 @@ def read_rates(path: Path | pd.DataFrame, name: str = "frame") -> GroupRates:
         InputError: a fault of the file or a field, a rate outside 0 to 1, a system and group twice,
             a system without a group that another has, or one group only.
     """
-    file = frame_columns(path, name) if isinstance(path, pd.DataFrame) else read_text_columns(path)
+    file = read_text_columns(path) if isinstance(path, Path) else frame_columns(path, name)
     for name in RATES:
         if name not in file:
             found = f"the columns {printable(', '.join(file.columns))}"

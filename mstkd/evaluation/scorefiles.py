@@ -13,11 +13,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mstkd.artifacts.atomic import replacing
@@ -42,6 +41,9 @@ from mstkd.evaluation.scores import (
     combined,
     stratified_folds,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT, VERSION = "mstkd-scores", 2
 WHOLE = "a whole table of scores"
@@ -105,7 +107,7 @@ def read_scores(
         if not ours:
             check_telling(table, f"{path}: column 'similarity'")
         return table
-    file = frame_columns(path, name) if isinstance(path, pd.DataFrame) else read_text_columns(path)
+    file = read_text_columns(path) if isinstance(path, Path) else frame_columns(path, name)
     file = _columns(file, attributes, score)
     return _table_of(file, _grouping(file) if group is None else tuple(group), score, kind, folds)
 
@@ -304,6 +306,8 @@ def _codes(file: TextColumns, stem: str) -> Attribute:
 
 def _side_codes(first: NDArray[np.object_], second: NDArray[np.object_]) -> Attribute:
     """Codes of two columns, in the order in which the values come, row by row."""
+    import pandas as pd
+
     if first is second:
         codes, names = pd.factorize(first)
         return Attribute(codes.astype(np.int32), codes.astype(np.int32), tuple(names))
@@ -356,6 +360,8 @@ def _check_pairs(table: ScoreTable, file: TextColumns) -> None:
         ends = np.sort(np.stack([table.image1, table.image2], axis=1), axis=1)
         keys = ends[:, 0].astype(np.int64) * len(table.images) + ends[:, 1]
     else:
+        import pandas as pd
+
         everything = pd.MultiIndex.from_arrays(list(file.columns.values()))
         keys, once = pd.factorize(everything)
         if len(np.unique(table.similarity)) < FINE * len(once):
@@ -445,6 +451,8 @@ def write_scores(table: ScoreTable, path: Path, made: Provenance | None = None) 
 
 def as_frame(table: ScoreTable) -> pd.DataFrame:
     """The table as a data frame with the columns of the CSV, `same` as 1 and 0."""
+    import pandas as pd
+
     columns: dict[str, NDArray[Any]] = {}
 
     def add(stem: str, names: tuple[str, ...], first: Any, second: Any, apart: bool) -> None:

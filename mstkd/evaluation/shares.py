@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 from mstkd import __version__
 from mstkd.artifacts.records import Provenance, Record, SealedRecord
@@ -171,6 +171,6 @@ class _Means:
         )
         # Of few people, what impostor pairs count twice may leave nothing, or less.
         variances = np.where(shared > 0, shared, independent)
-        quantile = stats.t.ppf(0.5 + confidence / 2, max(self._people - 1, 1))
+        quantile = special.stdtrit(max(self._people - 1, 1), 0.5 + confidence / 2)
         half = quantile * np.sqrt(np.maximum(variances, 0))
         return Interval(values, values - half, values + half)

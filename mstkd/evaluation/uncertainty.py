@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 Truths = NDArray[np.bool_]
@@ -295,7 +295,7 @@ def wilson(
         confidence: of the interval.
     """
     rates, sizes = np.asarray(rate, np.float64), np.asarray(size, np.float64)
-    z = stats.norm.ppf(0.5 + confidence / 2)
+    z = special.ndtri(0.5 + confidence / 2)
     shrink = 1 + z**2 / sizes
     centre = (rates + z**2 / (2 * sizes)) / shrink
     half = z / shrink * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))

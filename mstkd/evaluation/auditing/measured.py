@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from mstkd.evaluation.auditing.systems import ALL, Systems
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, negated, spread_contrast
@@ -356,5 +356,5 @@ def differential_intervals(rates: GroupRates, confidence: float = CONFIDENCE) ->
         relative = relative / (rates.rates[:, :, None] * rates.rates[:, None])
         variances = np.einsum("ga,mab,gb->mg", centred, relative, centred)
         value = differential(rates.rates)
-        reach = stats.norm.ppf(0.5 + confidence / 2) * np.sqrt(np.maximum(variances, 0))
+        reach = special.ndtri(0.5 + confidence / 2) * np.sqrt(np.maximum(variances, 0))
         return Interval(value, value * np.exp(-reach), value * np.exp(reach))
