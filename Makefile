@@ -19,6 +19,7 @@ site: .venv/installed-test
 	$(BIN)/mkdocs build --strict
 
 test: .venv/installed-test
+	$(if $(LOCK),@cmp -s $(LOCK) .venv/lock.txt || { echo ".venv: not made with $(LOCK); make clean first"; exit 1; })
 	$(BIN)/python -m pytest
 
 lint: .venv/installed-test
@@ -33,6 +34,7 @@ lint: .venv/installed-test
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(if $(LOCK),$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(LOCK))
+	$(if $(LOCK),cp $(LOCK) .venv/lock.txt)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 

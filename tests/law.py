@@ -1,9 +1,10 @@
 """The law of reruns: whatever happened before, the plain command ends as a fresh run would.
 
-    python tests/law.py --sequences 300 [--seed 0] [--steps 5] [--output FILE]
+    python tests/law.py --sequences 300 [--seed 0] [--steps 5] [--slurm] [--output FILE]
 
 A sequence of edits, runs, kills, lost memory, copies, deleted files, flipped bytes and changed
-images is walked from a finished run; then the plain command is given, and what it is told to do
+images is walked from a finished run; with --slurm on a cluster of this machine, where jobs go on
+when Snakemake is gone, or are cancelled. Then the plain command is given, and what it is told to do
 is done, and every result is compared byte by byte, HDF5 files number by number, with that of a run
 from nothing with the same config and images. Weights, packs, caches and scores that nothing reads
 any more are not read by the plain command either: of those that differ `mstkd check --deep` must
@@ -32,6 +33,7 @@ from typing import Any
 
 import h5py
 import yaml
+from clusters import ON_SLURM, cluster, queued, slurm_says, wait_until_ended
 from PIL import Image
 from runs import ROOT, edited
 
@@ -121,8 +123,9 @@ SYNTHETIC = {
 class World:
     """A folder with images, a config and results, and what was done to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, on_slurm: bool = False) -> None:
         self.folder = folder
+        self.on_slurm = on_slurm
         self.choice = dict.fromkeys(EDITS, 0)
         self.changes: list[str] = []  # of the images, in order
 
@@ -139,7 +142,8 @@ class World:
         path = self.folder / "edited.yaml"
         path.write_text(yaml.safe_dump(self.config(), sort_keys=False))
         command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "-d", self.folder, "--configfile", path]
-        return [*map(str, command), "--cores", "2", *options]
+        where = ON_SLURM if self.on_slurm else []
+        return [*map(str, command), "--cores", "2", *where, *options]
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         command = self.command(*options)
@@ -283,7 +287,7 @@ def _killed(
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
     begin = time.monotonic()
-    deadline = begin + ENDED
+    deadline = begin + (LONGEST_RUN if world.on_slurm else ENDED)
     while started.poll() is None and time.monotonic() < begin + seconds:
         if lines and told.read_text().count("\n[") >= lines:
             break
@@ -301,9 +305,22 @@ def _killed(
         hung = ", which hung until SIGKILL"
     if wait:
         wait_for_group(started.pid)
+    if world.on_slurm:
+        hung += after_a_kill_on_slurm(world, chance, wait)
     who = "all" if whole_group else "snakemake"
     after = lines or f"{seconds:.2f} s"
     return f"run, {number.name} to {who} after {after}{hung}{'' if wait else ', jobs go on'}"
+
+
+def after_a_kill_on_slurm(world: World, chance: random.Random, wait: bool) -> str:
+    """The cluster's jobs go on without Snakemake, and one or all of them may be cancelled."""
+    going = queued(world.folder)
+    cancelled = chance.sample(going, chance.choice([0, min(1, len(going)), len(going)]))
+    if cancelled:
+        slurm_says("scancel", *cancelled)
+    if wait:
+        wait_until_ended(world.folder)
+    return f", {len(going)} jobs on SLURM, {len(cancelled)} cancelled" if going else ""
 
 
 def wait_for_group(leader: int) -> None:
@@ -419,8 +436,8 @@ EVENTS: tuple[tuple[Event, int], ...] = (
 class Walks:
     """Sequences from one finished run, and the fresh runs that they are compared with."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._number = folder, 0
+    def __init__(self, folder: Path, *, on_slurm: bool = False) -> None:
+        self._folder, self._number, self._on_slurm = folder, 0, on_slurm
         self._fresh: dict[str, dict[str, str]] = {}
         self.start = folder / "start"
         (self.start / "faces").mkdir(parents=True)
@@ -439,7 +456,7 @@ class Walks:
             AssertionError: the plain command does not end, or not as a fresh run does.
         """
         self._number += 1
-        world = World(self._folder / f"walk{self._number}")
+        world = World(self._folder / f"walk{self._number}", on_slurm=self._on_slurm)
         shutil.copytree(self.start, world.folder)
         happened: list[str] = []
         try:
@@ -456,6 +473,9 @@ class Walks:
         except AssertionError as error:
             raise AssertionError(f"{happened}\n{error}") from error
         finally:
+            if self._on_slurm and (left := queued(world.folder)):
+                slurm_says("scancel", *left)
+                wait_until_ended(world.folder)
             shutil.rmtree(world.folder, ignore_errors=True)
         return happened
 
@@ -507,12 +527,15 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0, help="of the first sequence")
     parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--slurm", action="store_true", help="on a cluster of this machine")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     failed: list[str] = []
     begin = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, quick_jobs():
-        walks = Walks(Path(folder))
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as around:
+        # What SLURM ends are the jobs themselves, not forks of another process.
+        around.enter_context(cluster() if arguments.slurm else quick_jobs())
+        walks = Walks(Path(folder), on_slurm=arguments.slurm)
         for seed in range(arguments.seed, arguments.seed + arguments.sequences):
             try:
                 print(seed, " | ".join(walks.walk(drawn(seed, arguments.steps))), flush=True)
@@ -523,6 +546,7 @@ def main() -> None:
         "what": "sequences of events from a finished run, each ended by the plain command and "
         "compared byte by byte with a run from nothing (tests/law.py)",
         "sequences": arguments.sequences,
+        "on_slurm": arguments.slurm,
         "first_seed": arguments.seed,
         "events_in_each": arguments.steps,
         "failed": len(failed),

@@ -19,7 +19,7 @@ from mstkd.report.data_report import render_data_report
 VOID = {"meta", "img", "br"}
 PNG = base64.b64encode(b"\x89PNG bytes").decode()
 ATTACK = "<script>alert(1)</script> | a*b_c `d` [e](f)\n# g"
-SHOWN = "<script>alert(1)</script> | a*b_c `d` [e](f)\\x0a# g"
+SHOWN = "<script>alert(1)</script> | a*b_c `d` [e](f)\\n# g"
 
 
 class Page(html.parser.HTMLParser):

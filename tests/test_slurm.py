@@ -1,7 +1,6 @@
 """The workflow by its profiles, on a SLURM cluster of one node that the tests start and stop."""
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -12,17 +11,11 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from clusters import ON_SLURM, PROFILES, SLURM, THREADS, NoClusterError, slurm_says
+from clusters import cluster as slurm_cluster
 from processes import started, wait_for
 from runs import ROOT, SNAKEMAKE, TINY, edited, planned, snakemake, training
 
-PROFILES = ROOT / "workflow/profiles"
-SLURM = PROFILES / "slurm"
-THREADS = yaml.safe_load((SLURM / "config.yaml").read_text())["set-threads"]
-ON_SLURM = [
-    *("--workflow-profile", SLURM, "--latency-wait", "10", "--slurm-status-command", "squeue"),
-    *("--slurm-init-seconds-before-status-checks", "1", "--max-status-checks-per-second", "10"),
-    *("--set-threads", *(f"{rule}=1" for rule in THREADS)),
-]
 SMALL = edited(
     TINY,
     {
@@ -42,13 +35,9 @@ pytestmark = pytest.mark.workflow
 on_a_cluster = [pytest.mark.slow, pytest.mark.slurm]
 
 
-def told(*command):
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
 def jobs(folder, comment):
     """What SLURM says of the jobs that a run in `folder` gave it, in order; ended ones too."""
-    lines = told("scontrol", "--oneliner", "show", "job").splitlines()
+    lines = slurm_says("scontrol", "--oneliner", "show", "job").splitlines()
     fields = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
     return sorted(
         (job for job in fields if job["WorkDir"] == str(folder) and comment in job["Comment"]),
@@ -63,21 +52,11 @@ def slurm_log(folder, job):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A cluster that runs until the last test of this module is done."""
-    with Path("/tmp/mstkd-slurm-test.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pytest.skip("no SLURM here: another run of these tests has it")
-        script = ROOT / "tests/slurm/start.sh"
-        try:
-            started = subprocess.run([script], capture_output=True, text=True, check=False)
-            if started.returncode == 77:
-                pytest.skip(f"no SLURM here: {started.stdout.splitlines()[-1]}")
-            assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        with slurm_cluster():
             yield
-        finally:
-            if os.getuid() == 0:
-                subprocess.run([script.with_name("stop.sh"), "--purge"], check=True)
+    except NoClusterError as reason:
+        pytest.skip(f"no SLURM here: {reason}")
 
 
 @contextlib.contextmanager
@@ -142,7 +121,7 @@ def let_the_time_run_out(job):
     """One to two minutes are left: --signal=USR1@120 of the profile warns at SLURM's next look."""
     hours, minutes, _ = map(int, job["RunTime"].split(":"))
     limit = 60 * hours + minutes + 2
-    told("scontrol", "update", f"JobId={job['JobId']}", f"TimeLimit={limit}")
+    slurm_says("scontrol", "update", f"JobId={job['JobId']}", f"TimeLimit={limit}")
 
 
 def environment(process):
@@ -162,14 +141,14 @@ def interrupted(begun, tmp_path_factory):
             gpus = {name: environment(paused[name])["CUDA_VISIBLE_DEVICES"] for name in TEACHERS}
             first = {name: jobs(folder, name)[0]["JobId"] for name in TEACHERS}
             let_the_time_run_out(jobs(folder, "T-A")[0])
-            told("scancel", first["T-B"])
+            slurm_says("scancel", first["T-B"])
             # SLURM continues what is stopped before it signals. Both are retried and end well.
             wait_for(lambda: output.read_text().count("Finished jobid") == 2)
             running.kill()
             running.wait()
             os.kill(paused["BT-1"], signal.SIGCONT)
             wait_for(lambda: jobs(folder, "BT-1")[0]["JobState"] == "COMPLETED")
-            told("scancel", first["BT-2"])
+            slurm_says("scancel", first["BT-2"])
             wait_for(lambda: jobs(folder, "BT-2")[0]["JobState"] == "CANCELLED")
             wait_for(lambda: training(folder, "BT-2") is None)
         except AssertionError as error:

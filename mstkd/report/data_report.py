@@ -11,7 +11,7 @@ from mstkd.artifacts.findings import SEVERITIES, FindingRecord, Findings, PackCo
 from mstkd.artifacts.provenance import embedded, hashed
 from mstkd.artifacts.records import read_record
 from mstkd.artifacts.sources import provenance_of
-from mstkd.errors import InputError
+from mstkd.errors import InputError, printable
 from mstkd.report.templates import page_html
 
 TITLE = "What the data are, and what is wrong with them"
@@ -125,11 +125,6 @@ def _summary(found: Sequence[FindingRecord]) -> str:
 # ---------------------------------------------------------------- formats
 
 
-def _printable(text: str) -> str:
-    """Names are others': a line break or a control sign in one is shown by its number."""
-    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
-
-
 def _html(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
     return page_html(
         "data_report.html",
@@ -139,7 +134,7 @@ def _html(rows: Sequence[Row], found: Sequence[FindingRecord]) -> str:
         rows=rows,
         findings=found,
         summary=_summary(found),
-        printable=_printable,
+        printable=printable,
     )
 
 
@@ -166,7 +161,7 @@ def _pipe_table(heads: Sequence[str], align: str, lines: Sequence[Sequence[str]]
 
 
 def _escape(text: str) -> str:
-    return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS else sign for sign in _printable(text))
+    return "".join(f"\\{sign}" if sign in MARKDOWN_SIGNS else sign for sign in printable(text))
 
 
 FORMATS: dict[str, Callable[[Sequence[Row], Sequence[FindingRecord]], str]] = {

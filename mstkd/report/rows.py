@@ -118,7 +118,7 @@ def read_rows(metrics: Sequence[Path], groups: Sequence[str] | None = None) -> l
         found = tuple(run.own_threshold.groups)
         groups = found if groups is None else groups
         if set(found) != set(groups):
-            raise InputError(path, found=f"groups {_list(found)}", expected=_list(groups))
+            raise InputError(path, found=f"groups {', '.join(found)}", expected=", ".join(groups))
         if first is not None:
             _check_evaluated_alike(path, run, *first)
         elif run.provenance is not None:
@@ -217,7 +217,3 @@ def by_section(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     for row in rows:
         sections.setdefault(row.section, []).append(row)
     return list(sections.items())
-
-
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(names)
