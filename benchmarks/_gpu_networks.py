@@ -18,8 +18,9 @@ from mstkd.bench.measure import BACKWARD
 from mstkd.bench.pace import Span, repeat, wait_for
 from mstkd.config import BackboneSettings
 from mstkd.losses.heads import ElasticArcFace
+from mstkd.models import fused_norm
 from mstkd.models.backbone import flops, folded
-from mstkd.models.iresnet import IResNet
+from mstkd.models.iresnet import BatchNorm2d, IResNet, PReLU
 from mstkd.models.weights import build_backbone
 
 Step = Callable[[], None]
@@ -151,6 +152,44 @@ def extraction_step(
         torch.compiler.cudagraph_mark_step_begin()
         with precision(way, device):
             nn.functional.normalize(called(images).float())
+
+    return step
+
+
+# Of a batch normalisation and its PReLU, forward and back.
+NORM_WAYS = ("plain", "compiled", "fused")
+NORM_PASSES = 8  # over the tensor: fewer will not do without the convolution before
+
+
+def norm_shapes(name: str, sizes: Sizes) -> list[tuple[int, int, int, int]]:
+    """Shapes (B, C, H, H) of what a network normalises and activates, each once, in order."""
+    network, found = backbone(name, sizes).to("meta"), []
+    for layer in network.modules():
+        if isinstance(layer, nn.PReLU):
+            layer.register_forward_hook(lambda _, seen, made: found.append(tuple(made.shape)))
+    network(torch.empty(sizes.batch, 3, sizes.side, sizes.side, device="meta"))
+    return list(dict.fromkeys(found))
+
+
+def norm_step(way: str, shape: tuple[int, ...], device: torch.device) -> Step:
+    """A batch normalisation and a PReLU in bfloat16, and all their gradients."""
+    norm, prelu = BatchNorm2d(shape[1]).to(device), PReLU(shape[1]).to(device)
+    x, grad = (
+        torch.randn(shape, dtype=torch.bfloat16, device=device).to(
+            memory_format=torch.channels_last
+        )
+        for _ in range(2)
+    )
+    wanted = [x.requires_grad_(), norm.weight, norm.bias, prelu.weight]
+    plain: Callable[[Tensor], Tensor] = nn.Sequential(norm, prelu)
+    if way == "compiled" and device.type == "cuda":
+        torch.compiler.reset()
+        plain = torch.compile(plain, dynamic=False)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16):
+            y = fused_norm.norm_prelu(x, norm, prelu) if way == "fused" else plain(x)
+        torch.autograd.grad(y, wanted, grad)
 
     return step
 

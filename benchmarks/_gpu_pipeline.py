@@ -95,10 +95,6 @@ def cached(batch: int, device: torch.device, sizes: Sizes) -> Iterator[Batch]:
 # ------------------------------------------------------------------ where a step waits
 
 
-# How a step is computed: as `engine.compile` says, or captured without being compiled.
-STEP_WAYS = ("off", "captured", "default", "auto")
-
-
 def pipeline_step(
     task: str, name: str, device: torch.device, sizes: Sizes, way: str = "off", batch_size: int = 0
 ) -> Step:
@@ -111,7 +107,11 @@ def pipeline_step(
 def pipeline_run(
     task: str, name: str, device: torch.device, sizes: Sizes, way: str, batch_size: int = 0
 ) -> tuple[Run, Batch]:
-    """The run of a teacher, an adaptor or an EAF-KD student, and a batch for its `step`."""
+    """The run of a teacher, an adaptor or an EAF-KD student, and a batch for its `step`.
+
+    `way` is what `engine.compile` says, or "captured" without being compiled; with ", fused_norm"
+    `engine.fused_norm` is on too.
+    """
     torch.manual_seed(0)
     adaptor = task == "adaptor"
     batch_size = batch_size or (sizes.adaptor_batch if adaptor else sizes.batch)
@@ -119,9 +119,11 @@ def pipeline_run(
     head, margins = head_of(sizes, device)
     trained = nn.ModuleDict({"network": network, "head": head})
     place(trained, device)
-    mode = "off" if way == "captured" else way
-    embed = Embedder(network, EngineSettings(compile=mode), device)  # type: ignore[arg-type]
-    embed.captured = embed.captured or (way == "captured" and device.type == "cuda")
+    how, _, fused = way.partition(", ")
+    mode = "off" if how == "captured" else how
+    engine = EngineSettings.model_validate({"compile": mode, "fused_norm": fused == "fused_norm"})
+    embed = Embedder(network, engine, device)
+    embed.captured = embed.captured or (how == "captured" and device.type == "cuda")
     targets = torch.randn(sizes.images, sizes.dim, device=device).half()
 
     def objective(batch: Batch) -> Mapping[str, Tensor]:

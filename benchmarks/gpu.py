@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
+import math
 import sys
 import tempfile
 import time
@@ -25,6 +26,8 @@ import torch
 from _gpu_bench import Bench, reason, short
 from _gpu_networks import (
     EXTRACTION_WAYS,
+    NORM_PASSES,
+    NORM_WAYS,
     REAL,
     TINY,
     WAYS,
@@ -32,6 +35,8 @@ from _gpu_networks import (
     Way,
     extraction_step,
     first_seconds,
+    norm_shapes,
+    norm_step,
     repeat_few,
     step_flops,
     training_step,
@@ -271,6 +276,35 @@ def one_step(
     return found
 
 
+def norms(bench: Bench) -> None:
+    """Batch normalisation with PReLU alone, of every size, and steps with `engine.fused_norm`."""
+    device, name = bench.device, bench.networks[0]
+    for shape in norm_shapes(name, bench.sizes):
+        for way in NORM_WAYS:
+
+            def measured(shape: tuple[int, ...] = shape, way: str = way) -> dict[str, float]:
+                step = norm_step(way, shape, device)
+                span = repeat(step, device=device, seconds=min(bench.seconds, 0.5))
+                moved = NORM_PASSES * 2 * math.prod(shape)
+                return {
+                    "ms": round(1e3 * span.seconds / span.steps, 4),
+                    "gb_a_second": round(moved * span.steps / span.seconds / 1e9, 1),
+                }
+
+            bench.put("norms", "x".join(map(str, shape)), way, measured=measured)
+    flops = step_flops(name, bench.sizes, training=True)
+    for way in ("off", "captured", "auto"):
+        for fused in ("", ", fused_norm"):
+            bench.put(
+                "norms",
+                f"{name} teacher",
+                way + fused,
+                measured=lambda way=way + fused: one_step(
+                    bench, name, "teacher", bench.sizes.batch, way, flops
+                ),
+            )
+
+
 def runs(bench: Bench) -> None:
     """Whether runs of `train-teacher` that compile and capture end with the same bytes."""
 
@@ -421,6 +455,7 @@ def together(bench: Bench) -> None:
 STAGES: dict[str, Callable[[Bench], None]] = {
     "matmul": matmul,
     "steps": steps,
+    "norms": norms,
     "runs": runs,
     "embedding": embedding,
     "ceilings": ceilings,

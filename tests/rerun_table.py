@@ -225,7 +225,7 @@ def other_values(value: Any, config: Config, key: str) -> Iterator[Any]:
         yield list(config.groups[:1])
 
 
-def _choices(kind: Any, key: str) -> Iterator[str]:
+def _choices(kind: Any, key: str) -> Iterator[str | bool]:
     """The words that a field may hold."""
     for part in key.split("."):
         if part == "<name>":
@@ -238,6 +238,8 @@ def _choices(kind: Any, key: str) -> Iterator[str]:
     for one in _flat(kind):
         if get_origin(one) is Literal:
             yield from get_args(one)
+        elif one is bool:  # that says nothing where it is off
+            yield True
 
 
 def _flat(kind: Any) -> Iterator[Any]:

@@ -166,11 +166,11 @@ def test_steps_side_by_side_and_what_failed_of_them(scripts):
     assert "| cache, bfloat16 | 9 |" in text
 
 
-def tiny_gpu_run(output, stages):
+def tiny_gpu_run(output, stages, **variables):
     """What the GPU script finds on the CPU, with one thread: more only wait for each other."""
     command = [sys.executable, BENCHMARKS / "gpu.py", "--device", "cpu", "--tiny"]
     command += ["--stages", stages, "--seconds", "0.01", "--output", output]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    alone = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     told = subprocess.run(command, capture_output=True, text=True, check=True, env=alone)
     assert "failed" not in told.stdout
     return json.loads(output.read_text())
@@ -181,6 +181,20 @@ def test_the_gpu_script_runs_where_there_is_no_gpu_if_told_so(tmp_path):
     found = tiny_gpu_run(tmp_path / "gpu.json", stages)
     assert set(found["seconds_of_stages"]) == set(stages.split(","))
     assert found["networks"]["tiny"]["training"]["+ bfloat16"]["images_a_second"] > 0
+
+
+def test_the_gpu_script_measures_norms_of_every_size_in_every_way(tmp_path):
+    """By Triton's interpreter, which no figure is of."""
+    pytest.importorskip("triton", reason="needs Triton, which PyTorch's builds for CUDA bring")
+    found = tiny_gpu_run(tmp_path / "gpu.json", "norms", TRITON_INTERPRET="1")["norms"]
+    steps = found.pop("tiny teacher")
+    assert list(found) == ["2x4x16x16", "2x4x8x8", "2x8x4x4", "2x8x2x2"]
+    assert all(set(ways) == {"plain", "compiled", "fused"} for ways in found.values())
+    for ways in found.values():
+        assert all(one["ms"] > 0 and one["gb_a_second"] >= 0 for one in ways.values())
+    assert {way for way in steps if "fused_norm" in way} == {
+        *("off, fused_norm", "captured, fused_norm", "auto, fused_norm"),
+    }
 
 
 @pytest.mark.slow

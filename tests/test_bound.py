@@ -61,11 +61,12 @@ def by_hand():
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize(
     ("design", "normalisation", "activation", "addition"),
-    [("plain", 8, 7, 3), ("compiled", 8, 0, 1), ("fused", 6, 0, 1)],
+    [("plain", 8, 7, 3), ("normed", 8, 0, 3), ("compiled", 8, 0, 1), ("fused", 6, 0, 1)],
 )
 def test_the_bytes_of_a_step_are_those_of_a_sum_by_hand(
-    network, half, design, normalisation, activation, addition
+    monkeypatch, network, half, design, normalisation, activation, addition
 ):
+    monkeypatch.setattr("mstkd.bench.bound.LARGE", 0)
     size = 2 if half else 4
     products, normalised, activated, added = by_hand()
     of_products = [size * (BATCH * (x + y) + w) for x, y, w in products]
@@ -109,6 +110,23 @@ def test_a_layer_by_hand(network):
     assert (prelu.flops, prelu.moved) == (0, 2 * 7 * 6 * 256 * 4)
 
 
+def test_a_kernel_of_our_own_spares_the_prelus_of_large_tensors_of_an_iresnet(monkeypatch, network):
+    _, _, activated, _ = by_hand()
+    monkeypatch.setattr("mstkd.bench.bound.LARGE", BATCH * max(activated))
+    options = {"classes": CLASSES, "half": True, "design": "normed"}
+    work = step_work(network, BATCH, SIDE, **options)
+    left = sum(one.moved for one in work if one.kind == "activation")
+    smaller = [size for size in activated if size < max(activated)]
+    assert 0 < left == 2 * 7 * BATCH * sum(smaller)
+    other = build_backbone(
+        BackboneSettings(architecture="mobilefacenet"), embedding_dim=DIM, image_size=SIDE
+    )
+    monkeypatch.setattr("mstkd.bench.bound.LARGE", 0)
+    assert step_work(other, BATCH, SIDE, **options) == step_work(
+        other, BATCH, SIDE, **{**options, "design": "plain"}
+    )
+
+
 def test_the_head_by_hand():
     weight, logits, unit = 4 * 50 * 10, 4 * 6 * 50, 4 * 6 * 10
     work = head_work(6, 10, 50)
@@ -141,7 +159,7 @@ def test_a_kernel_takes_the_longer_of_both_and_overlap_takes_the_longer_sum(netw
     assert seconds_overlapped(work, slow) == pytest.approx(sum(one.flops for one in work) / 1e6)
 
 
-def test_the_share_reached_and_what_would_help(network):
+def test_the_share_reached_and_what_would_help(monkeypatch, network):
     options = {"classes": CLASSES, "half": False, "on": DEVICE}
     plain, compiled, fused = (
         seconds_at_least(
@@ -154,11 +172,19 @@ def test_the_share_reached_and_what_would_help(network):
     assert found.would_take_off["compile"] == pytest.approx(1 - compiled / plain)
     assert found.would_take_off["fusion"] == pytest.approx(1 - fused / plain)
     assert sum(share.seconds for share in found.layers) == pytest.approx(plain)
+    assert found.would_take_off["fused_norm"] == 0, "none of its tensors is large"
+    monkeypatch.setattr("mstkd.bench.bound.LARGE", 0)
+    own = bound("x", network, BATCH, SIDE, compiled=False, measured=1.0, **options)
+    used = bound("x", network, BATCH, SIDE, compiled=False, fused_norm=True, measured=1, **options)
+    assert 0 < own.would_take_off["fused_norm"] < own.would_take_off["compile"]
+    assert used.seconds == pytest.approx(plain * (1 - own.would_take_off["fused_norm"]))
+    assert used.would_take_off["fused_norm"] == 0
     assert {share.layer for share in found.layers if share.kind == "products"} == {
         *("conv1", "layer1", "layer2", "layer3", "layer4", "fc"),
     }
     already = bound("x", network, BATCH, SIDE, compiled=True, measured=1.0, **options)
     assert already.seconds == pytest.approx(compiled)
+    assert already.would_take_off["fused_norm"] == 0
     assert already.would_take_off["compile"] == 0
 
 

@@ -555,6 +555,31 @@ def test_every_key_is_documented():
     assert {key for key in told - keys if not key.endswith(".*")} == set()
 
 
+def test_fused_norms_are_told_of_where_they_are_on_and_of_iresnets_alone():
+    before = '"engine":{"precision":"auto","compile":"auto","deterministic":false}'
+    backbones = {
+        "r": {"architecture": "iresnet34"},
+        "m": {"architecture": "mobilefacenet"},
+        "t": {"timm": "resnet18"},
+    }
+    teachers, students = {"backbones": ["r", "m", "t"]}, {"backbone": "r"}
+    common = {"backbones": backbones, "teachers": teachers, "students": students}
+    for value, told in ((False, before), (True, before[:-1] + ',"fused_norm":true}')):
+        config = validate(Config, edited(engine={"fused_norm": value}, **common), "config")
+        assert told in config.teacher_settings("r").dump()
+        assert told in config.student_settings("specialized", "a-KD", "SL").dump()
+        for other in (
+            config.teacher_settings("m"),
+            config.teacher_settings("t"),
+            config.adaptor_settings("specialized", "SL"),
+        ):
+            assert before in other.dump()
+    with pytest.raises(InputError, match=r"engine\.fused_norm"):
+        validate(Config, edited(engine={"fused_norm": "auto"}), "config")
+    with pytest.raises(InputError, match=r"engine\.fused_norm"):
+        validate(Config, edited(engine={"fused_norm": 1}), "config")
+
+
 def test_a_result_made_before_auto_was_the_default_is_compared_as_equal():
     before = {"engine": {"precision": "auto", "compile": "off", "deterministic": False}}
     asked = {"engine": {"precision": "auto", "compile": "auto", "deterministic": False}}

@@ -228,6 +228,11 @@ EDITS = {
         {"engine.precision": "float32", "cache.precision": "float32"},
         PAGE,
     ),
+    "norms by a kernel of our own, off as it was": ({"engine.fused_norm": False}, PAGE),
+    "norms by a kernel of our own": (
+        {"engine.fused_norm": True},
+        {**ALL_TRAINING, **TABLES, **drawn(3), **cards(15), **SUMMARY},
+    ),
     # Snakemake compares params as a set without names: one JSON text a rule sees the swap.
     "two values swapped": (
         {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},

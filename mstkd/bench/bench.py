@@ -232,6 +232,7 @@ def _network_rates(
             classes=_looked_at(config.teachers.head, shared.classes),
             half=precision_on(config.engine.precision, device) == "bfloat16",
             compiled=on_gpu if compile_ == "auto" else compile_ != "off",
+            fused_norm=bool(config.engine.fused_norm) and on_gpu,
             measured=span.seconds / span.steps,
             on=shared.roofline,
         )

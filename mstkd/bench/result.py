@@ -57,7 +57,7 @@ class Bound(Record):
     compiled: bool  # whether what lies between the products is taken as fused
     seconds: float
     reached: float  # the bound over what was measured; above 1 where caches hold what is counted
-    would_take_off: dict[str, float]  # of the bound, by compile, overlap and fusion
+    would_take_off: dict[str, float]  # of the bound, by compile, overlap, fusion and fused_norm
     layers: list[Share]
 
 

@@ -154,7 +154,7 @@ def embedding_of(config: Config, backbone: str, use: Use) -> dict[str, Any]:
 
 
 def _engine_of(config: Config) -> dict[str, Any]:
-    return {"engine": config.engine.model_dump(mode="json")}
+    return {"engine": config.engine.model_dump(mode="json", exclude_none=True)}
 
 
 def _network_of(config: Config, backbone: str) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class BackboneSettings(Settings):
         return self
 
     @property
+    def is_iresnet(self) -> bool:
+        """Whether it is an IResNet, for which `engine` has a key of its own."""
+        return self.timm is None and self.architecture != "mobilefacenet"
+
+    @property
     def called(self) -> str:
         """The architecture, for people."""
         if self.timm is not None:
@@ -72,6 +77,9 @@ class EngineSettings(Settings):
         BeforeValidator(lambda value: "off" if value is False else value),  # as YAML reads `off`
     ] = "auto"
     deterministic: bool = False  # the same bytes from the same run on a GPU too, at some cost
+    # Of an IResNet, batch normalisation and PReLU of large tensors by one kernel of our own on a
+    # GPU. Written where it is on: what was made before this key was there is still asked for.
+    fused_norm: Annotated[bool | None, AfterValidator(lambda value: value or None)] = None
 
 
 # `engine.deterministic` in the settings of steps that take no other key of it: written where it

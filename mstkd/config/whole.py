@@ -518,9 +518,15 @@ class Config(Settings):
             optimiser=teachers.optimiser,
             head=teachers.head,
             selection=teachers.selection,
-            engine=self.engine,
+            engine=self._engine_of(self.backbones[base]),
             stop_after=teachers.stop_after,
         )
+
+    def _engine_of(self, backbone: BackboneSettings | None) -> EngineSettings:
+        """Of a backbone, or of an adaptor: what is for IResNets alone is no setting of others."""
+        if backbone is not None and backbone.is_iresnet:
+            return self.engine
+        return self.engine.model_copy(update={"fused_norm": None})
 
     def import_given_settings(self, set_: str, name: str) -> ImportGivenSettings:
         """Of a teacher that is given.
@@ -573,7 +579,7 @@ class Config(Settings):
             adaptor=self.adaptors.architectures[split_variant(adaptor).base],
             optimiser=self.adaptors.optimiser,
             head=self.adaptors.head,
-            engine=self.engine,
+            engine=self._engine_of(None),
             teacher_dim=None if dim == self.embedding_dim else self.embedding_dim,
             teachers=None if len(fused or self.groups) == len(self.groups) else chosen,
         )
@@ -594,7 +600,7 @@ class Config(Settings):
             optimiser=students.optimiser,
             head=students.head if loss_settings.classification else None,
             selection=students.selection,
-            engine=self.engine,
+            engine=self._engine_of(self.backbones[students.backbone]),
             target_view="seen"
             if students.target_view == "seen" and loss_settings.kd_weight
             else None,

@@ -65,6 +65,9 @@ class Backbone(nn.Module):
         foreign = Preprocessing(mean, std, bgr=seen.colours == "bgr")
         self.preprocessing = foreign if seen.is_foreign() else nn.Identity()
 
+    def fuse_norms(self) -> None:
+        """From now on, normalise and activate in one operation where there is one for it."""
+
     def fold(self) -> None:
         """Make batch normalisations part of the convolutions before them, where that can be."""
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from mstkd.models import fused_norm
 from mstkd.models.backbone import Backbone, fold_pair
 
 # Of the public implementations: blocks per stage of the named networks.
@@ -84,8 +85,19 @@ def _normalised(layer: BatchNorm2d | BatchNorm1d, x: Tensor) -> Tensor:
     )
 
 
+def _activated(norm: nn.Module, prelu: nn.PReLU, x: Tensor, *, fused: bool) -> Tensor:
+    """PReLU of the normalised x, by one operation where that is asked for and x is one for it."""
+    # Neither one that ranks share nor one that has been folded away.
+    if fused and isinstance(norm, BatchNorm2d) and fused_norm.takes(x):
+        return fused_norm.norm_prelu(x, norm, prelu)
+    activated: Tensor = prelu(norm(x))
+    return activated
+
+
 class Block(nn.Module):
     """One residual block; the second convolution carries the stride."""
+
+    fused_norm = False
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -103,7 +115,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = self.prelu(self.bn2(self.conv1(self.bn1(x))))
+        x = self.conv1(self.bn1(x))
+        x = _activated(self.bn2, self.prelu, x, fused=self.fused_norm)
         return self.bn3(self.conv2(x)) + shortcut
 
 
@@ -120,6 +133,8 @@ class IResNet(Backbone):
     Raises:
         ValueError: `image_size` is not a positive multiple of 16.
     """
+
+    fused_norm = False
 
     def __init__(
         self,
@@ -160,13 +175,20 @@ class IResNet(Backbone):
             counts = [m.num_batches_tracked for m in layers if m.num_batches_tracked is not None]
             if counts:  # those that ranks share count by themselves
                 torch._foreach_add_(counts, 1)
-        x = self.prelu(self.bn1(self.conv1(self.preprocessing(images))))  # (B, widths[0], H, H)
+        x = self.conv1(self.preprocessing(images))  # (B, widths[0], H, H)
+        x = _activated(self.bn1, self.prelu, x, fused=self.fused_norm)
         x = self.get_submodule("layer1")(x)  # each stage halves the side
         x = self.get_submodule("layer2")(x)
         x = self.get_submodule("layer3")(x)
         x = self.get_submodule("layer4")(x)
         x = self.dropout(self.bn2(x))  # (B, widths[3], H / 16, H / 16)
         return self.features(self.fc(torch.flatten(x, 1)))  # (B, D)
+
+    def fuse_norms(self) -> None:
+        """Large tensors are normalised and activated by `fused_norm`, stem and blocks."""
+        for module in self.modules():
+            if isinstance(module, IResNet | Block):
+                module.fused_norm = True
 
     def fold(self) -> None:
         """Batch normalisations of convolutions' outputs go; those of their inputs stay."""

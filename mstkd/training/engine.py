@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mstkd.compute.devices import autocast, precision_on
 from mstkd.compute.ranks import ALONE, Ranks
 from mstkd.config import EngineSettings
+from mstkd.models import fused_norm
 from mstkd.models.backbone import Backbone
 from mstkd.progress import say
 
@@ -38,6 +39,8 @@ class Embedder:
             # An adaptor has nothing to fuse: its captured step is as fast without.
             mode = "default" if self.captured and isinstance(network, Backbone) else None
         self.compiled = mode is not None and ranks.size == 1
+        if settings.fused_norm and isinstance(network, Backbone) and ranks.size == 1:
+            _fuse_norms(network, device)
         self._network = (
             torch.compile(network, mode=mode, dynamic=False) if self.compiled else network
         )
@@ -52,3 +55,12 @@ class Embedder:
         self._network, self.compiled = self._plain, False
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         say(f"{label}: not compiled, which is slower: {reason}")
+
+
+def _fuse_norms(network: Backbone, device: torch.device) -> None:
+    """Where the device can; a GPU that cannot is told of in a line."""
+    refused = fused_norm.refusal(device)
+    if refused is None:
+        network.fuse_norms()
+    elif device.type == "cuda":
+        say(f"engine.fused_norm: batch normalisation and PReLU stay two operations: {refused}")
