@@ -2,6 +2,7 @@
 
 import copy
 import io
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from mstkd.config import BackboneSettings
 from mstkd.models.backbone import flops
 from mstkd.models.weights import build_backbone
 
+ROOT = Path(__file__).parent.parent
 BLOCKS, WIDTHS, SIDE, BATCH, DIM, CLASSES = (1, 2, 1, 1), (4, 4, 8, 16), 32, 6, 10, 50
 # A device of round numbers: 1 GB/s, 1 TFLOP/s, half of that in float32.
 DEVICE = Roofline(bytes_a_second=1e9, flops_a_second=1e12, float32_flops_a_second=5e11)
@@ -146,6 +148,21 @@ def test_the_paper_s_network_moves_what_a_roofline_made_apart_from_this_says():
         work = step_work(teacher, 128, 112, classes=28_000, half=True, design=design)
         assert sum(one.moved for one in work) / 1e9 == pytest.approx(gigabytes, rel=0.005)
         assert 1e3 * seconds_at_least(work, h200) == pytest.approx(milliseconds, rel=0.005)
+
+
+def test_the_bytes_that_the_documents_tell():
+    settings = BackboneSettings(architecture="iresnet34")
+    teacher = build_backbone(settings, embedding_dim=512, image_size=112)
+    told = (ROOT / "docs/performance.md").read_text()
+    moved = {
+        design: sum(
+            one.moved
+            for one in step_work(teacher, 128, 112, classes=28_000, half=True, design=design)
+        )
+        for design in ("plain", "normed", "compiled")
+    }
+    plain, normed, compiled = (f"{moved[design] / 1e9:.1f}" for design in moved)
+    assert f"by one a step moves {plain} GB, with this {normed}, compiled {compiled}." in told
 
 
 def test_a_kernel_takes_the_longer_of_both_and_overlap_takes_the_longer_sum(network):

@@ -1,5 +1,7 @@
 """A training step on PyTorch's fake tensors: all that it asks a device for, and nothing computed.
 
+    python tests/tracedsteps.py     how many operations of each kind
+
 On a build without CUDA the autograd engine cannot walk back over fake CUDA tensors. So a step is
 traced twice: on fake CUDA tensors with made-up gradients in place of the backward pass, which shows
 every transfer and every wait of the rest, and on fake CPU tensors as a whole, in the operations
@@ -29,6 +31,7 @@ from mstkd.losses.head_loss import build_head_loss
 from mstkd.models import iresnet
 from mstkd.models.adaptors import build_adaptor
 from mstkd.models.weights import build_backbone
+from mstkd.training import weight_casts
 from mstkd.training.engine import Embedder
 from mstkd.training.learner import Learner, Run
 
@@ -154,6 +157,16 @@ def _sgd_writes_in_place(*args, **options):
 
 
 @contextlib.contextmanager
+def with_autocast():
+    """Which PyTorch switches off where there is no GPU."""
+    with (
+        mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False),
+        mock.patch("torch.cuda.is_bf16_supported", return_value=True),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def as_on_a_gpu():
     """On CPU tensors, the operations that a GPU is asked for."""
     whole = torch.optim.SGD
@@ -165,6 +178,7 @@ def as_on_a_gpu():
         mock.patch.object(iresnet.PReLU, "forward", nn.PReLU.forward),
         mock.patch.object(heads, "ROWS", 1 << 30),
         mock.patch.object(torch.optim, "SGD", sgd),
+        mock.patch.object(weight_casts, "CAST", {"cpu": weight_casts.CAST["cuda"]}),
     ):
         yield
 
@@ -176,6 +190,7 @@ def traced(what, device, **options):
             entered.enter_context(as_on_a_gpu())
         made, batch = learner(what, device, **options)
         if device.type == "cuda":
+            entered.enter_context(with_autocast())
             entered.enter_context(made_up_gradients(made.trained))
         run = Run(made, SETTINGS, alone=True)
         run._rate_on_device = True
@@ -184,3 +199,26 @@ def traced(what, device, **options):
         with Trace(device) as trace:
             run.step(batch, 0.1, 1)
     return trace
+
+
+# Of the network: what no step of it goes without, launched one by one.
+LAYERS = {
+    "convolutions": ("convolution", "convolution_backward"),
+    "batch normalisations": ("native_batch_norm", "native_batch_norm_backward"),
+    "PReLUs": ("_prelu_kernel", "_prelu_kernel_backward"),
+    "casts": ("_to_copy", "_foreach_copy_"),
+    "clipping and SGD": ("_foreach_norm", "_foreach_mul_", "_fused_sgd_"),
+}
+
+
+def main():
+    for what in ("teacher", "adaptor", "student"):
+        left = traced(what, CPU, classes=28_000).kernels
+        total = sum(left.values())
+        for kind, names in LAYERS.items():
+            print(f"{what}, {kind}: {sum(left.pop(name, 0) for name in names)}")
+        print(f"{what}, all: {total}; the others: {dict(left.most_common())}")
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from mstkd.config import EngineSettings
 from mstkd.models import fused_norm
 from mstkd.models.backbone import Backbone
 from mstkd.progress import say
+from mstkd.training.weight_casts import WeightCasts
 
 
 class Embedder:
@@ -31,8 +32,10 @@ class Embedder:
         device: torch.device,
         ranks: Ranks = ALONE,
     ) -> None:
-        self._plain, self._device = network, device
+        self._device = device
         self.precision = precision_on(settings.precision, device)
+        half = self.precision == "bfloat16"
+        self._plain = WeightCasts(network, device) if half else network
         self.captured = settings.compile == "auto" and device.type == "cuda" and ranks.size == 1
         mode = None if settings.compile == "off" else settings.compile
         if settings.compile == "auto":
@@ -42,7 +45,7 @@ class Embedder:
         if settings.fused_norm and isinstance(network, Backbone) and ranks.size == 1:
             _fuse_norms(network, device)
         self._network = (
-            torch.compile(network, mode=mode, dynamic=False) if self.compiled else network
+            torch.compile(network, mode=mode, dynamic=False) if self.compiled else self._plain
         )
 
     def __call__(self, seen: Tensor) -> Tensor:

@@ -182,7 +182,7 @@ class Run:
         loss = parts["loss"].detach()
         so_far = torch.minimum(self._bad_step, self._number)
         # The difference is 0 where the loss is finite, else NaN.
-        self._bad_step.copy_(torch.where(loss - loss == 0, self._bad_step, so_far))
+        torch.where(loss - loss == 0, self._bad_step, so_far, out=self._bad_step)
 
     def _over_all_ranks(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
         """The means of parts over the ranks; those of the gradients go the same way."""
