@@ -1,12 +1,14 @@
 """Do intervals cover what they say? Simulated verification sets whose truth is known.
 
 OMP_NUM_THREADS=1 python benchmarks/calibration.py [--sets 1000] [--processes 2] [--minutes 8]
+    [--only contrasts areas --first 1000]
 
 Of each set every interval is asked whether it holds the truth: of accuracies with chosen
 thresholds, STD and SER, of one model and of differences, and of rates at a fixed threshold. Then
 two methods that are equal in expectation are trained with a few seeds each, and every verdict but
 "undecided" is wrong. Every set leaves a line in a log, from which the same command goes on where
-it was stopped; lines of other code count for nothing.
+it was stopped; lines of other code count for nothing. With `--only` the result keeps what it tells
+of the other parts, and says which were asked again, of how many sets.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -29,6 +31,7 @@ from _verification_sets import (
     APART,
     DEMO,
     RFW,
+    Floats,
     Models,
     draw_pairs,
     draw_similarities,
@@ -51,11 +54,15 @@ from mstkd.evaluation.intervals import (
 )
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.spread import SER, STD, Spread, SpreadMeasure
+from mstkd.evaluation.uncertainty import GroupRates
 
 RESULT = Path(__file__).parent / "results" / "calibration.json"
 LOG = Path(tempfile.gettempdir()) / "mstkd-calibration.jsonl"
 EVALUATION = [name for name in sys.modules if name.startswith("mstkd.evaluation.")]
 DRAWS = 600  # of spread measures, fewer than where they are used
+COVERAGE = ("measures", "contrasts", "rates", "areas")  # what a set is asked for
+VERDICTS = "wrong_verdicts"
+PARTS = (*COVERAGE, VERDICTS)
 DESIGNS = {"rfw": RFW, "demo": DEMO}
 FMRS = {"rfw": 0.01, "demo": 0.05}  # of all groups together; ten false matches a group and more
 SPREADS = (0.0, 0.1, 0.2, 0.4)  # percentage points of global accuracy, between seeds
@@ -82,11 +89,12 @@ CONTRASTS = {
         "uneven": 0.5, "uneven, other pattern": 0.5, "even": -0.5, "even, better": -0.5,
     },
 }  # fmt: skip
+SPREAD: dict[str, SpreadMeasure] = {"STD": STD, "SER": SER}
 Tally = dict[str, list[tuple[bool, bool]]]  # whether the truth lies below, and above
 Counts = dict[str, list[int]]  # how many intervals, and how many have the truth below, and above
 
 
-def one_set(design: str, seed: int) -> Tally:
+def one_set(design: str, seed: int, parts: Collection[str] = COVERAGE) -> Tally:
     """Every interval of one set, under the name of what it is of."""
     random = np.random.default_rng([seed, list(DESIGNS).index(design)])
     models = models_of(*zip(*MODELS.values(), strict=True))
@@ -102,55 +110,64 @@ def one_set(design: str, seed: int) -> Tally:
         )
         tally.setdefault(name, []).extend(zip(below, above, strict=True))
 
-    for threshold in ("own", "shared"):
-        found, truth = rates_of(similarity, pairs, threshold), models.true_rates(threshold)
-        ask(f"accuracy of a group, {threshold}: all", truth, *rate_interval(found)[1:])
-        of_all = truth.mean(axis=1, keepdims=True)
-        ask(f"global accuracy, {threshold}: all", of_all, *rate_interval(found.together())[1:])
-        spreads = {"STD": STD, "SER": SER}
-        for name, measure in spreads.items():
-            spread = Spread(found, measure, draws=DRAWS)
-            one = spread.intervals()
-            for row, model in enumerate(MODELS):
-                true = float(measure.of(truth[row]))
-                ask(f"{name}, {threshold}: {model}", true, one.low[row], one.high[row])
-            for contrast, parts in CONTRASTS.items():
-                weights = np.array([parts.get(model, 0) for model in MODELS])
-                got = spread_contrast(spread, weights[None])
-                ask(
-                    f"difference of {name}, {threshold}: {contrast}",
-                    float(weights @ measure.of(truth)), got.low, got.high,
-                )  # fmt: skip
-        for contrast, parts in CONTRASTS.items():
-            weights = np.array([parts.get(model, 0) for model in MODELS])
-            true = -100 * weights @ truth  # (G,)
-            for g in range(len(true)):
-                of_group = weights[:, None] * (np.arange(len(true)) == g)
-                got = accuracy_contrast(found, of_group[None])
-                ask(
-                    f"difference of accuracy of a group, {threshold}: {contrast}",
-                    true[g],
-                    got.low,
-                    got.high,
-                )
-            got = accuracy_contrast(found, np.tile(weights[:, None] / len(true), len(true))[None])
-            ask(
-                f"difference of global accuracy, {threshold}: {contrast}",
-                true.mean(),
-                got.low,
-                got.high,
-            )
+    if not {"measures", "contrasts"}.isdisjoint(parts):
+        for threshold in ("own", "shared"):
+            found, truth = rates_of(similarity, pairs, threshold), models.true_rates(threshold)
+            spreads = {name: Spread(found, of, draws=DRAWS) for name, of in SPREAD.items()}
+            if "measures" in parts:
+                ask_measures(ask, threshold, found, truth, spreads)
+            if "contrasts" in parts:
+                ask_contrasts(ask, threshold, found, truth, spreads)
     rows = [list(MODELS).index(model) for model in AT_THRESHOLDS]
     some = Models(models.genuine[rows], models.impostor[rows])
-    ask_intervals(ask, some, tables_of(similarity[rows], pairs), FMRS[design])
+    tables = tables_of(similarity[rows], pairs)
+    if "rates" in parts:
+        ask_rates(ask, some, tables, FMRS[design])
+    if "areas" in parts:
+        ask_areas(ask, some, tables)
     return tally
 
 
 Ask = Callable[[str, ArrayLike, ArrayLike, ArrayLike], None]
 
 
-def ask_intervals(ask: Ask, models: Models, tables: list[ScoreTable], fmr: float) -> None:
-    """Rates at a fixed threshold and at one of a global FMR, what follows of them, AUC and EER."""
+def ask_measures(
+    ask: Ask, threshold: str, found: GroupRates, truth: Floats, spreads: dict[str, Spread]
+) -> None:
+    """Accuracies with chosen thresholds, STD and SER."""
+    ask(f"accuracy of a group, {threshold}: all", truth, *rate_interval(found)[1:])
+    of_all = truth.mean(axis=1, keepdims=True)
+    ask(f"global accuracy, {threshold}: all", of_all, *rate_interval(found.together())[1:])
+    for name, spread in spreads.items():
+        one = spread.intervals()
+        for row, model in enumerate(MODELS):
+            true = float(SPREAD[name].of(truth[row]))
+            ask(f"{name}, {threshold}: {model}", true, one.low[row], one.high[row])
+
+
+def ask_contrasts(
+    ask: Ask, threshold: str, found: GroupRates, truth: Floats, spreads: dict[str, Spread]
+) -> None:
+    """Differences of these."""
+    for contrast, parts in CONTRASTS.items():
+        weights = np.array([parts.get(model, 0) for model in MODELS])
+
+        def told(name: str, true: float, got: Contrast, of: str = contrast) -> None:
+            ask(f"difference of {name}, {threshold}: {of}", true, got.low, got.high)
+
+        for name, spread in spreads.items():
+            true = float(weights @ SPREAD[name].of(truth))
+            told(name, true, spread_contrast(spread, weights[None]))
+        less = -100 * weights @ truth  # (G,)
+        for g, true in enumerate(less.tolist()):
+            of_group = weights[:, None] * (np.arange(len(less)) == g)
+            told("accuracy of a group", true, accuracy_contrast(found, of_group[None]))
+        over_groups = np.tile(weights[:, None] / len(less), len(less))
+        told("global accuracy", float(less.mean()), accuracy_contrast(found, over_groups[None]))
+
+
+def ask_rates(ask: Ask, models: Models, tables: list[ScoreTable], fmr: float) -> None:
+    """Rates at a fixed threshold and at one of a global FMR, and what follows of them."""
     at_fmr = models.at_fmr(fmr)
     fixed = float(at_fmr.mean())
     there = [models.error_rates(one) for one in at_fmr]
@@ -174,6 +191,10 @@ def ask_intervals(ask: Ask, models: Models, tables: list[ScoreTable], fmr: float
             true = measures_of_rates(true_fmr, true_fnmr)[name]
             for row, model in enumerate(AT_THRESHOLDS):
                 ask(f"{name} {where}: {model}", true[row], one.low[row], one.high[row])
+
+
+def ask_areas(ask: Ask, models: Models, tables: list[ScoreTable]) -> None:
+    """EER and AUC."""
     ask(
         "EER of a group: all",
         models.equal_error_rates(),
@@ -197,7 +218,7 @@ def one_training(design: str, seed: int) -> dict[str, int]:
         similarity = draw_similarities(trained.moved(moved), pairs, random)
         for threshold in ("own", "shared"):
             found = rates_of(similarity, pairs, threshold)
-            measures = {name: Spread(found, of, draws=400) for name, of in _spreads()}
+            measures = {name: Spread(found, of, draws=400) for name, of in SPREAD.items()}
             for seeds in SEEDS:
                 rows = np.zeros((seeds, each))
                 rows[np.arange(seeds), np.arange(seeds)] = 1
@@ -215,10 +236,6 @@ def one_training(design: str, seed: int) -> dict[str, int]:
     return told
 
 
-def _spreads() -> Iterator[tuple[str, SpreadMeasure]]:
-    yield from (("STD", STD), ("SER", SER))
-
-
 def counted(tally: Tally) -> Counts:
     """Of a set's intervals: how many there were, and how often the truth lay below and above."""
     return {
@@ -229,7 +246,10 @@ def counted(tally: Tally) -> Counts:
 def one_line(task: tuple[str, str, int]) -> str:
     """What one set or training told, as a line of the log."""
     kind, design, seed = task
-    told = counted(one_set(design, seed)) if kind == "coverage" else one_training(design, seed)
+    if kind == VERDICTS:
+        told: Any = one_training(design, seed)
+    else:
+        told = counted(one_set(design, seed, kind.split("+")))
     return json.dumps({"code": code(), "of": [kind, design, seed], "told": told})
 
 
@@ -272,18 +292,19 @@ def coverage(told: list[Counts]) -> dict[str, dict[str, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first set")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="ask these again")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="then stop for now")
     parser.add_argument("--log", type=Path, default=LOG, help="a line a set; what is there stays")
     parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     machine = describe("numpy", "scipy")
-    tasks = [
-        (kind, design, seed)
-        for seed in range(arguments.sets)
-        for kind in ("coverage", "wrong_verdicts")
-        for design in DESIGNS
-    ]
+    asked = "+".join(part for part in COVERAGE if part in arguments.only)
+    kinds = [asked] if asked else []
+    kinds += [VERDICTS] if VERDICTS in arguments.only else []
+    sets = range(arguments.first, arguments.first + arguments.sets)
+    tasks = [(kind, design, seed) for seed in sets for kind in kinds for design in DESIGNS]
     known = told_of(arguments.log)
     left = [task for task in tasks if task not in known]
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
@@ -303,24 +324,43 @@ def main() -> None:
     known = told_of(arguments.log)
 
     def of(kind: str, design: str) -> list[Any]:
-        return [known[kind, design, seed] for seed in range(arguments.sets)]
+        return [known[kind, design, seed] for seed in sets]
 
-    result = {
-        "what": "coverage of nominal 95 % intervals, and wrong verdicts at 5 %, in simulated sets",
-        "sets": arguments.sets,
-        "designs": {name: vars(design) for name, design in DESIGNS.items()},
-        "coverage": {name: coverage(of("coverage", name)) for name in DESIGNS},
-        "wrong_verdicts": {
-            name: {
-                asked: round(float(np.mean([one[asked] for one in told])), 4) for asked in told[0]
-            }
+    found: dict[str, Any] = {
+        "coverage": {name: coverage(of(asked, name)) if asked else {} for name in DESIGNS},
+        VERDICTS: {
+            name: wrong_verdicts(of(VERDICTS, name)) if VERDICTS in kinds else {}
             for name in DESIGNS
-            for told in (of("wrong_verdicts", name),)
         },
-        **machine,
     }
+    run = {"sets": arguments.sets, "first": arguments.first}
+    if set(arguments.only) == set(PARTS):
+        result = {
+            "what": "coverage of nominal 95 % intervals, and wrong verdicts at 5 %, in simulated "
+            "sets",
+            **run,
+            "designs": {name: vars(design) for name, design in DESIGNS.items()},
+            **found,
+            "again": [],
+            **machine,
+        }
+    else:
+        result = json.loads(arguments.output.read_text())
+        for kind, of_designs in found.items():
+            for name, told in of_designs.items():
+                result[kind][name] |= told
+        names = {name.split(": ")[0] for told in found["coverage"].values() for name in told}
+        parts = sorted(arguments.only, key=PARTS.index)
+        again = {"parts": parts, "kinds": sorted(names), **run, **machine}
+        earlier = [one for one in result.get("again", []) if not set(one["parts"]) <= set(parts)]
+        result["again"] = [*earlier, again]
     write_json(arguments.output, result)
     print(json.dumps(result, indent=2))
+
+
+def wrong_verdicts(told: list[dict[str, int]]) -> dict[str, float]:
+    """How often each verdict was told over sets."""
+    return {asked: round(float(np.mean([one[asked] for one in told])), 4) for asked in told[0]}
 
 
 if __name__ == "__main__":

@@ -411,7 +411,13 @@ def calibration(found: Result) -> str:
         (kind, *(_range(by_design.get(design, [])) for design in found["coverage"]))
         for kind, by_design in kinds.items()
     ]
-    texts = [f"{found['sets']:,} sets a design.\n", table(header, rows)]
+    texts = [f"{found['sets']:,} sets a design.\n"]
+    for again in found["again"]:
+        texts.append(
+            f"Asked again of sets {again['first']:,} to {again['first'] + again['sets'] - 1:,}, "
+            f"{again['date'][:10]}: {', '.join(again['parts'])} (`{again['command']}`).\n"
+        )
+    texts.append(table(header, rows))
     asked = f"outside {LOWEST:.0%} to {HIGHEST:.0%}"
     of = sum(len(intervals) for intervals in found["coverage"].values())
     texts.append(f"{len(outside)} of {of} lie {asked}.\n")

@@ -30,7 +30,7 @@ from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-TRIED = 80  # true sums, of either side of a contrast
+TRIED = 96  # true sums, of either side of a contrast
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
@@ -139,9 +139,10 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
 
     What noise adds to a spread measure is more for the more even models, so how far the contrast
     may be off depends on both sums and not on their difference alone. All pairs of true sums are
-    tried that lie in the 95 % intervals of either sum, and kept if they may well show the observed
-    contrast; the limits are the least and the highest difference kept. (After Berger & Boos, JASA
-    1994, whose intervals of what is not asked for are wider and cost as much of the confidence.)
+    tried that lie in wide intervals of either sum, and kept if they may well show the observed
+    contrast; the limits are the least and the highest difference kept (after Berger & Boos, JASA
+    1994). Where one sum is of even systems, the truth lies at a corner of both intervals, and what
+    these leave out adds to what the difference does: hence 98 % (`spread.PLAUSIBLE`).
 
     Args:
         spread: the measure of all models.

@@ -169,7 +169,13 @@ def areas_above(tables: Sequence[ScoreTable]) -> GroupRates:
     both = np.tile(np.eye(pairs.groups), 2)
     moved = found.combined(both, np.minimum(pairs.impostors, pairs.genuine).astype(np.float64))
     # The mean over genuine and that over impostor pairs are the same number.
-    return GroupRates(moved.rates / 2, moved.covariance, moved.independent, moved.pairs)
+    return GroupRates(
+        moved.rates / 2,
+        moved.covariance,
+        moved.independent,
+        moved.pairs,
+        people=pairs.bearing(placements - found.rates[:, pairs.code]),
+    )
 
 
 # ---------------------------------------------------------------- intervals
@@ -181,10 +187,16 @@ def rate_interval(rates: GroupRates, confidence: float = CONFIDENCE) -> Interval
 
 
 def area_interval(above: GroupRates, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson intervals (M, G) of areas under the ROC, of `areas_above`."""
+    """Wilson intervals (M, G) of areas under the ROC, of `areas_above`.
+
+    A few people make most of what is not the whole area. So the variance is hardly known, and the
+    quantile is Student's, for as many people, less one, as would bear it were they alike (Carter,
+    Schnepel & Steigerwald, Review of Economics and Statistics 2017).
+    """
     sizes = effective_size(above.rates, above.variances, np.inf)
     sizes = np.where(np.isinf(sizes), above.pairs, sizes)
-    low, high = wilson(above.rates, sizes, confidence)
+    freedom = np.inf if above.people is None else np.maximum(above.people - 1, 1)
+    low, high = wilson(above.rates, sizes, confidence, freedom)
     return Interval(1 - above.rates, 1 - high, 1 - low)
 
 
@@ -240,6 +252,7 @@ class _Columns:
         self.group = first.group1[inside].astype(np.int64)
         self._identities = first.identity1[inside], first.identity2[inside]
         self.groups = int(self.group.max(initial=-1)) + 1
+        self.code = self.group + self.groups * self.same  # of the groups' impostor, genuine pairs
         counts = np.bincount(self.group * 2 + self.same, minlength=2 * self.groups)
         self.impostors, self.genuine = counts.reshape(-1, 2).T
         if not counts.size or not counts.all():
@@ -254,7 +267,26 @@ class _Columns:
     def rates(self, values: NDArray[Any], *, decided: bool = True) -> GroupRates:
         """Means (M, 2 G) over impostor and over genuine pairs: errors where pairs are accepted."""
         wrong = values != self.same if decided else values
-        return group_rates(wrong, self.group + self.groups * self.same, *self._identities)
+        return group_rates(wrong, self.code, *self._identities)
+
+    def bearing(self, residuals: Floats) -> Floats:
+        """How many people alike would bear as much of the variance of a sum (M, G) of both means.
+
+        Args:
+            residuals: (M, P), of each pair from the mean of its kind.
+        """
+        one, other = (who * self.groups + self.group for who in self._identities)
+        two = one != other
+        places = np.concatenate([one, other[two]])
+        size = np.append(self.impostors, self.genuine)[self.code]
+        count = int(places.max()) + 1
+        found = []
+        for row in residuals / size:
+            sums = np.bincount(places, np.append(row, row[two]), minlength=count)
+            squares = np.square(sums)
+            of_group = [squares[g :: self.groups] for g in range(self.groups)]
+            found.append([_alike(one) for one in of_group])
+        return np.array(found)
 
     def slopes(self, row: int, fmr: float, error: float) -> Floats:
         """How each rate (2 G,) of a system changes with its global FMR."""
@@ -266,8 +298,7 @@ class _Columns:
     def _rates(self, row: int, threshold: float) -> tuple[float, Floats]:
         """The global FMR and each rate (2 G,) at a threshold."""
         accepted = self.similarity[row] >= threshold
-        code = self.group + self.groups * self.same
-        wrong = np.bincount(code, accepted != self.same, minlength=2 * self.groups)
+        wrong = np.bincount(self.code, accepted != self.same, minlength=2 * self.groups)
         share = wrong / np.append(self.impostors, self.genuine)
         return float(wrong[: self.groups].sum() / self.impostors.sum()), share
 
@@ -307,6 +338,12 @@ def _window(falling: Floats, fmr: float, error: float) -> tuple[float, float]:
     strict, lenient = fmr / times * len(falling), fmr * times * len(falling)
     few, many = int(strict), min(math.ceil(lenient), len(falling))
     return float(falling[few - 1]) if few else math.inf, float(falling[max(many, 1) - 1])
+
+
+def _alike(squares: Floats) -> float:
+    """How many terms of one size would sum to as much, and their squares too; inf of none."""
+    fourth = float(squares @ squares)
+    return float(squares.sum()) ** 2 / fourth if fourth else math.inf
 
 
 def _share_below(values: Floats, of: Floats) -> Floats:

@@ -14,7 +14,7 @@ Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -33,6 +33,9 @@ KEPT = 64  # sums over models
 REACH = 5.0  # standard errors that the line goes on beyond the observed pattern
 TIES = (1.0, 0.0)  # all that are close may be as high, or the one alone
 HIGHEST = 0.99  # a rate that the line does not pass
+# How sure the limits are of a sum that is a part of a difference: less where several lines make a
+# difference wide enough.
+PLAUSIBLE, PLAUSIBLE_OF_LINES = 0.98, CONFIDENCE
 
 
 class SpreadMeasure(NamedTuple):
@@ -90,19 +93,36 @@ class SpreadSum:
 
     @cached_property
     def plausible(self) -> list[tuple[float, float]]:
-        """Limits of the true sum along each line, of an interval of 95 %."""
-        return self._limits(CONFIDENCE)
+        """Limits of the true sum along each line, beyond which a difference does not look.
+
+        Half of what may fall outside is on either side, for an even system too.
+        """
+        error = 1 - (PLAUSIBLE if len(self.lines) == 1 else PLAUSIBLE_OF_LINES)
+        return [
+            _limits(self.shown, one.values, draws, np.full(len(draws), error / 2), error)
+            for one, draws in self._sorted
+        ]
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """The least and the highest limits of all lines."""
-        lows, highs = zip(*self._limits(confidence), strict=True)
+        """The least and the highest limits of all lines.
+
+        The lower side has half of what may fall outside far from the even system and nothing at it,
+        so that the even system is kept with a probability of `confidence` too.
+        """
+        error = 1 - confidence
+        limits = []
+        for one, draws in self._sorted:
+            median = np.median(draws[0])
+            like_even = np.array([np.searchsorted(row, median, side="right") for row in draws])
+            below = error * np.maximum(0, 0.5 - like_even / draws.shape[1])
+            limits.append(_limits(self.shown, one.values, draws, below, error))
+        lows, highs = zip(*limits, strict=True)
         return min(lows), max(highs)
 
-    def _limits(self, confidence: float) -> list[tuple[float, float]]:
-        return [
-            _limits(self.shown, one.values, np.sort(one.drawn, axis=-1), 1 - confidence)
-            for one in self.lines
-        ]
+    @property
+    def _sorted(self) -> Iterator[tuple[Line, Floats]]:
+        """Lines with their draws in order."""
+        return ((one, np.sort(one.drawn, axis=-1)) for one in self.lines)
 
 
 class Spread:
@@ -286,20 +306,18 @@ class Spread:
         return self._measure.of(rates), self._measure.of(drawn.swapaxes(-1, -2))
 
 
-def _limits(observed: float, values: Floats, draws: Floats, error: float) -> tuple[float, float]:
+def _limits(
+    observed: float, values: Floats, draws: Floats, below: Floats, error: float
+) -> tuple[float, float]:
     """The least and highest of rising values that show an observed one with enough probability.
 
     Args:
         observed: what is shown.
         values: (L,), of places whose first is the even system.
         draws: (L, B), sorted, what each place shows with noise.
-        error: what may fall outside, on both sides together. The lower side has half of it far from
-            the even system and nothing at it, so that the even system is kept with a probability of
-            1 - error too.
+        below: (L,), what of `error` may fall outside on the lower side.
+        error: what may fall outside, on both sides together.
     """
-    median = np.median(draws[0])
-    like_even = np.array([np.searchsorted(row, median, side="right") for row in draws])
-    below = error * np.maximum(0, 0.5 - like_even / draws.shape[1])
     lowest, highest = _quantiles(draws, below), _quantiles(draws, 1 - error + below)
     # Each side by itself, for each is smooth where the places lie far apart, and both are not.
     return _crossing(observed, highest, values), _crossing(observed, lowest, values)

@@ -41,6 +41,7 @@ class GroupRates:
     covariance: Floats  # (M, G, M, G), of identities drawn anew
     independent: Floats  # (M, G, M, G), what it were if no two pairs shared an identity
     pairs: Floats  # (G,), as many as count: fewer than there are where their weights differ
+    people: Floats | None = None  # (M, G), how many alike would bear each variance, where known
     _drawn: dict[tuple[int, int], Floats] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -67,7 +68,14 @@ class GroupRates:
         """The same of some models, in that order."""
         of = np.asarray(models)
         covariance, independent = (one[of][:, :, of] for one in (self.covariance, self.independent))
-        return replace(self, rates=self.rates[of], covariance=covariance, independent=independent)
+        people = None if self.people is None else self.people[of]
+        return replace(
+            self,
+            rates=self.rates[of],
+            covariance=covariance,
+            independent=independent,
+            people=people,
+        )
 
     def together(self) -> GroupRates:
         """The mean over groups, as of one group (M, 1)."""
@@ -285,7 +293,7 @@ def effective_size(rate: ArrayLike, variance: ArrayLike, pairs: ArrayLike) -> Fl
 
 
 def wilson(
-    rate: ArrayLike, size: ArrayLike, confidence: float = CONFIDENCE
+    rate: ArrayLike, size: ArrayLike, confidence: float = CONFIDENCE, freedom: ArrayLike = np.inf
 ) -> tuple[Floats, Floats]:
     """Wilson's interval of a rate that rests on `size` independent pairs (JASA 1927).
 
@@ -293,9 +301,10 @@ def wilson(
         rate: fractions, of any shape.
         size: effective sizes, of the same shape.
         confidence: of the interval.
+        freedom: of Student's quantile, where sizes come of a variance that is hardly known.
     """
     rates, sizes = np.asarray(rate, np.float64), np.asarray(size, np.float64)
-    z = special.ndtri(0.5 + confidence / 2)
+    z = special.stdtrit(freedom, 0.5 + confidence / 2)
     shrink = 1 + z**2 / sizes
     centre = (rates + z**2 / (2 * sizes)) / shrink
     half = z / shrink * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))
