@@ -227,9 +227,7 @@ def impostors(images: int) -> dict[str, Any]:
         people = identity.astype(np.int32)
         table = genuine_pairs(embeddings, people, group.astype(np.int16))
         found = all_impostors(
-            "random",
-            table,
-            EmbeddedImages(embeddings, identity, group),
+            {"random": (table, EmbeddedImages(embeddings, identity, group))},
             thresholds=[0.15],
             fmrs=FMRS,
         )

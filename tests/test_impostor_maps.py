@@ -66,9 +66,8 @@ def measured() -> tuple[ImpostorRow, ...]:
         identity2=codes,
         identities=tuple(map(str, range(2 * people))),
     )
-    return all_impostors(
-        "x", table, EmbeddedImages(vectors, identity, group), thresholds=(), fmrs=(0.05,), draws=100
-    )
+    shown = EmbeddedImages(vectors, identity, group)
+    return all_impostors({"x": (table, shown)}, thresholds=(), fmrs=(0.05,), draws=100).rows
 
 
 def subject(set_: str = "specialized", **others: object) -> Subject:

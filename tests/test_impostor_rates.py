@@ -40,22 +40,22 @@ def genuine_pairs(embeddings, identity, group):
 
 def levels_of(counts, threshold=None, fmr=None):
     if fmr is None:
-        return np.full((1, 3), threshold)
-    return np.append(counts.at_fmr(fmr).thresholds, np.nan)[None]
+        return np.full((1, 1, 3), threshold)
+    return np.append(counts.at_fmr(fmr).thresholds, np.nan)[None, None]
 
 
 def rates_of(given, threshold=None, fmr=None):
     """All rates at a threshold, or where the global FMR is a target."""
     counts, genuine = count_impostors(*given), genuine_pairs(*given)
     levels = levels_of(counts, threshold, fmr)
-    [found] = false_matches(*given, part=counts.part, levels=levels)
+    [found] = false_matches([given[0]], *given[1:], part=counts.part, levels=levels)
     part_of = dict(zip(given[1], counts.part, strict=True))
-    limits = levels[0, [part_of[person] for person in genuine.person]]
-    rates = all_rates(found, genuine, genuine.similarity < limits)
+    limits = levels[0, 0, [part_of[person] for person in genuine.person]]
+    rates = all_rates(found, genuine, (genuine.similarity < limits)[None])
     if fmr is None:
         return rates
     error = np.sqrt(rates.together().variances[0, 0])
-    return rates.with_threshold(slopes(counts, genuine, fmr, error))
+    return rates.with_threshold(slopes(counts, genuine, fmr, error)[None])
 
 
 @pytest.mark.parametrize("fmr", [None, 0.05])
@@ -63,19 +63,19 @@ def test_covariance_is_that_of_a_list_of_all_pairs(fmr):
     given = images(np.random.default_rng(3), people=20, near=(0.5, 0.9, 0.6))
     counts, genuine = count_impostors(*given), genuine_pairs(*given)
     levels = levels_of(counts, 0.5, fmr)
-    [found] = false_matches(*given, part=counts.part, levels=levels)
+    [found] = false_matches([given[0]], *given[1:], part=counts.part, levels=levels)
     vectors, identity, group = given
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cell = {pair: n for n, pair in enumerate(itertools.combinations_with_replacement(range(3), 2))}
     rows = []
     for one, other in itertools.combinations(range(len(unit)), 2):
         same_part = counts.part[one] == counts.part[other]
-        limit = levels[0, counts.part[one] if same_part else 2]
+        limit = levels[0, 0, counts.part[one] if same_part else 2]
         if identity[one] != identity[other] and not np.isnan(limit):
             place = cell[tuple(sorted((group[one], group[other])))]
             rows.append((unit[one] @ unit[other] >= limit, place, identity[one], identity[other]))
     part_of = dict(zip(identity, counts.part, strict=True))
-    missed = genuine.similarity < levels[0, [part_of[person] for person in genuine.person]]
+    missed = genuine.similarity < levels[0, 0, [part_of[person] for person in genuine.person]]
     listed = [np.array(column) for column in zip(*rows, strict=True)]
     plain = group_rates(
         np.append(listed[0], missed),
@@ -83,7 +83,7 @@ def test_covariance_is_that_of_a_list_of_all_pairs(fmr):
         np.append(listed[2], genuine.person),
         np.append(listed[3], genuine.person),
     )
-    rates = all_rates(found, genuine, missed)
+    rates = all_rates(found, genuine, missed[None])
     np.testing.assert_allclose(rates.pairs, plain.pairs, rtol=1e-12)
     np.testing.assert_allclose(rates.joint.rates, plain.rates, rtol=1e-12)
     np.testing.assert_allclose(rates.joint.covariance, plain.covariance, rtol=1e-9, atol=1e-15)
@@ -99,9 +99,9 @@ def test_a_person_in_two_groups_is_one_person():
     vectors, identity, group = images(random, people=12, near=(0.5, 0.5))
     identity = identity % 12  # everyone in both groups
     part = count_impostors(vectors, identity, group).part
-    [found] = false_matches(vectors, identity, group, part=part, levels=[[0.4] * 3])
+    [found] = false_matches([vectors], identity, group, part=part, levels=[[[0.4] * 3]])
     genuine = genuine_pairs(vectors, identity, group)
-    rates = all_rates(found, genuine, random.random(len(genuine.person)) < 0.3)
+    rates = all_rates(found, genuine, random.random((1, len(genuine.person))) < 0.3)
     assert rates.joint.covariance[0, 0, 0, 2] != 0  # FMR within either group
     assert rates.joint.covariance[0, 3, 0, 4] != 0  # FNMR
 

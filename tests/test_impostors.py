@@ -133,7 +133,7 @@ def test_false_matches_of_each_person_by_loops(rows, level, monkeypatch):
     monkeypatch.setattr(impostors, "ROWS", rows)
     embeddings, identity, group = images(count=90)
     part = count_impostors(embeddings, identity, group).part
-    [found] = false_matches(embeddings, identity, group, part=part, levels=[level])
+    [found] = false_matches([embeddings], identity, group, part=part, levels=[[level]])
     matches, pairs = ({}, {})
     of_two = {}  # matches and pairs of two people, by the cell of their groups
     for _, (one, other), cosine in every_pair(embeddings, identity, group):
@@ -151,15 +151,15 @@ def test_false_matches_of_each_person_by_loops(rows, level, monkeypatch):
     for unit, (person, own) in enumerate(zip(found.person, found.group, strict=True)):
         for other in range(3):
             key = person, own, other
-            assert found.matches[unit, other] == matches.get(key, 0)
+            assert found.matches[0, unit, other] == matches.get(key, 0)
             assert found.pairs[unit, other] == pairs.get(key, 0)
     for a, b in itertools.product(range(3), repeat=2):
         cell = [
             count for ((g, _), (h, _)), count in of_two.items() if sorted((g, h)) == sorted((a, b))
         ]
         m, n = np.array(cell).T
-        assert found.squares[a, b] == (m * m).sum()
-        assert found.products[a, b] == (m * n).sum()
+        assert found.squares[0, 0, a, b] == (m * m).sum()
+        assert found.products[0, a, b] == (m * n).sum()
         assert found.sizes[a, b] == (n * n).sum()
 
 
@@ -167,6 +167,6 @@ def test_progress_is_told_of_every_two_images():
     embeddings, identity, group = images(count=70)
     seen = []
     counts = count_impostors(embeddings, identity, group, advance=seen.append)
-    levels = [[0.1, 0.1, 0.1]]
-    false_matches(embeddings, identity, group, part=counts.part, levels=levels, advance=seen.append)
+    given = {"part": counts.part, "levels": [[[0.1, 0.1, 0.1]]], "advance": seen.append}
+    false_matches([embeddings], identity, group, **given)
     assert sum(seen) == 2 * (70 * 69 // 2)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mstkd.config import AuditSettings
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing.all_impostors import (
+    AllImpostors,
     EmbeddedImages,
-    ImpostorRow,
     all_impostors,
     uncounted,
 )
@@ -64,22 +64,23 @@ def audit(
         scored = _by_models(settings, pairs, models[0], output / "packs", threads, device)
     systems = [*embeddings, *models]
     tables: list[Path] = []
-    impostors: list[ImpostorRow] = []
+    counted: dict[str, tuple[ScoreTable, EmbeddedImages]] = {}
+    impostors = AllImpostors(())
     for name, path in zip(names_of(systems), systems, strict=True):
         tables.append(output / "scores" / f"{name}.h5")  # the file's name is the system's
         table, images = scored(path, tables[-1])
-        impostors += (
-            uncounted(name, thresholds, fmrs, images)
-            if isinstance(images, str)
-            else all_impostors(
-                name,
-                table,
-                images,
-                thresholds=thresholds,
-                fmrs=fmrs,
-                draws=settings.draws,
-                seed=settings.seed,
-            )
+        if isinstance(images, str):  # so of every system
+            rows = uncounted(name, thresholds, fmrs, images)
+            impostors = AllImpostors((*impostors.rows, *rows))
+        else:
+            counted[name] = table, images
+    if counted:
+        impostors = all_impostors(
+            counted,
+            thresholds=thresholds,
+            fmrs=fmrs,
+            draws=settings.draws,
+            seed=settings.seed,
         )
     return answer(write_audit(settings, scores=tables, output=output, impostors=impostors))
 

@@ -5,8 +5,8 @@ the products of their pairs' residuals, less what pairs of two people count twic
 among images this is the variance of a U-statistic (Hoeffding, Annals of Mathematical Statistics
 1948), and few people make it large however many pairs there are.
 
-Shapes: G groups; C cells, every two groups once, (0, 0), (0, 1), ... as `numpy.triu_indices` has
-them; P genuine pairs.
+Shapes: M systems on the same images and genuine pairs; G groups; C cells, every two groups once,
+(0, 0), (0, 1), ... as `numpy.triu_indices` has them; P genuine pairs.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class Genuine:
 
 @dataclass(frozen=True, eq=False)
 class AllRates:
-    """FMR of every two groups and FNMR of every group, of one system at one threshold for all.
+    """FMR of every two groups and FNMR of every group, each system at one threshold for all.
 
-    `joint` has the FMR of the cells, then the FNMR of the groups, (1, C + G); where there are no
-    pairs, a rate of 0 as of one. `pairs` and `errors` int64 (C + G,).
+    `joint` has the FMR of the cells, then the FNMR of the groups, (M, C + G); where there are no
+    pairs, a rate of 0 as of one. `pairs` int64 (C + G,) and `errors` int64 (M, C + G).
     """
 
     joint: GroupRates
@@ -72,15 +72,16 @@ class AllRates:
         groups = np.flatnonzero(self.within)
         genuine = np.arange(len(self.within), len(self.pairs))
         kept = np.append(groups, genuine)
-        of = np.ix_(np.zeros(1, np.int64), kept, np.zeros(1, np.int64), kept)
         joint = self.joint
+        systems = np.arange(len(joint.rates))
+        of = np.ix_(systems, kept, systems, kept)
         own = GroupRates(
             joint.rates[:, kept], joint.covariance[of], joint.independent[of], joint.pairs[kept]
         )
         return ErrorRates(own, self.pairs[groups], self.pairs[genuine])
 
     def together(self) -> GroupRates:
-        """FMR and FNMR (1, 2) of the pairs within all groups."""
+        """FMR and FNMR (M, 2) of the pairs within all groups."""
         cells = len(self.within)
         genuine = self.pairs * (np.arange(len(self.pairs)) >= cells)
         rows = np.stack([self.share, genuine / genuine.sum()])
@@ -97,15 +98,16 @@ class AllRates:
         squared, is added.
 
         Args:
-            slopes: (C + G,), of `slopes`.
+            slopes: (M, C + G), of `slopes`.
         """
-        each = np.eye(len(slopes))
-        moved = self.joint.combined(each - np.outer(slopes, self.share), self.joint.pairs)
-        apart = self.joint.combined(each + np.outer(slopes, self.share), self.joint.pairs)
-        rates, own = self.joint.rates[0], np.maximum(apart.variances[0], 0)
+        each = np.eye(slopes.shape[1])
+        by_share = np.multiply.outer(slopes, self.share)
+        moved = self.joint.combined(each - by_share, self.joint.pairs)
+        apart = self.joint.combined(each + by_share, self.joint.pairs)
+        rates, own = self.joint.rates, np.maximum(apart.variances, 0)
         second = np.zeros_like(own)
         np.divide(0.75 * own**2, rates**2, out=second, where=rates > 0)
-        covariance = moved.covariance + np.diag(second).reshape(moved.covariance.shape)
+        covariance = moved.covariance + np.diag(second.ravel()).reshape(moved.covariance.shape)
         joint = GroupRates(self.joint.rates, covariance, moved.independent, self.joint.pairs)
         return AllRates(joint, self.pairs, self.errors, self.cells)
 
@@ -116,9 +118,9 @@ def all_rates(found: FalseMatches, genuine: Genuine, missed: NDArray[np.bool_]) 
     Args:
         found: false matches by person.
         genuine: at least one pair of every group.
-        missed: (P,), which of these are not accepted.
+        missed: (M, P), which of these are not accepted.
     """
-    groups = found.matches.shape[1]
+    systems, _, groups = found.matches.shape
     first, second = np.triu_indices(groups)
     cell_of = np.zeros((groups, groups), np.int64)
     cell_of[first, second] = cell_of[second, first] = np.arange(len(first))
@@ -126,17 +128,16 @@ def all_rates(found: FalseMatches, genuine: Genuine, missed: NDArray[np.bool_]) 
 
     by_cell = cell_of[found.group]  # (U, G)
 
-    def summed(values: Integers) -> Integers:
-        """Over the units of each cell, with both of which a pair stands."""
+    def summed(values: Integers, of_genuine: NDArray[np.bool_]) -> Integers:
+        """Over the units of each cell, with both of which a pair stands; then over genuine."""
         sums = np.zeros(len(first), np.int64)
         np.add.at(sums, by_cell, values)
-        return sums // 2
+        of_groups = np.bincount(genuine.group, of_genuine, minlength=groups)
+        return np.append(sums // 2, of_groups.astype(np.int64))
 
-    impostors, matched = summed(found.pairs), summed(found.matches)
-    of_group = np.bincount(genuine.group, minlength=groups)
-    pairs = np.append(impostors, of_group)
-    errors = np.append(matched, np.bincount(genuine.group, missed, minlength=groups).astype(int))
-    rates = errors / np.maximum(pairs, 1)
+    pairs = summed(found.pairs, np.ones(missed.shape[1], np.bool_))
+    errors = np.stack([summed(*both) for both in zip(found.matches, missed, strict=True)])
+    rates = errors / np.maximum(pairs, 1)  # (M, C + G)
 
     people, unit_of = np.unique(np.append(found.person, genuine.person), return_inverse=True)
     units = len(found.person)
@@ -149,32 +150,35 @@ def all_rates(found: FalseMatches, genuine: Genuine, missed: NDArray[np.bool_]) 
         return sparse.csr_array((whole, (rows, columns)), shape=(len(people), count))
 
     cells = first, second
-    square = np.square(np.maximum(impostors, 1).astype(np.float64))
-    of_two = np.zeros(count)
-
-    residuals = by_person(
-        found.matches - rates[by_cell] * found.pairs, missed - rates[len(first) + genuine.group]
+    square = np.square(np.maximum(pairs[: len(first)], 1).astype(np.float64))
+    p = rates[:, : len(first)]
+    residuals = sparse.hstack(
+        [
+            by_person(of[by_cell] * -found.pairs + matches, wrong - of[len(first) + genuine.group])
+            for of, matches, wrong in zip(rates, found.matches, missed, strict=True)
+        ]
     )
-    p = rates[: len(first)]
-    of_two[: len(first)] = (
-        found.squares[cells] - 2 * p * found.products[cells] + p**2 * found.sizes[cells]
-    ) / square
-    covariance = (residuals.T @ residuals).toarray() - np.diag(of_two)
+    shape = (systems, count, systems, count)
+    covariance = (residuals.T @ residuals).toarray().reshape(shape)
+    products, sizes = found.products[:, *cells], found.sizes[cells]
+    twice = (
+        found.squares[:, :, *cells]
+        - p[:, None] * products
+        - p * products[:, None]
+        + p[:, None] * p * sizes
+    )
+    place = np.arange(len(first))
+    covariance[:, place, :, place] -= np.moveaxis(twice / square, -1, 0)
     # As in `uncertainty.group_rates`: residuals from a rate that the pairs themselves made are too
     # small, by the share of pairs of pairs that share a person.
-    shares = by_person(found.pairs.astype(np.float64), np.ones(len(missed)))
-    of_two[: len(first)] = found.sizes[cells] / square
+    shares = by_person(found.pairs.astype(np.float64), np.ones(missed.shape[1]))
+    of_two = np.zeros(count)
+    of_two[: len(first)] = sizes / square
     kept = 1 - np.minimum(np.asarray(shares.power(2).sum(axis=0)).ravel() - of_two, MOST_SHARED)
-    covariance /= np.sqrt(np.outer(kept, kept))
+    covariance /= np.sqrt(np.outer(kept, kept))[None, :, None, :]
 
-    independent = np.diag(rates * (1 - rates) / np.maximum(pairs, 1))
-    shape = (1, count, 1, count)
-    joint = GroupRates(
-        rates[None],
-        covariance.reshape(shape),
-        independent.reshape(shape),
-        np.maximum(pairs, 1).astype(np.float64),
-    )
+    independent = np.diag((rates * (1 - rates) / np.maximum(pairs, 1)).ravel()).reshape(shape)
+    joint = GroupRates(rates, covariance, independent, np.maximum(pairs, 1).astype(np.float64))
     return AllRates(joint, pairs, errors, cells)
 
 

@@ -50,15 +50,13 @@ def score_impostors(
         read[model] = record.weights_sha256
         packed = {pack.path: pack.sha256 for pack in found.packs}
         images = EmbeddedImages(np.concatenate(found.embeddings), found.person, found.group)
-        rows = all_impostors(
-            str(model),
-            found.table,
-            images,
+        of_all = all_impostors(
+            {str(model): (found.table, images)},
             thresholds=(),
             fmrs=(settings.fmr,),
             draws=settings.draws,
         )
-        frame = as_frame(rows, ImpostorRow).drop(columns="system")
+        frame = as_frame(of_all.rows, ImpostorRow).drop(columns="system")
         who = record.subject.model_dump()
         frames.append(pd.DataFrame(who, index=frame.index).join(frame))
     text = pd.concat(frames).to_csv(index=False, lineterminator="\n")

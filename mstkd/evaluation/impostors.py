@@ -2,8 +2,8 @@
 
 A list of pairs has a few thousand impostor pairs a group, which no FMR below 1e-2 can rest on; the
 images it names make some ten thousand times as many. Their similarities are counted block by block
-and never kept. Shapes: N images, D embedding dimension, G groups, S parts, T thresholds, U units (a
-person's images in one group).
+and never kept. Shapes: M systems on the same images, N images, D embedding dimension, G groups, S
+parts, T thresholds, U units (a person's images in one group).
 """
 
 from __future__ import annotations
@@ -92,10 +92,11 @@ class AtFmr(NamedTuple):
 class FalseMatches:
     """False matches by person, from which it follows how far they are chance of who was tested.
 
-    `person` and `group` int64 (U,) are those of each unit. `matches` int64 (U, G): pairs of its
-    images with images of others in each group that are accepted; `pairs` (U, G): all of them. Over
-    every two people, by their groups (G, G), symmetric: `squares`, the sum of the squares of their
-    matches; `products`, of their matches times their pairs; `sizes`, of the squares of their pairs.
+    `person` and `group` int64 (U,) are those of each unit. `matches` int64 (M, U, G): pairs of its
+    images with images of others in each group that a system accepts; `pairs` (U, G): all of them.
+    Over every two people, by their groups (G, G), symmetric: `squares` (M, M, G, G), the sum of
+    their matches by one system times those by another; `products` (M, G, G), of their matches times
+    their pairs; `sizes` (G, G), of the squares of their pairs.
     """
 
     person: Integers
@@ -153,7 +154,7 @@ def count_impostors(
 
 
 def false_matches(
-    embeddings: ArrayLike,
+    embeddings: Sequence[ArrayLike],
     identity: ArrayLike,
     group: ArrayLike,
     *,
@@ -161,55 +162,71 @@ def false_matches(
     levels: ArrayLike,
     advance: Advance | None = None,
 ) -> list[FalseMatches]:
-    """Count the accepted pairs of every person at each of L levels of thresholds.
+    """Count the accepted pairs of every person by M systems at each of L levels of thresholds.
 
-    Memory, time and arguments are those of `count_impostors`, where not told.
+    The systems' blocks are looked at side by side, so that what they accept alike is counted too.
+    Memory, time and arguments are those of `count_impostors` for each, where not told.
 
     Args:
-        embeddings: (N, D).
+        embeddings: (N, D) of each system.
         identity: (N,).
         group: (N,).
         part: (N,), of `ImpostorCounts`.
-        levels: (L, S + 1), the least similarity that is accepted of pairs within each part and,
-            last, across parts; nan where such pairs do not count.
-        advance: as `count_impostors`.
+        levels: (L, M, S + 1), the least similarity that each system accepts of pairs within each
+            part and, last, across parts; nan where such pairs do not count.
+        advance: as `count_impostors`, for each system.
 
     Raises:
         ValueError: as `count_impostors`.
     """
-    images = _Images(embeddings, identity, group)
-    parts, limits = np.asarray(part), np.atleast_2d(np.asarray(levels, np.float64))
-    units = images.units(parts)
-    shape = (len(limits), images.groups, images.groups)
-    matches = np.zeros((len(limits), len(units.person), images.groups), np.int64)
-    squares, products = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for block in images.blocks(parts, limits.shape[1] - 1, advance):
-        a, b = block.groups
-        rows, columns = (units.of_image[chosen] for chosen in (block.rows, block.columns))
-        for level, limit in enumerate(limits[:, block.part].tolist()):
-            if np.isnan(limit):
+    systems = [_Images(one, identity, group) for one in embeddings]
+    parts, limits, images = np.asarray(part), np.asarray(levels, np.float64), systems[0]
+    units, count = images.units(parts), len(systems)
+    people = len(units.person)
+    shape = (len(limits), count, images.groups, images.groups)
+    matches = np.zeros((len(limits), count, people, images.groups), np.int64)
+    squares = np.zeros((len(limits), count, *shape[1:]), np.int64)
+    products = np.zeros(shape, np.int64)
+    found = (one.blocks(parts, limits.shape[2] - 1, advance) for one in systems)
+    for blocks in zip(*found, strict=True):
+        a, b = blocks[0].groups
+        rows, columns = (units.of_image[one] for one in (blocks[0].rows, blocks[0].columns))
+        for level, limit in enumerate(limits[:, :, blocks[0].part].tolist()):
+            if np.isnan(limit).any():
                 continue
-            first, second = np.nonzero(block.cosines >= limit)
-            first, second = rows[first], columns[second]
-            matches[level, :, b] += np.bincount(first, minlength=len(units.person))
-            matches[level, :, a] += np.bincount(second, minlength=len(units.person))
+            of_two = []
+            for m, (block, least) in enumerate(zip(blocks, limit, strict=True)):
+                first, second = np.nonzero(block.cosines >= least)
+                first, second = rows[first], columns[second]
+                matches[level, m, :, b] += np.bincount(first, minlength=people)
+                matches[level, m, :, a] += np.bincount(second, minlength=people)
+                products[level, m, a, b] += units.images[first] @ units.images[second]
+                of_two.append(first * people + second)
             # A person's images stand in one block, and so do the pairs of every two.
-            of_two = np.unique(first * len(units.person) + second, return_counts=True)[1]
-            squares[level, a, b] += np.square(of_two).sum()
-            products[level, a, b] += units.images[first] @ units.images[second]
+            squares[level, :, :, a, b] += _together(of_two)
     squares, products = _symmetric(squares), _symmetric(products)
     return [
         FalseMatches(
             units.person,
             units.group,
             matches=matches[level],
-            pairs=units.pairs(~np.isnan(limits[level])),
+            pairs=units.pairs(~np.isnan(limits[level, 0])),
             squares=squares[level],
             products=products[level],
-            sizes=units.sizes(~np.isnan(limits[level])),
+            sizes=units.sizes(~np.isnan(limits[level, 0])),
         )
         for level in range(len(limits))
     ]
+
+
+def _together(codes: Sequence[Integers]) -> Integers:
+    """Sums (M, M) over all codes of how often it stands in one sequence times in another."""
+    system = np.repeat(np.arange(len(codes)), [len(one) for one in codes])
+    names, place = np.unique(np.concatenate(codes), return_inverse=True)
+    ones = np.ones(len(system), np.int64)
+    table = sparse.csr_array((ones, (system, place)), shape=(len(codes), len(names)))
+    found: Integers = (table @ table.T).toarray()
+    return found
 
 
 class _Block(NamedTuple):

@@ -17,10 +17,10 @@ from mstkd.artifacts.records import Provenance, Record, SealedRecord
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.errors import InputError
-from mstkd.evaluation.auditing.all_impostors import ImpostorRow
+from mstkd.evaluation.auditing.all_impostors import AllImpostors, ImpostorRow
 from mstkd.evaluation.auditing.audit import Audit, audit_rates, audit_systems
 from mstkd.evaluation.auditing.systems import Systems, read_systems
-from mstkd.evaluation.auditing.tables import as_frame
+from mstkd.evaluation.auditing.tables import Tested, as_frame, differences
 from mstkd.evaluation.foreign import is_rates, read_rates
 from mstkd.report.audit_answer import answer
 from mstkd.report.audit_matrix import matrices
@@ -91,7 +91,7 @@ def write_audit(
     scores: Sequence[Path],
     output: Path,
     attributes: Path | None = None,
-    impostors: Sequence[ImpostorRow] = (),
+    impostors: AllImpostors | None = None,
 ) -> Audit:
     """Audit systems from their files of scores, and write what was found.
 
@@ -100,7 +100,8 @@ def write_audit(
         scores: a table of scored pairs each (docs/scores.md), or one CSV of rates by group.
         output: the folder to write to.
         attributes: a CSV of further columns of the pairs.
-        impostors: what was found over all impostor pairs, of systems whose embeddings are known.
+        impostors: what was found over all impostor pairs, of the same systems in the same order,
+            where their embeddings are known.
 
     Returns:
         What was found.
@@ -132,7 +133,10 @@ def write_audit(
             seed=settings.seed,
         )
         tested = [_listed(one) for one in systems.systems]
-    audit = replace(audit, impostors=tuple(impostors))
+        if impostors is not None:
+            further = differences(systems.names, [Tested(systems.systems[0], impostors.found)])
+            found = (*audit.differences, *further)
+            audit = replace(audit, impostors=impostors.rows, differences=found)
     read = hashed_contents([*scores, *([] if attributes is None else [attributes])])
     _write(audit, settings, tested, read, output)
     return audit

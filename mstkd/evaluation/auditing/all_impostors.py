@@ -1,31 +1,39 @@
 """The rows of impostors.csv: error rates that rest on all impostor pairs among embedded images.
 
-Where a system's embeddings are known, its false matches are not those of a list of pairs alone.
-Shapes: N images, D embedding dimension, G groups.
+Where systems' embeddings are known, their false matches are not those of a list of pairs alone.
+Shapes: M systems, N images, D embedding dimension, P genuine pairs, G groups, C cells (every two
+groups).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.evaluation.coverage import NOTES
+from mstkd.evaluation.auditing.measured import (
+    WILSON,
+    Measured,
+    contrast_of_rates,
+    kinds_of,
+    of_groups,
+    where_told,
+)
+from mstkd.evaluation.auditing.systems import ALL
 from mstkd.evaluation.impostor_rates import AllRates, Genuine, all_rates, slopes
 from mstkd.evaluation.impostors import ImpostorCounts, count_impostors, false_matches
 from mstkd.evaluation.intervals import FAIRNESS, Interval, rate_interval
 from mstkd.evaluation.measures import ENOUGH, fmr_insufficient, rate_insufficient
 from mstkd.evaluation.scores import ScoreTable
-from mstkd.evaluation.spread import DRAWS, Spread
+from mstkd.evaluation.spread import DRAWS
 from mstkd.evaluation.uncertainty import CONFIDENCE
 from mstkd.progress import progress
 
-WILSON = "Wilson, identities as units"
-INVERTED = "inversion of the noise, identities as units"
 IF_INDEPENDENT = ", were pairs independent"
+ALL_PAIRS = ", all impostor pairs"  # where, in comparisons.csv
 TARGET = "the target, held by the threshold of the other half of the people"
 
 NAN = float("nan")
@@ -104,60 +112,103 @@ def _at_fmr(fmr: float) -> str:
     return f"fmr={fmr:.12g}"
 
 
+@dataclass(frozen=True, eq=False)
+class AllImpostors:
+    """What was found over all impostor pairs: rows, system by system, and what can be compared."""
+
+    rows: tuple[ImpostorRow, ...]
+    found: tuple[Measured, ...] = ()
+
+
 def all_impostors(
-    system: str,
-    table: ScoreTable,
-    images: EmbeddedImages,
+    systems: Mapping[str, tuple[ScoreTable, EmbeddedImages]],
     *,
     thresholds: Sequence[float],
     fmrs: Sequence[float],
     draws: int = DRAWS,
     seed: int = 0,
-) -> tuple[ImpostorRow, ...]:
-    """Error rates of one system on all impostor pairs among its images.
+) -> AllImpostors:
+    """Error rates of systems on all impostor pairs among the images that all were tested on.
 
     FMR is that of all pairs of images of two people; where the global FMR sets the threshold, of
     those of either half of the people, at the threshold of the other half. FNMR is that of the
-    table's genuine pairs, at the same thresholds.
+    tables' genuine pairs, at the same thresholds.
 
     Args:
-        system: name.
-        table: scored pairs, every group with genuine ones.
-        images: what the system made of them.
+        systems: by name, scored pairs, every group with genuine ones, and what the system made of
+            the images; all of the same pairs and images in one order.
         thresholds: similarities at which rates are taken.
         fmrs: false match rates of all groups together at which they are taken.
         draws: of the noise of measures over groups.
         seed: of the draws.
+
+    Raises:
+        ValueError: systems of other images or other genuine pairs.
     """
-    number = len(images.group)
-    both = 2 * (number * (number - 1) // 2)
-    given = images.vectors, images.identity, images.group
+    table, images = next(iter(systems.values()))
+    genuine = [_genuine(table) for table, _ in systems.values()]
+    for other, (_, shown) in zip(genuine, systems.values(), strict=True):
+        for name in ("identity", "group"):
+            if not np.array_equal(getattr(shown, name), getattr(images, name)):
+                raise ValueError("systems of other images")
+        if not np.array_equal(other.person, genuine[0].person):
+            raise ValueError("systems of other genuine pairs")
+    number, count = len(images.group), len(systems)
+    both = count * 2 * (number * (number - 1) // 2)
+    told = ", ".join(systems) if count <= 2 else f"{count} systems"
+    vectors = [shown.vectors for _, shown in systems.values()]
+    with progress(f"{told}: all pairs of images, twice over", both, "pairs") as advance:
+        counts = [
+            count_impostors(one, images.identity, images.group, advance=advance) for one in vectors
+        ]
+        places = [_Place(_at_threshold(one), np.full((count, 3), one)) for one in thresholds]
+        places += [_held(counts, fmr) for fmr in fmrs]
+        found = false_matches(
+            vectors,
+            images.identity,
+            images.group,
+            part=counts[0].part,
+            levels=np.stack([place.levels for place in places]),
+            advance=advance,
+        )
+    part_of = np.zeros(len(table.identities), np.int64)
+    part_of[images.identity] = counts[0].part
+    looked: list[_Looked] = []
+    for place, matches in zip(places, found, strict=True):
+        if place.short:
+            looked.append(_Looked(place))
+            continue
+        limits = place.levels[:, part_of[genuine[0].person]]  # (M, P)
+        missed = np.stack([one.similarity for one in genuine]) < limits
+        rates = all_rates(matches, genuine[0], missed)
+        if place.fmr:
+            errors = np.sqrt(np.maximum(rates.together().variances[:, 0], 0.0))
+            of_all = zip(counts, genuine, errors.tolist(), strict=True)
+            moved = [slopes(one, pairs, place.fmr, error) for one, pairs, error in of_all]
+            rates = rates.with_threshold(np.stack(moved))
+        short = [_lacking(rates, table.groups, m) for m in range(count)]
+        over_groups = tuple(_over_groups(place, rates, short, draws, seed))
+        looked.append(_Looked(place, rates, over_groups))
+    return AllImpostors(
+        tuple(
+            row
+            for m, system in enumerate(systems)
+            for one in looked
+            for row in _rows(system, m, one, table.groups)
+        ),
+        tuple(
+            row for one in looked for row in _measured(one, table.groups) if len(table.groups) > 1
+        ),
+    )
+
+
+def _genuine(table: ScoreTable) -> Genuine:
     inside = table.rows(table.within & table.same)
-    genuine = Genuine(
+    return Genuine(
         inside.similarity,
         inside.identity1.astype(np.int64),
         inside.group1.astype(np.int64),
     )
-    with progress(f"{system}: all pairs of images, twice over", both, "pairs") as advance:
-        counts = count_impostors(*given, advance=advance)
-        places = [_Place(_at_threshold(one), np.full(3, one)) for one in thresholds]
-        places += [_held(counts, fmr) for fmr in fmrs]
-        levels = np.stack([place.levels for place in places])
-        found = false_matches(*given, part=counts.part, levels=levels, advance=advance)
-    part_of = np.zeros(len(table.identities), np.int64)
-    part_of[images.identity] = counts.part
-    rows: list[ImpostorRow] = []
-    for place, matches in zip(places, found, strict=True):
-        if place.short:
-            rows.append(_row(system, ("", ""), "fmr", place.at, NAN, note=place.short))
-            continue
-        missed = genuine.similarity < place.levels[part_of[genuine.person]]
-        rates = all_rates(matches, genuine, missed)
-        if place.fmr:
-            error = float(np.sqrt(max(rates.together().variances[0, 0], 0.0)))
-            rates = rates.with_threshold(slopes(counts, genuine, place.fmr, error))
-        rows += _rows(system, place, rates, table.groups, draws, seed)
-    return tuple(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,19 +216,27 @@ class _Place:
     """Where rates are taken."""
 
     at: str
-    levels: NDArray[np.float64]  # (3,), of `false_matches`
+    levels: NDArray[np.float64]  # (M, 3), of `false_matches`
     fmr: float = 0.0  # the target; 0 where a threshold is given
     short: str = ""  # why there is no threshold
 
-    @property
-    def threshold(self) -> float:
-        return float(self.levels[:2].mean())
+
+@dataclass(frozen=True, eq=False)
+class _Looked:
+    """What was found at a place."""
+
+    place: _Place
+    rates: AllRates | None = None  # None where there is no threshold
+    over_groups: tuple[Measured, ...] = ()
+
+    def threshold(self, m: int) -> float:
+        return float(self.place.levels[m, :2].mean())
 
 
-def _held(counts: ImpostorCounts, fmr: float) -> _Place:
+def _held(counts: Sequence[ImpostorCounts], fmr: float) -> _Place:
     """Where a global FMR is held."""
-    at, nowhere = _at_fmr(fmr), np.full(3, np.nan)
-    within = counts.histogram[:-1].sum(axis=-1)  # (S, G, G)
+    at, nowhere = _at_fmr(fmr), np.full((len(counts), 3), np.nan)
+    within = counts[0].histogram[:-1].sum(axis=-1)  # (S, G, G), the same of all systems
     pairs = np.einsum("sgg->s", within)
     few = fmr_insufficient(fmr, int(pairs.min()))
     if few is not None:
@@ -186,76 +245,110 @@ def _held(counts: ImpostorCounts, fmr: float) -> _Place:
             f" of half of the people, {ENOUGH} needed"
         )
         return _Place(at, nowhere, fmr, short)
-    return _Place(at, np.append(counts.at_fmr(fmr).thresholds, np.nan), fmr)
+    levels = [np.append(one.at_fmr(fmr).thresholds, np.nan) for one in counts]
+    return _Place(at, np.stack(levels), fmr)
 
 
-def _rows(
-    system: str, place: _Place, rates: AllRates, groups: Sequence[str], draws: int, seed: int
-) -> Iterator[ImpostorRow]:
-    """All of one place: the rates of all groups, those of every two, and what follows of them."""
-    cells = len(rates.within)
-    names = [(groups[a], groups[b]) for a, b in zip(*rates.cells, strict=True)]
-    names += [(group, group) for group in groups]
-    kinds = ["fmr"] * cells + ["fnmr"] * len(groups)
-    whole = rate_interval(rates.together())
-    inside = np.append(rates.within, np.zeros(len(groups), np.bool_))
-    genuine = np.arange(len(kinds)) >= cells
-    for column, (kind, chosen) in enumerate((("fmr", inside), ("fnmr", genuine))):
-        counted = int(rates.errors[chosen].sum()), int(rates.pairs[chosen].sum())
-        yield _rate(system, ("", ""), kind, place, whole, column, *counted)
-    found = rate_interval(rates.joint)
-    for column, (kind, between) in enumerate(zip(kinds, names, strict=True)):
-        counted = int(rates.errors[column]), int(rates.pairs[column])
-        yield _rate(system, between, kind, place, found, column, *counted)
-    if len(groups) < 2:
+def _over_groups(
+    place: _Place, rates: AllRates, short: Sequence[Mapping[str, str]], draws: int, seed: int
+) -> Iterator[Measured]:
+    """What follows of the groups' rates."""
+    of_both = rates.of_groups
+    if len(of_both.genuine) < 2:
         return
-    of_groups, short = rates.of_groups, _lacking(rates, groups)
-    for name, measure in FAIRNESS.items():
-        kind = name.split("_")[0]
-        note = short[kind] if kind in short else short["fmr"] or short["fnmr"]
-        if note:
-            yield _row(system, ("", ""), name, place.at, place.threshold, note=note)
+    for name in FAIRNESS:
+        kinds = kinds_of(name)
+        of = getattr(of_both, kinds[0]) if len(kinds) == 1 else of_both.joint
+        why = [next(filter(None, (one[kind] for kind in kinds)), "") for one in short]
+        at = f"{place.at}{ALL_PAIRS}"
+        yield of_groups(name, at, of, why, draws=draws, seed=seed)
+
+
+class _Column(NamedTuple):
+    """Which rate a column of all rates is."""
+
+    kind: str
+    between: tuple[str, str]
+
+
+def _columns(rates: AllRates, groups: Sequence[str]) -> list[_Column]:
+    cells = [_Column("fmr", (groups[a], groups[b])) for a, b in zip(*rates.cells, strict=True)]
+    return cells + [_Column("fnmr", (group, group)) for group in groups]
+
+
+def _measured(looked: _Looked, groups: Sequence[str]) -> Iterator[Measured]:
+    """What systems are compared by."""
+    rates, place = looked.rates, looked.place
+    if rates is None:
+        return
+    at = f"{place.at}{ALL_PAIRS}"
+    together, systems = rates.together(), range(len(rates.errors))
+    whole = rate_interval(together)
+    for column, kind in enumerate(("fmr", "fnmr")):
+        if place.fmr and kind == "fmr":  # held where it is
             continue
-        of = {"fmr": of_groups.fmr, "fnmr": of_groups.fnmr}.get(kind, of_groups.joint)
-        even = Spread(of, measure, draws=draws, seed=seed).intervals()
-        value, low, high = (float(part[0]) for part in (even.value, even.low, even.high))
-        if name == "fdr":  # of which 1 is fair, and what is spread is one less it
-            value, low, high = 1 - value, 1 - high, 1 - low
-        yield _row(
-            system,
-            ("", ""),
-            name,
-            place.at,
-            place.threshold,
-            (value, low, high),
-            INVERTED,
-            note=NOTES.get(name, ""),
-        )
+        chosen = _summed(rates, kind)
+        few = [_few(int(rates.errors[m, chosen].sum()), chosen, rates) for m in systems]
+        found = where_told(Interval(*(one[:, column] for one in whole)), few)
+        contrast = contrast_of_rates(together, column, sign=-1)
+        yield Measured(kind, at, ALL, found, WILSON, few, contrast)
+    each = rate_interval(rates.joint)
+    for column, one in enumerate(_columns(rates, groups)):
+        only = np.arange(len(rates.pairs)) == column
+        few = [_few(int(rates.errors[m, column]), only, rates) for m in systems]
+        found = where_told(Interval(*(part[:, column] for part in each)), few)
+        contrast = contrast_of_rates(rates.joint, column, sign=-1)
+        group = " × ".join(dict.fromkeys(one.between))
+        yield Measured(one.kind, at, group, found, WILSON, few, contrast)
+    yield from looked.over_groups
 
 
-def _rate(
-    system: str,
-    between: tuple[str, str],
-    kind: str,
-    place: _Place,
-    found: Interval,
-    column: int,
-    errors: int,
-    pairs: int,
-) -> ImpostorRow:
-    """One rate, or why it is no number."""
-    limits = value, _, _ = tuple(float(part[0, column]) for part in found)
-    few, method = rate_insufficient(errors, pairs), WILSON
-    note = ""
+def _summed(rates: AllRates, kind: str) -> NDArray[np.bool_]:
+    """Which rates (C + G,) count in that of all groups together."""
+    genuine = np.arange(len(rates.pairs)) >= len(rates.within)
+    return genuine if kind == "fnmr" else rates.share > 0
+
+
+def _few(errors: int, chosen: NDArray[np.bool_], rates: AllRates) -> str:
+    """Why a rate is no number."""
+    pairs = int(rates.pairs[chosen].sum())
     if not pairs:
-        note, limits = "no pairs", (NAN, NAN, NAN)
-    elif few is not None:
-        note, limits = f"{few}{IF_INDEPENDENT}", (NAN, NAN, NAN)
-    elif place.fmr and kind == "fmr" and between == ("", ""):
-        note, limits, method = TARGET, (value, NAN, NAN), ""
-    return _row(
-        system, between, kind, place.at, place.threshold, limits, method, pairs, errors, note
-    )
+        return "no pairs"
+    few = rate_insufficient(errors, pairs)
+    return "" if few is None else f"{few}{IF_INDEPENDENT}"
+
+
+def _rows(system: str, m: int, looked: _Looked, groups: Sequence[str]) -> Iterator[ImpostorRow]:
+    """All of one place: the rates of all groups, those of every two, and what follows of them."""
+    place, rates, threshold = looked.place, looked.rates, looked.threshold(m)
+    if rates is None:
+        yield _row(system, ("", ""), "fmr", place.at, NAN, note=place.short)
+        return
+
+    def rate(column: _Column, found: Interval, at: int, chosen: NDArray[np.bool_]) -> ImpostorRow:
+        """One rate, or why it is no number."""
+        limits = value, _, _ = tuple(float(part[m, at]) for part in found)
+        errors, pairs = int(rates.errors[m, chosen].sum()), int(rates.pairs[chosen].sum())
+        note, method = _few(errors, chosen, rates), WILSON
+        if note:
+            limits = (NAN, NAN, NAN)
+        elif place.fmr and column == ("fmr", ("", "")):
+            note, limits, method = TARGET, (value, NAN, NAN), ""
+        told = (threshold, limits, method, pairs, errors, note)
+        return _row(system, column.between, column.kind, place.at, *told)
+
+    whole = rate_interval(rates.together())
+    for at, kind in enumerate(("fmr", "fnmr")):
+        yield rate(_Column(kind, ("", "")), whole, at, _summed(rates, kind))
+    found = rate_interval(rates.joint)
+    for at, column in enumerate(_columns(rates, groups)):
+        yield rate(column, found, at, np.arange(len(rates.pairs)) == at)
+    for one in looked.over_groups:
+        limits = tuple(float(part[m]) for part in one.found)
+        note = one.notes[m]
+        yield _row(
+            system, ("", ""), one.measure, place.at, threshold, limits, one.method, note=note
+        )
 
 
 def _row(
@@ -289,14 +382,14 @@ def _row(
     )
 
 
-def _lacking(rates: AllRates, groups: Sequence[str]) -> dict[str, str]:
-    """Of either kind, which group's rate rests on too few errors."""
+def _lacking(rates: AllRates, groups: Sequence[str], m: int) -> dict[str, str]:
+    """Of either kind, which group's rate of the m-th system rests on too few errors."""
     cells = len(rates.within)
     columns = {"fmr": np.flatnonzero(rates.within), "fnmr": np.arange(cells, len(rates.pairs))}
     short = dict.fromkeys(columns, "")
     for kind, of in columns.items():
-        counted = zip(groups, rates.errors[of].tolist(), rates.pairs[of].tolist(), strict=True)
-        for group, errors, pairs in counted:
+        errors_of = rates.errors[m, of].tolist()
+        for group, errors, pairs in zip(groups, errors_of, rates.pairs[of].tolist(), strict=True):
             rate = f"insufficient: the {kind.upper()} of group {group!r}"
             if errors < ENOUGH:
                 short[kind] = short[kind] or f"{rate} rests on {errors} errors, {ENOUGH} needed"

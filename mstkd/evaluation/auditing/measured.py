@@ -97,12 +97,12 @@ def of_protocol(
     for part in _parts(systems, pairs.group1):
         percent = [one.groups[part.group].accuracy for one in told]
         found = _percent(percent, rates, part.column)
-        contrast = _of_rates(rates, part.column, sign=1, scale=100)
+        contrast = contrast_of_rates(rates, part.column, sign=1, scale=100)
         inside = wrong[:, part.pairs]
         yield Measured("accuracy", at, part.group, found, WILSON, notes, contrast, inside)
     together = rates.together()
     found = _percent([one.global_accuracy for one in told], together, 0)
-    contrast = _of_rates(together, 0, sign=1, scale=100)
+    contrast = contrast_of_rates(together, 0, sign=1, scale=100)
     yield Measured("global_accuracy", at, ALL, found, WILSON, notes, contrast, wrong)
     if len(systems.groups) < 2:
         return
@@ -114,7 +114,7 @@ def of_protocol(
         words = [
             NO_ERROR if np.isnan(one) else _floor(even, m, name) for m, one in enumerate(value)
         ]
-        contrast = _of_spread(spread)
+        contrast = contrast_of_spread(spread)
         found = Interval(value, even.low, even.high)
         yield Measured(name, at, ALL, found, INVERTED, words, contrast, even=even, spread=spread)
 
@@ -134,7 +134,7 @@ def _floor(even: SpreadInterval, m: int, name: str) -> str:
     )
 
 
-def _of_rates(
+def contrast_of_rates(
     rates: GroupRates, column: int, *, sign: Literal[1, -1], scale: float = 1.0
 ) -> Contrasted:
     """Contrasts of one column: of the rate of what is right if `sign` is 1, else of the errors."""
@@ -143,7 +143,9 @@ def _of_rates(
     return lambda weights: accuracy_contrast(rates, weights[:, :, None] * chosen)
 
 
-def _of_spread(spread: Spread, *, sign: Literal[1, -1] = 1) -> Contrasted:
+def contrast_of_spread(spread: Spread, *, sign: Literal[1, -1] = 1) -> Contrasted:
+    """Contrasts of a measure over groups, or where `sign` is -1 of one less it."""
+
     def contrast(weights: Floats) -> Contrast:
         found = spread_contrast(spread, weights)
         return found if sign == 1 else negated(found)
@@ -166,7 +168,7 @@ def of_separation(systems: Systems) -> Iterator[Measured]:
         ):
             for column, group in enumerate(groups):
                 own = Interval(*(one[:, column] for one in found))
-                contrast = _of_rates(rates, column, sign=1 if sign == 1 else -1)
+                contrast = contrast_of_rates(rates, column, sign=1 if sign == 1 else -1)
                 notes = _few_errors(own, systems.pairs_of(group)) if name == "eer" else nothing
                 yield Measured(name, at, group, own, WILSON, notes, contrast)
 
@@ -247,46 +249,31 @@ class _AtThreshold:
             mine = wrong[:, part.pairs]
             notes = [self._too_few(row, misses_of=name) for row in mine]
             contrast: Contrasted | None
-            contrast = _of_rates(rates, part.column, sign=1 if name == "tar" else -1)
+            contrast = contrast_of_rates(rates, part.column, sign=1 if name == "tar" else -1)
             # Held where it is, the global FMR is the same for all systems, but for chance.
             is_target = self._held and name == "fmr" and part.group == ALL
             if is_target or self._short is not None:
                 contrast = None
             yield Measured(
-                name, at, part.group, _where_told(found, notes), WILSON, notes, contrast, mine
+                name, at, part.group, where_told(found, notes), WILSON, notes, contrast, mine
             )
 
     def _over_groups(self, at: str, draws: int, seed: int) -> Iterator[Measured]:
         """FDR, IR, GARBE and the ratios of NIST's reports."""
-        for name, measure in FAIRNESS.items():
-            kinds = _kinds(name)
+        for name in FAIRNESS:
+            kinds = kinds_of(name)
             of = self._by_group[kinds[0]] if len(kinds) == 1 else self._rates.joint
             short = self._lacking(kinds)
             if all(short):
                 nothing = np.full(len(short), np.nan)
                 yield Measured(name, at, ALL, Interval(*[nothing] * 3), "", short)
                 continue
-            spread = Spread(of, measure, draws=draws, seed=seed)
-            even = spread.intervals()
-            if name == "fdr":  # of which 1 is fair, and what is spread is one less it
-                even = SpreadInterval(
-                    1 - even.value,
-                    1 - even.high,
-                    1 - even.low,
-                    *(1 - one for one in (even.corrected, even.floor, even.floor_high)),
-                )
-            known = f"; {NOTES[name]}" if name in NOTES else ""
-            notes = [word or _floor(even, m, name) + known for m, word in enumerate(short)]
-            found = _where_told(Interval(even.value, even.low, even.high), short)
-            contrast = _of_spread(spread, sign=-1 if name == "fdr" else 1)
-            yield Measured(
-                name, at, ALL, found, INVERTED, notes, contrast, even=even, spread=spread
-            )
+            yield of_groups(name, at, of, short, draws=draws, seed=seed)
 
     def _differentials(self, kind: Kind, at: str) -> Iterator[Measured]:
         """Each group's rate over the geometric mean of all."""
         rates, short = self._by_group[kind], self._lacking([kind])
-        found = _where_told(differential_intervals(rates), [[word] for word in short])
+        found = where_told(differential_intervals(rates), [[word] for word in short])
         for g, group in enumerate(self._systems.groups):
             own = Interval(*(one[:, g] for one in found))
             yield Measured(f"{kind}_differential", at, group, own, LOGARITHM, short)
@@ -319,6 +306,35 @@ class _AtThreshold:
         return words
 
 
+def of_groups(
+    name: str, at: str, rates: GroupRates, short: Sequence[str], *, draws: int, seed: int
+) -> Measured:
+    """A measure of `FAIRNESS` of all systems.
+
+    Args:
+        name: of the measure.
+        at: where its rates are taken.
+        rates: of the groups, of the kinds that the measure is made of.
+        short: (M,), why it is no number.
+        draws: of the noise.
+        seed: of the draws.
+    """
+    spread = Spread(rates, FAIRNESS[name], draws=draws, seed=seed)
+    even = spread.intervals()
+    if name == "fdr":  # of which 1 is fair, and what is spread is one less it
+        even = SpreadInterval(
+            1 - even.value,
+            1 - even.high,
+            1 - even.low,
+            *(1 - one for one in (even.corrected, even.floor, even.floor_high)),
+        )
+    known = f"; {NOTES[name]}" if name in NOTES else ""
+    notes = [word or _floor(even, m, name) + known for m, word in enumerate(short)]
+    found = where_told(Interval(even.value, even.low, even.high), short)
+    contrast = contrast_of_spread(spread, sign=-1 if name == "fdr" else 1)
+    return Measured(name, at, ALL, found, INVERTED, notes, contrast, even=even, spread=spread)
+
+
 def _no_threshold(short: Insufficient) -> str:
     """Why a global FMR cannot be held: a note of all that would be taken there."""
     return (
@@ -327,13 +343,13 @@ def _no_threshold(short: Insufficient) -> str:
     )
 
 
-def _kinds(measure: str) -> list[Kind]:
+def kinds_of(measure: str) -> list[Kind]:
     """Of which rates a measure over groups is made."""
     one: list[Kind] = [kind for kind in ("fmr", "fnmr") if measure.startswith(kind)]
     return one or ["fmr", "fnmr"]
 
 
-def _where_told(found: Interval, notes: Sequence[str] | Sequence[Sequence[str]]) -> Interval:
+def where_told(found: Interval, notes: Sequence[str] | Sequence[Sequence[str]]) -> Interval:
     """The numbers, nan where a note says that there is none."""
     void = np.array(notes) != ""
     return Interval(*(np.where(void, np.nan, one) for one in found))
