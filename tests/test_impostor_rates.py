@@ -93,6 +93,32 @@ def test_covariance_is_that_of_a_list_of_all_pairs(fmr):
     assert rates.together().rates[0] == pytest.approx([whole, missed.mean()])
 
 
+def test_two_systems_have_the_covariance_of_a_list_of_all_pairs():
+    """Differences of systems rest on what both accept alike, pair by pair."""
+    random = np.random.default_rng(7)
+    vectors, identity, group = images(random, people=12)
+    shown = [vectors, vectors + 0.3 * random.standard_normal(vectors.shape)]
+    part, limit = count_impostors(vectors, identity, group).part, np.full((1, 2, 3), 0.5)
+    [found] = false_matches(shown, identity, group, part=part, levels=limit)
+    genuine = [genuine_pairs(one, identity, group) for one in shown]
+    missed = np.stack([one.similarity for one in genuine]) < 0.5
+    one, two = np.triu_indices(len(identity), 1)
+    other = identity[one] != identity[two]
+    one, two = one[other], two[other]
+    unit = [v / np.linalg.norm(v, axis=1, keepdims=True) for v in shown]
+    matched = np.stack([np.einsum("pd,pd->p", v[one], v[two]) >= 0.5 for v in unit])
+    person = genuine[0].person
+    plain = group_rates(
+        np.concatenate([matched, missed], axis=1),
+        np.append(group[one] + group[two], 3 + genuine[0].group),  # cells (0, 0), (0, 1), (1, 1)
+        np.append(identity[one], person),
+        np.append(identity[two], person),
+    )
+    joint = all_rates(found, genuine[0], missed).joint
+    np.testing.assert_allclose(joint.rates, plain.rates, rtol=1e-12)
+    np.testing.assert_allclose(joint.covariance, plain.covariance, rtol=1e-9, atol=1e-15)
+
+
 def test_a_person_in_two_groups_is_one_person():
     """Her images' pairs in either group are chance of the same person."""
     random = np.random.default_rng(5)

@@ -135,8 +135,8 @@ def write_audit(
         tested = [_listed(one) for one in systems.systems]
         if impostors is not None:
             further = differences(systems.names, [Tested(systems.systems[0], impostors.found)])
-            found = (*audit.differences, *further)
-            audit = replace(audit, impostors=impostors.rows, differences=found)
+            both = (*audit.differences, *further)
+            audit = replace(audit, impostors=impostors.rows, differences=both)
     read = hashed_contents([*scores, *([] if attributes is None else [attributes])])
     _write(audit, settings, tested, read, output)
     return audit
