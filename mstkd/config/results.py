@@ -159,6 +159,8 @@ class DistributionSettings(Step):
 class ImpostorSettings(Protocol):
     """Settings of the step `score-impostors`."""
 
+    recipe: int = 2  # notes say what an even system would show
+
     fmr: FalseMatchRate = 0.01  # of all groups together
     draws: Draws = 2000
     deterministic: Deterministic = None

@@ -161,7 +161,8 @@ class Spread:
             parts.append(self._uneven_kinds(of_kinds))
         self._patterns = [self._normed(part * shape) for part in parts for shape in shapes]
         self._sums: dict[tuple[tuple[int, ...], tuple[float, ...]], SpreadSum] = {}
-        self._spans = np.maximum(self._span(logs)[:, 0], errors.max(axis=1))  # (M,)
+        widest = np.maximum(self._span(logs)[:, 0], errors.max(axis=1))
+        self._spans = np.maximum(widest, 1e-12)  # (M,), of rates that are all 1 too
 
     @property
     def shown(self) -> Floats:

@@ -261,6 +261,10 @@ def _over_groups(
         of = getattr(of_both, kinds[0]) if len(kinds) == 1 else of_both.joint
         why = [next(filter(None, (one[kind] for kind in kinds)), "") for one in short]
         at = f"{place.at}{ALL_PAIRS}"
+        if all(why):
+            nothing = np.full(len(why), NAN)
+            yield Measured(name, at, ALL, Interval(*[nothing] * 3), "", why)
+            continue
         yield of_groups(name, at, of, why, draws=draws, seed=seed)
 
 
