@@ -8,8 +8,11 @@ from pathlib import Path
 
 from reporting import errors, verification_pairs, write_scored
 
+from mstkd.artifacts.provenance import METADATA, SIDECAR
 from mstkd.artifacts.records import Metrics, NetworkSize, read_record
+from mstkd.artifacts.told import told_by
 from mstkd.config import ErrorRateSettings, TableSettings
+from mstkd.errors import InputError
 from mstkd.report.error_rates import render_error_rates
 from mstkd.report.tables import render_table
 
@@ -81,3 +84,26 @@ def test_the_network_is_no_group(tmp_path: Path) -> None:
     assert {name for name, words in columns.items() if "accuracy of group" in words} == set(GROUPS)
     assert "network" in columns["parameters"] and "Multiplications" in columns["multiply_adds"]
     assert types["parameters"] == types["multiply_adds"] == "integer"
+
+
+def test_no_byte_of_a_table_or_of_what_lies_beside_it_changes_unseen(tmp_path: Path) -> None:
+    names = ("table2.csv", "table2.md", "table2.tex", "table2.html")
+    tables = [tmp_path / name for name in names]
+    settings = TableSettings(caption="Ours", groups=GROUPS, draws=100)
+    render_table(settings, metrics=metrics_of(tmp_path, 1), outputs=tables)
+    beside = [tmp_path / f"table2.csv{ending}" for ending in (SIDECAR, METADATA)]
+    for path in (*tables, *beside):
+        whole, told = path.read_bytes(), told_by(path)
+        assert told is not None and told.unchanged
+        for place in range(0, len(whole), 7):
+            # The case of a letter: what reads hexadecimal numbers may not mind.
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x20]) + whole[place + 1 :])
+            try:
+                found = told_by(path)
+            except InputError:
+                continue
+            assert found is None or not found.unchanged, f"{path.name}: byte {place}"
+        path.write_bytes(whole)
+    beside[1].unlink()
+    gone = told_by(tables[0])
+    assert gone is not None and not gone.unchanged

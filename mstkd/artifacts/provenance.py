@@ -24,6 +24,7 @@ from mstkd.errors import InputError
 MARK = "mstkd-provenance"
 SIDECAR = ".provenance.json"  # behind the whole name of a file that can hold no record
 WITH_SIDECAR = (".csv", ".jsonld")
+METADATA = "-metadata.json"  # behind the whole name of a CSV file: what its columns mean
 END_OF_TITLE = "</title>\n"
 NO_HASH = "0" * 64
 
@@ -64,11 +65,18 @@ EMBED: dict[str, Callable[[str, str], str]] = {
 
 
 def embedded(text: str, made: Provenance, suffix: str) -> str:
-    """A text of Markdown, LaTeX or HTML with the record in one line, and its own hash in that."""
+    """A text of Markdown, LaTeX or HTML with the record in one line, and its own hash in that.
+
+    The hash is of the whole text, the record with it, with zeros in the hash's place.
+    """
     if suffix == ".md":
         text += "\n"  # or the line would be one of the table
-    record = made.model_copy(update={"sha256": _text_sha256(text)}).model_dump_json()
-    return EMBED[suffix](record, text)
+
+    def line_of(made: Provenance) -> str:
+        return EMBED[suffix](made.model_dump_json(), text)
+
+    sha256 = _text_sha256(line_of(to_be_hashed(made)))
+    return line_of(made.model_copy(update={"sha256": sha256}))
 
 
 def sidecar(path: Path) -> Path:
@@ -76,9 +84,22 @@ def sidecar(path: Path) -> Path:
     return path.with_name(path.name + SIDECAR)
 
 
-def beside(text: str, made: Provenance) -> str:
-    """The text of the sidecar of a file with such a text."""
-    return made.model_copy(update={"sha256": _text_sha256(text)}).model_dump_json(indent=2) + "\n"
+def metadata_path(path: Path) -> Path:
+    """Where tools look for the metadata of a CSV file."""
+    return path.with_name(path.name + METADATA)
+
+
+def beside(text: str, made: Provenance, metadata: str = "") -> str:
+    """The text of the sidecar of a file with such a text, and with such metadata beside it.
+
+    The hash is of all three, with zeros in its own place.
+    """
+
+    def record_of(made: Provenance) -> str:
+        return made.model_dump_json(indent=2) + "\n"
+
+    sha256 = _text_sha256(text + record_of(to_be_hashed(made)) + metadata)
+    return record_of(made.model_copy(update={"sha256": sha256}))
 
 
 def _text_sha256(text: str) -> str:
@@ -111,8 +132,10 @@ def extracted(text: str, where: Path) -> tuple[Provenance, bool] | None:
         if found is None:
             continue
         made = parse(html.unescape(found[1]) if found[1] else found[2], where)
-        rest = "".join(lines[:number] + lines[number + 1 :])
-        return made, _text_sha256(rest) == made.sha256
+        before, after = "".join(lines[:number]), "".join(lines[number + 1 :])
+        whole = before + line.replace(made.sha256 or NO_HASH, NO_HASH, 1) + after
+        # Of older versions the hash is of the text without the record.
+        return made, made.sha256 in (_text_sha256(whole), _text_sha256(before + after))
     return None
 
 
@@ -121,8 +144,13 @@ def read_sidecar(path: Path) -> tuple[Provenance, bool] | None:
     record = sidecar(path)
     if not record.is_file():
         return None
-    made = parse(record.read_bytes(), record)
-    return made, file_sha256(path) == made.sha256
+    told, metadata = record.read_bytes(), metadata_path(path)
+    made = parse(told, record)
+    whole = path.read_bytes() + told.replace((made.sha256 or NO_HASH).encode(), NO_HASH.encode(), 1)
+    beside_it = metadata.read_bytes() if metadata.is_file() else b""
+    # Somebody may have put metadata of his own there. Of older versions the hash is of the file.
+    held = (whole, whole + beside_it, path.read_bytes())
+    return made, made.sha256 in {hashlib.sha256(data).hexdigest() for data in held}
 
 
 def described(made: Provenance) -> str:

@@ -86,8 +86,8 @@ class Provenance(Record):
     step: str  # the sub-command of mstkd
     settings: dict[str, Any]  # as they were given; empty where the step takes none
     sources: list[Source]
-    # Of a text without this record, of drawings of vectors with zeros in its place; None where
-    # nothing was hashed.
+    # Of the whole file with zeros in this place, and of what lies beside it with its record; None
+    # where nothing was hashed.
     sha256: str | None = None
     precision: Computed | None = None  # of caches: what `auto` in the settings came to
     package_version: str = __version__

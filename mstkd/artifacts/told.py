@@ -17,6 +17,7 @@ from mstkd.artifacts.contents import read_attribute
 from mstkd.artifacts.provenance import (
     EMBED,
     MARK,
+    METADATA,
     SIDECAR,
     WITH_SIDECAR,
     extracted,
@@ -65,8 +66,10 @@ def told_by(path: Path, *, large: bool = False) -> Told | None:
     Raises:
         InputError: the file is of no known kind, or damaged.
     """
-    if path.name.endswith(SIDECAR):
-        return told_by(path.with_name(path.name.removesuffix(SIDECAR)), large=large)
+    for ending in (SIDECAR, f".csv{METADATA}"):
+        if path.name.endswith(ending):
+            owner = path.name.removesuffix(SIDECAR).removesuffix(METADATA)
+            return told_by(path.with_name(owner), large=large)
     if path.suffix == ".safetensors" or path.name == "history.csv":
         return _of_model(path.with_name("model.json"), path)
     if path.suffix in WITH_SIDECAR:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from pandas.api import types
 
-METADATA = "-metadata.json"  # behind the whole name of the CSV file
 WHO = {
     "set": "The teachers: specialized, baseline, single (one of all groups) or none.",
     "name": "Teacher, or adaptor of the students; direct and none where there is no adaptor.",
@@ -51,11 +49,6 @@ BESIDE = {
     "_published": "{}: what MST-KD prints of the same row.",
     "_difference": "{}: ours less what MST-KD prints.",
 }
-
-
-def metadata_path(path: Path) -> Path:
-    """Where tools look for the metadata of a CSV file."""
-    return path.with_name(path.name + METADATA)
 
 
 def metadata(frame: pd.DataFrame, name: str, *, caption: str, notes: Sequence[str]) -> str:

@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from mstkd.artifacts.atomic import replacing
 from mstkd.artifacts.cells import csv_of
-from mstkd.artifacts.provenance import beside, embedded, sidecar
+from mstkd.artifacts.provenance import beside, embedded, metadata_path, sidecar
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import ErrorRateSettings, TableSettings
 from mstkd.errors import InputError
-from mstkd.report.dictionary import metadata, metadata_path
+from mstkd.report.dictionary import metadata
 from mstkd.report.latex import latex_table
 from mstkd.report.rounding import UNDEFINED
 from mstkd.report.shown import Cell, Shown
@@ -154,7 +154,7 @@ def write_table(
         if output.suffix == ".csv":
             text = csv_of(frame)
             told = metadata(frame, output.name, caption=settings.caption, notes=shown.notes)
-            texts[sidecar(output)] = beside(text, made)
+            texts[sidecar(output)] = beside(text, made, told)
             texts[metadata_path(output)] = told
         else:
             text = FORMATS[output.suffix](shown, settings.caption, output.stem)

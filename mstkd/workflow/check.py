@@ -13,13 +13,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mstkd.artifacts.provenance import SIDECAR
+from mstkd.artifacts.provenance import METADATA, SIDECAR
 from mstkd.artifacts.records import CALIBRATION, Record, read_record
 from mstkd.artifacts.standing import State
 from mstkd.artifacts.told import told_by
 from mstkd.errors import InputError, ManyFaultsError, anew
 from mstkd.progress import progress
-from mstkd.report.dictionary import METADATA
 from mstkd.workflow.reruns import STANDINGS, JobStanding, JobStandings
 
 # Folders of results in which every file is some job's output.
