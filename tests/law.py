@@ -71,6 +71,13 @@ EDITS: dict[str, tuple[Any, ...]] = {
     "students.losses": ({"a-KD": {}}, {"a-KD": {"kd_weight": 7}}, {"EAF-KD": {}}),
     "students.optimiser.epochs": (1, 2),
     "teachers.head": ({}, {"margin": 0.3}),
+    "data.train": (
+        "faces/train",
+        {
+            "one": {"share": 0.75, "path": "faces/train"},
+            "other": {"share": 0.25, "path": "faces/other"},
+        },
+    ),
     "teachers.foreign_share": (0, 0.5, [0, 0.5]),
     "splits.seed": (0, 1),
     "cache.dtype": ("float16", "float32"),
@@ -100,14 +107,19 @@ ENDED = 60  # seconds after which what should have ended counts as hanging
 
 
 def draw_faces(folder: Path) -> None:
-    """Small images in the layouts of training and verification data."""
-    config = {**BASE, "data": {"image_size": 16, "synthetic": SYNTHETIC}}
+    """Small images in the layouts of training and verification data, and others to train on."""
+    other = {"share": 0.5, "synthetic": {"seed": 1}}
+    sources = {"train": {"one": {"share": 0.5}, "other": other}}
+    config = {**BASE, "data": {"image_size": 16, "synthetic": SYNTHETIC, **sources}}
     path = folder / "draw.yaml"
     path.write_text(yaml.safe_dump(config))
-    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "-d", folder, "--configfile", path]
-    subprocess.run([*command, "-c", "1", "results/data/index.csv"], check=True, capture_output=True)
+    command = [SNAKEMAKE, "-s", ROOT / "Snakefile", "-d", folder, "--configfile", path, "-c", "1"]
+    drawn = [folder / "results/data", folder / "results/data/sources/other"]
+    indexes = [str((place / "index.csv").relative_to(folder)) for place in drawn]
+    subprocess.run([*command, *indexes], check=True, capture_output=True)
     for part in ("train", "verification"):
-        (folder / "results/data" / part).rename(folder / "faces" / part)
+        (drawn[0] / part).rename(folder / "faces" / part)
+    (drawn[1] / "train").rename(folder / "faces/other")
 
 
 SYNTHETIC = {

@@ -73,6 +73,25 @@ FOLDERS = {
     "heldout": {},
     "origin": {"train": {"licence": "as agreed"}},
 }
+ALIKE = {"identities": 6, "images_per_identity": 4, "informative_factors": 5, "jpeg_quality": 90}
+SOURCES: dict[str, dict[str, Any]] = {
+    "drawn sources": {
+        "synthetic": {},
+        "train_identities": 4,
+        "train": {
+            "plain": {"share": 0.5},
+            "other": {"share": 0.5, "synthetic": {"seed": 1, "difficulty": {"A": 2}, **ALIKE}},
+        },
+    },
+    "sources": {
+        "train": {
+            "real": {"share": 0.5, "path": "train.rec", "groups": "train.lst"},
+            "drawn": {"share": 0.5, "path": "drawn"},
+        },
+        "verification": "verification",
+        "heldout": {},
+    },
+}
 # Configs that between them have every key; in each a key is edited that means something there.
 CONFIGS: dict[str, dict[str, Any]] = {
     "drawn faces": {**PARTS, "data": {"synthetic": {}}},
@@ -101,6 +120,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "teachers": {**PARTS["teachers"], "from_checkpoint": {"Asian": {**GIVEN}}},
         "students": {**PARTS["students"], "backbone": "theirs", "from_checkpoint": {**GIVEN}},
     },
+    **{name: {**PARTS, "data": data} for name, data in SOURCES.items()},
 }
 # Lists of names are edited by hand: what matters is what is added, or in which order they stand.
 ADDED: dict[str, dict[str, Any]] = {
@@ -254,13 +274,16 @@ def _flat(kind: Any) -> Iterator[Any]:
 
 
 def with_value(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The config with one key set, all else as it was."""
+    """The config with one key set, all else as it was; of two shares the other with it."""
     changed = copy.deepcopy(dict(config))
     *parents, last = path.split(".")
     place = changed
     for part in parents:
-        place = place.setdefault(part, {})
+        above, place = place, place.setdefault(part, {})
     place[last] = value
+    if path.startswith("data.train.") and last == "share":
+        (other,) = (one for one in above.values() if one is not place)
+        other[last] = 1 - value
     return changed
 
 
@@ -273,12 +296,13 @@ def edits(name: str, already: Container[str]) -> Iterator[Edit]:
     checked = Config.model_validate(config)
     for key, values in ADDED.items():
         for note, value in values.items():
-            if key == "groups" and name != "records":
+            if key == "groups" and name in ("drawn faces", "folders"):
                 yield Edit(key, f"{note}, {name}", with_value(config, key, value))
             elif key not in already:
                 yield Edit(key, note, with_value(config, key, value))
     for key, path, value in leaves(checked):
-        if key in already and not key.startswith(("data.", "backbones.", "report.published")):
+        again = ("data.", "backbones.", "report.published")
+        if key in already and not key.startswith("splits." if name in SOURCES else again):
             continue
         for other in other_values(value, checked, key):
             changed = with_value(config, path, other)

@@ -502,6 +502,10 @@ def keys_of(model, prefix=""):
         if name == "recipe":
             continue
         kind = plain(field.annotation)
+        arms = [plain(arg) for arg in get_args(kind)]
+        if named := [arm for arm in arms if str(arm).startswith("dict") and has_models(arm)]:
+            yield prefix + name  # a value, or names with an entry each
+            kind = named[0]
         inner = [arg for arg in (kind, *map(plain, get_args(kind))) if is_model(arg)]
         if not inner:
             yield prefix + name
@@ -516,6 +520,10 @@ def plain(kind):
     if get_origin(kind) is Annotated or type(None) in get_args(kind):
         return plain(get_args(kind)[0])
     return kind
+
+
+def has_models(names):
+    return any(map(is_model, get_args(names)))
 
 
 def is_model(value):

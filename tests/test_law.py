@@ -65,6 +65,23 @@ def test_shares_of_other_groups_there_and_back_end_as_fresh_runs(walks, tmp_path
     assert not differing(world.digests(), before)
 
 
+def test_several_sources_there_and_back_end_as_fresh_runs(walks, tmp_path):
+    """One more, of whose faces a pack is made too; a file of it that changes; and none again."""
+    world = World(tmp_path / "world")
+    shutil.copytree(walks.start, world.folder)
+    before = world.digests()
+    world.choice["data.train"] = 1
+    settle(world)
+    assert not differing(world.digests(), walks.of_fresh_run(world))
+    for image in (world.folder / "faces/other/A").rglob("000.jpg"):
+        Image.new("RGB", (16, 16), (200, 10, len(image.parent.name))).save(image)
+    plan = world.run("--dry-run")
+    assert "faces/other/A changed" in plan.stdout, plan.stdout[-3000:]
+    world.choice["data.train"] = 0
+    settle(world)
+    assert not differing(world.digests(), before)
+
+
 def test_subsets_of_the_teachers_there_and_back_end_as_fresh_runs(walks, tmp_path):
     """One of a list, and none again: adaptors change their teachers, and names, not their cache."""
     world = World(tmp_path / "world")

@@ -238,6 +238,24 @@ EDITS = {
         {"students.optimiser.momentum": 5e-4, "students.optimiser.weight_decay": 0.9},
         students(15, losses=2),
     ),
+    "training faces of another draw, of which some are taken": (
+        {"data.train": {"plain": {"share": 0.5}, "o": {"share": 0.5, "synthetic": {"seed": 1}}}},
+        {
+            "synthesize_source": 1,
+            "pack_train": 2,
+            "split_specialized": 2,
+            "split_baseline": 1,
+            "split_single": 1,
+            **ALL_TRAINING,
+            **DATA_REPORT,
+            "render_samples": 1,
+            **TABLES,
+            **drawn(3),
+            **cards(15),
+            "describe_data": 1,
+            **SUMMARY,
+        },
+    ),
     "a pack's policy": (
         {"data.on_bad_image": "skip"},
         {

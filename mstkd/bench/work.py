@@ -18,9 +18,11 @@ from mstkd.config import (
     StudentSettings,
     last_epoch,
 )
+from mstkd.config.data import DataSettings, SyntheticSettings
 from mstkd.config.grids import split_variant
 from mstkd.config.models import every_model, given_teachers, teacher_sets, teachers_of
 from mstkd.data.checks.known import KNOWN
+from mstkd.data.mixture import most, parts
 from mstkd.errors import InputError
 
 MIRRORED = 2  # each image of a verification pair is embedded with its mirror image (D9)
@@ -81,9 +83,9 @@ def count_images(config: Config, packs: Path) -> Counts:
     if train is None or verification is None:
         if synthetic is not None:
             source = "the config"
-            images = synthetic.identities * synthetic.images_per_identity
+            trained = _drawn(config.data, synthetic)
             tested = synthetic.verification_identities * synthetic.verification_images
-            all_train = dict.fromkeys(config.groups, Count(images, synthetic.identities))
+            all_train = dict.fromkeys(config.groups, trained)
             all_tested = dict.fromkeys(config.groups, Count(tested, 0))
         else:
             of_bupt = next(iter(known["train"].variants.values()))
@@ -108,6 +110,16 @@ def count_images(config: Config, packs: Path) -> Counts:
     kept_out = {g: count.images * share / (1 - share) for g, count in train.items()}
     tested_images = {group: count.images for group, count in verification.items()}
     return Counts(train, tested_images, kept_out, unlabelled, source)
+
+
+def _drawn(data: DataSettings, synthetic: SyntheticSettings) -> Count:
+    """Of drawn faces, those of a group that are trained on."""
+    draws = dict.fromkeys(data.sources() or ("synthetic",), synthetic) | data.other_draws()
+    shares = {name: one.share for name, one in data.sources().items()} or {"synthetic": 1.0}
+    every = most(shares, {name: draw.identities for name, draw in draws.items()})
+    count = parts(shares, data.train_identities or every)
+    images = sum(count[name] * draw.images_per_identity for name, draw in draws.items())
+    return Count(images, sum(count.values()))
 
 
 def _less(count: Count, share: float) -> Count:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
 
-from mstkd.config.base import Folds, Groups, Name, Positive, Settings, Side, Step, Storage
+from mstkd.config.base import Folds, Groups, Name, Positive, Settings, Side, Step, Storage, unique
 
 
 def file_kind(path: Path) -> str:
@@ -36,6 +44,38 @@ class SynthesizeSettings(SyntheticSettings, Step):
 
     groups: Groups
     image_size: Side
+
+
+class OtherDraw(Settings):
+    """How drawn faces of a source differ from those of `data.synthetic`, where they do."""
+
+    seed: int  # another one: of one seed the same persons are drawn
+    identities: Positive | None = None
+    images_per_identity: Annotated[int, Field(ge=2)] | None = None
+    informative_factors: Annotated[int, Field(ge=1, le=7)] | None = None
+    difficulty: dict[Name, Annotated[float, Field(gt=0, le=4)]] | None = None
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] | None = None
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class TrainSource(Settings):
+    """One of several sources of training images."""
+
+    share: Share  # of each group's identities
+    path: Path | None = None  # of any form that `data.train` may have
+    groups: Path | None = None  # of a .rec
+    # Drawn like this; a source with neither path nor this is what `data.synthetic` draws.
+    synthetic: OtherDraw | None = None
+
+
+Sources = Annotated[
+    dict[Name, TrainSource],
+    Field(min_length=1),
+    AfterValidator(unique),
+    Tag("dict[str,source]"),
+]
 
 
 class AlignmentSettings(Settings):
@@ -89,9 +129,20 @@ class DataSettings(Settings):
     on_bad_image: Literal["error", "skip"] = "error"
     storage: Storage = "pixels"
     synthetic: SyntheticSettings | None = None
-    # A folder <group>/<identity>/<image>, a CSV `path,identity,group`, or an MXNet .rec
-    train: Path | None = None
+    # A folder <group>/<identity>/<image>, a CSV `path,identity,group`, or an MXNet .rec; or
+    # several of them by names, each with a share.
+    train: (
+        Annotated[
+            Sources | Annotated[Path, Tag("path")],
+            Discriminator(
+                lambda value: "dict[str,source]" if isinstance(value, Mapping) else "path"
+            ),
+        ]
+        | None
+    ) = None
     train_groups: Path | None = None  # of a .rec: BUPT's .lst, or a CSV `identity,group`
+    # Of each group in several sources together; as many as their shares allow unless given.
+    train_identities: Positive | None = None
     train_alignment: AlignmentSettings | None = None
     # A folder in RFW's layout or of <group>_test.bin files, a CSV of pairs, or a .bin file for each
     # group. Not needed where evaluation and selection take held-out pairs.
@@ -116,23 +167,72 @@ class DataSettings(Settings):
     def _misfits(self) -> Iterator[str]:
         if self.synthetic is None and self.train is None:
             yield "train, with verification where its pairs are looked at, or synthetic"
-        if self.synthetic is not None and (self.train or self.verification):
+        if self.synthetic is not None and (self.train_paths() or self.verification):
             yield "either synthetic or folders of your own, not both"
+        yield from self._misfits_of_sources()
         if self.expected is not None and not self.has_verification:
             yield "expected with verification, whose counts it names too"
         paired, aligned = self.verification_folder(), self.verification_alignment
         if paired and file_kind(paired) == "csv" and aligned and aligned.landmarks == "rfw":
             yield "verification_alignment with a CSV of landmarks for a CSV of pairs"
-        is_record = self.train is not None and file_kind(self.train) == "rec"
+        is_record = isinstance(self.train, Path) and file_kind(self.train) == "rec"
         if is_record != (self.train_groups is not None):
             yield "train_groups with a .rec in train, and with nothing else"
         aligned = self.train_alignment
-        if aligned is not None and (is_record or aligned.landmarks == "rfw"):
+        has_record = [file_kind(path) == "rec" for path in self.train_paths()] == [True]
+        if aligned is not None and (has_record or aligned.landmarks == "rfw"):
             yield "train_alignment with a CSV of landmarks, and not for a .rec"
         if self.exclude_verification_identities and paired is None:
             yield "exclude_verification_identities with a folder in verification"
         if self.exclude_verification_identities and self.same_names == "unrelated":
             yield "exclude_verification_identities where equal names mean the same person"
+
+    def _misfits_of_sources(self) -> Iterator[str]:
+        sources = self.sources()
+        if sources and not math.isclose(sum(one.share for one in sources.values()), 1):
+            yield f"train: shares that sum to 1, not {sum(s.share for s in sources.values()):g}"
+        if self.train_identities is not None and len(sources) < 2:
+            yield "train_identities with several sources in train"
+        if len(sources) > 1 and self.train_alignment is not None:
+            yield "train_alignment with one source in train"
+        if len(sources) > 1 and self.expected is not None:
+            yield "expected with one source in train"
+        seeds = [] if self.synthetic is None else [self.synthetic.seed]
+        for name, source in sources.items():
+            is_record = source.path is not None and file_kind(source.path) == "rec"
+            if is_record != (source.groups is not None):
+                yield f"train.{name}.groups with a .rec in path, and with nothing else"
+            if self.synthetic is None and (source.path is None or source.synthetic is not None):
+                yield f"a path alone in train.{name}, where there is no synthetic"
+            if source.synthetic is not None and source.synthetic.seed in seeds:
+                yield f"train.{name}.synthetic with a seed of its own, or the persons are the same"
+            seeds += [] if source.synthetic is None else [source.synthetic.seed]
+        plain = [
+            name for name, one in sources.items() if one.path is None and one.synthetic is None
+        ]
+        if self.synthetic is not None and len(plain) > 1:
+            yield f"train: what synthetic draws in one source, not in {' and '.join(plain)}"
+
+    def sources(self) -> dict[str, TrainSource]:
+        """The sources of training images by their names; none where there is but a path."""
+        return self.train if isinstance(self.train, dict) else {}
+
+    def train_paths(self) -> list[Path]:
+        """Where training images lie that this program did not draw."""
+        if isinstance(self.train, Path):
+            return [self.train]
+        return [one.path for one in self.sources().values() if one.path is not None]
+
+    def other_draws(self) -> dict[str, SyntheticSettings]:
+        """The sources with drawn faces of their own, and how these are drawn."""
+        drawn = self.synthetic
+        if drawn is None:
+            return {}
+        return {
+            name: drawn.model_copy(update=one.synthetic.model_dump(exclude_none=True))
+            for name, one in self.sources().items()
+            if one.synthetic is not None
+        }
 
     @property
     def has_verification(self) -> bool:
@@ -158,14 +258,55 @@ class ImageSettings(Step):
     alignment: AlignmentSettings | None = None
 
 
+class SourceImages(Settings):
+    """One of several places of training images."""
+
+    share: Share  # of the group's identities
+    root: Path  # a folder, a CSV or a .rec
+    groups: Path | None = None  # of a .rec
+
+
+class Mixture(Settings):
+    """Training identities drawn from several sources."""
+
+    sources: Annotated[dict[Name, SourceImages], Field(min_length=2)]
+    seed: int = 0  # of the draw
+    identities: Positive | None = None  # of a group; as many as the shares allow unless given
+
+
 class PackSettings(ImageSettings):
     """Settings of the steps `pack-train`, `pack-heldout` and `pack-verification`."""
 
-    root: Path  # a folder, a CSV or a .rec; of verification, a folder or a .bin
+    # A folder, a CSV or a .rec, or several of them; of verification, a folder or a .bin.
+    root: Path | Mixture
     group: Name
     groups: Path | None = None  # of a .rec
     exclude: Path | None = None  # RFW's folder, whose identities are left out
     heldout: HeldOutIdentities | HeldOutSettings | None = None
+
+    def of_sources(self) -> dict[str, PackSettings]:
+        """Of each source the settings that read it alone; none where there is one place."""
+        if isinstance(self.root, Path):
+            return {}
+        return {
+            name: self.model_copy(update={"root": one.root, "groups": one.groups})
+            for name, one in self.root.sources.items()
+        }
+
+    def lying_at(self, root: Any) -> PackSettings:
+        """The same with images where dumped settings of a pack have them."""
+        if isinstance(self.root, Path):
+            return self.model_copy(update={"root": Path(root)} if isinstance(root, str) else {})
+        then = root["sources"] if isinstance(root, Mapping) else {}
+        sources = {
+            name: one.model_copy(update={"root": Path(then[name]["root"])} if name in then else {})
+            for name, one in self.root.sources.items()
+        }
+        return self.model_copy(update={"root": self.root.model_copy(update={"sources": sources})})
+
+    def where(self) -> Path | str:
+        """What a message calls the place of the images."""
+        return self.root if isinstance(self.root, Path) else "data.train"
 
 
 class PackUnlabelledSettings(ImageSettings):

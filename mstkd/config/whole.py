@@ -24,13 +24,16 @@ from mstkd.config.data import (
     DataCardSettings,
     DataSettings,
     HeldOutIdentities,
+    Mixture,
     OriginSettings,
     PackSettings,
     PackUnlabelledSettings,
     Part,
+    SourceImages,
     Splits,
     SplitSettings,
     SynthesizeSettings,
+    TrainSource,
 )
 from mstkd.config.grids import (
     GridSection,
@@ -174,8 +177,12 @@ class Config(Settings):
                 if name not in self.backbones:
                     yield f"{key}: {name!r} is not one of {', '.join(self.backbones)}"
         if self.data.synthetic is not None:
-            unknown = set(self.data.synthetic.difficulty) - set(self.groups)
-            yield from (f"data.synthetic.difficulty: no group {name!r}" for name in sorted(unknown))
+            draws = {"synthetic": self.data.synthetic}
+            others = self.data.other_draws().items()
+            draws |= {f"train.{name}.synthetic": one for name, one in others}
+            for key, draw in draws.items():
+                unknown = set(draw.difficulty) - set(self.groups)
+                yield from (f"data.{key}.difficulty: no group {name!r}" for name in sorted(unknown))
         columns = self.report.columns
         if columns is not None and sorted(columns) != sorted(self.groups):
             yield f"report.columns: each of {', '.join(self.groups)} once"
@@ -284,9 +291,9 @@ class Config(Settings):
         """The folder of packs and drawn faces."""
         return self.results() if self.data.shared is None else self._placed(self.data.shared)
 
-    def synthetic_folder(self) -> Path:
-        """Where the drawn faces are written."""
-        return self.inputs() / "data"
+    def synthetic_folder(self, source: str | None = None) -> Path:
+        """Where the drawn faces are written, those of a source of training images apart."""
+        return self.inputs() / "data" / (f"sources/{source}" if source is not None else "")
 
     # Variants -----------------------------------------------------------------
 
@@ -432,10 +439,12 @@ class Config(Settings):
         except KeyError:
             return None
 
-    def synthesize_settings(self) -> SynthesizeSettings:
+    def synthesize_settings(self, source: str | None = None) -> SynthesizeSettings:
+        """Of the drawn faces, or of those that a source of training images has of its own."""
         assert self.data.synthetic is not None, "asked for only where the config has it"
+        drawn = self.data.synthetic if source is None else self.data.other_draws()[source]
         return SynthesizeSettings(
-            **self.data.synthetic.model_dump(),
+            **drawn.model_dump(),
             groups=self.groups,
             image_size=self.data.image_size,
         )
@@ -453,10 +462,11 @@ class Config(Settings):
 
     def _training_images(self, group: str, heldout: HeldOutIdentities | None) -> PackSettings:
         excluded = self.data.exclude_verification_identities
+        root, groups = self._training_root()
         return PackSettings(
-            root=self.data.train or self.synthetic_folder() / "train",
+            root=root,
             group=group,
-            groups=self.data.train_groups,
+            groups=groups,
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,
             storage=self.data.storage,
@@ -464,6 +474,22 @@ class Config(Settings):
             exclude=self.data.verification_folder() if excluded else None,
             heldout=heldout,
         )
+
+    def _training_root(self) -> tuple[Path | Mixture, Path | None]:
+        """Where training images lie, and of a .rec their groups; one source is as a path alone."""
+        sources = {name: self._source(name, one) for name, one in self.data.sources().items()}
+        if len(sources) == 1:
+            (only,) = sources.values()
+            return only.root, only.groups
+        if sources:
+            count = self.data.train_identities
+            return Mixture(sources=sources, seed=self.splits.seed, identities=count), None
+        assert not isinstance(self.data.train, dict), "no source is refused"
+        return self.data.train or self.synthetic_folder() / "train", self.data.train_groups
+
+    def _source(self, name: str, source: TrainSource) -> SourceImages:
+        drawn = self.synthetic_folder(name if source.synthetic is not None else None) / "train"
+        return SourceImages(share=source.share, root=source.path or drawn, groups=source.groups)
 
     def verification_pack_settings(self, group: str) -> PackSettings:
         root = self.data.verification or self.synthetic_folder() / "verification"

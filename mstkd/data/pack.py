@@ -78,6 +78,13 @@ class Pack:
     pairs: NDArray[np.int32] | None
     same: NDArray[np.bool_] | None
     fold: NDArray[np.int16] | None = None
+    # Of training images, if there are several: identities are then called `<source>/<name>`.
+    sources: tuple[str, ...] = ()
+
+    def source_of(self, identity: str) -> tuple[str, str]:
+        """The source of an identity, "" where there is but one, and its name there."""
+        source, _, name = identity.partition("/") if self.sources else ("", "", identity)
+        return source, name
 
     def image_paths(self) -> tuple[str, ...]:
         """What each image is called where it was read, in the order of `images`."""
@@ -98,6 +105,7 @@ class Content:
     pairs: NDArray[np.int32] | None = None
     same: NDArray[np.bool_] | None = None
     fold: NDArray[np.int16] | None = None
+    sources: Sequence[str] = ()
     made: Provenance | None = None
 
 
@@ -172,6 +180,8 @@ def _head(content: Content, stored: Stored) -> tuple[dict[str, Any], dict[str, N
         "found": content.found,
         "sha256": _sha256(content, stored.digests),
     }
+    if content.sources:
+        attributes["sources"] = " ".join(content.sources)
     if content.made is not None:
         attributes[ATTRIBUTE] = attribute(content.made)
     datasets: dict[str, NDArray[Any]] = {
@@ -202,6 +212,7 @@ def _sha256(content: Content, digests: NDArray[np.uint8]) -> str:
         "names": list(content.identity_names),
         "paths": list(content.paths),
         "pairs": None if content.pairs is None else len(content.pairs),
+        **({"sources": list(content.sources)} if content.sources else {}),
     }
     digest = hashlib.sha256(json.dumps(head).encode())
     digest.update(digests.tobytes())
@@ -276,6 +287,7 @@ def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
         pairs=read.get("pairs"),
         same=read.get("same"),
         fold=read.get("fold"),
+        sources=tuple(str(attributes.get("sources", "")).split()),
     )
     _check_rows(pack)
     sealed.compare()

@@ -291,6 +291,7 @@ class _Packing:
             pairs=None if pairs is None else pairs.rows,
             same=None if pairs is None else pairs.same,
             fold=None if pairs is None else pairs.fold,
+            sources=self._sources(),
             made=provenance_of(self._step, self._settings, {}, self._output),
         )
 
@@ -305,7 +306,10 @@ class _Packing:
             return None
         where = alignment.landmarks
         if not isinstance(where, Path):
-            where = verification_folder(self._root()) / f"txts/{self._group}/{self._group}_lmk.txt"
+            where = (
+                verification_folder(Path(self._root()))
+                / f"txts/{self._group}/{self._group}_lmk.txt"
+            )
         doubt = check_landmarks(images, where)
         known = [image for image in images if image.points is not None]
         black = []
@@ -394,12 +398,20 @@ class _Packing:
     def _held_out(self) -> bool:
         return isinstance(self._settings, PackSettings) and self._settings.heldout is not None
 
-    def _root(self) -> Path:
-        assert isinstance(self._settings, PackSettings | PackUnlabelledSettings)
+    def _root(self) -> Path | str:
+        if isinstance(self._settings, PackSettings):
+            return self._settings.where()
+        assert isinstance(self._settings, PackUnlabelledSettings)
         return self._settings.root
 
+    def _sources(self) -> tuple[str, ...]:
+        """The sources that an identity is named after, if there are several."""
+        return (
+            tuple(self._settings.of_sources()) if isinstance(self._settings, PackSettings) else ()
+        )
+
     def _path(self, image: FaceImage) -> Path:
-        return image.source if isinstance(image.source, Path) else self._root() / image.name
+        return image.source if isinstance(image.source, Path) else self._root() / Path(image.name)
 
     def say(self, message: str) -> None:
         """Tell something of this pack."""

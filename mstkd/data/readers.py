@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mstkd.config import AlignmentSettings, HeldOutIdentities, PackSettings
+from mstkd.config import AlignmentSettings, HeldOutIdentities, Mixture, PackSettings
 from mstkd.config.data import file_kind
 from mstkd.data.formats.bins import group_bins, read_bin
 from mstkd.data.formats.landmarks import read_landmarks_csv, read_rfw_landmarks
@@ -25,17 +25,25 @@ from mstkd.data.formats.listing import read_listing
 from mstkd.data.formats.pairlists import pair_list_identities, read_pair_list
 from mstkd.data.formats.record_groups import read_record_training
 from mstkd.data.heldout import hold_out
+from mstkd.data.mixture import draw
 from mstkd.data.sources import FaceImage, Points
 from mstkd.errors import InputError
+from mstkd.progress import say
 
 
 def read_training(settings: PackSettings) -> list[FaceImage]:
     """All training images of a group, with their landmarks.
 
+    Of several sources those of the identities that are drawn. Each bears its source's name before
+    its own, so that persons of one name in two sources are two.
+
     Raises:
-        InputError: a fault of the folder, listing or records, or of the landmarks.
+        InputError: a fault of the folder, listing or records, or of the landmarks; or a source has
+            too few identities for its share.
     """
     root, group = settings.root, settings.group
+    if isinstance(root, Mixture):
+        return _drawn(root, settings)
     kind = file_kind(root)
     if kind == "rec":
         if settings.groups is None:
@@ -48,13 +56,35 @@ def read_training(settings: PackSettings) -> list[FaceImage]:
     return with_landmarks(images, settings.alignment, group)
 
 
+def _drawn(mixture: Mixture, settings: PackSettings) -> list[FaceImage]:
+    found = {name: trainable(read_training(o), o) for name, o in settings.of_sources().items()}
+    names = {name: sorted({image.identity for image in own}) for name, own in found.items()}
+    drawn = draw(
+        names,
+        {name: source.share for name, source in mixture.sources.items()},
+        identities=mixture.identities,
+        seed=mixture.seed,
+        group=settings.group,
+    )
+    counts = (f"{len(drawn[name]):,} of {len(names[name]):,} of {name}" for name in drawn)
+    say(f"{settings.group}: identities by source: {', '.join(counts)}")
+    return [
+        image._replace(name=f"{name}/{image.name}", identity=f"{name}/{image.identity}")
+        for name, own in found.items()
+        for image in own
+        if image.identity in drawn[name]
+    ]
+
+
 def trainable(images: Sequence[FaceImage], settings: PackSettings) -> list[FaceImage]:
     """The images whose identities the verification data have not, where the settings ask that.
+
+    Of several sources they are left out before identities are drawn.
 
     Raises:
         InputError: none is left.
     """
-    if settings.exclude is None:
+    if settings.exclude is None or isinstance(settings.root, Mixture):
         return list(images)
     excluded = (
         pair_list_identities(settings.exclude)
@@ -64,7 +94,7 @@ def trainable(images: Sequence[FaceImage], settings: PackSettings) -> list[FaceI
     left = [image for image in images if composed(image.identity) not in excluded]
     if not left:
         found = f"no identity of group {settings.group} that {settings.exclude} has not"
-        raise InputError(settings.root, found=found, expected="identities to train on")
+        raise InputError(settings.where(), found=found, expected="identities to train on")
     return left
 
 
@@ -96,6 +126,8 @@ def read_verification_images(settings: PackSettings) -> VerificationList:
         InputError: a fault of the files, or of the landmarks.
     """
     root, group = settings.root, settings.group
+    if isinstance(root, Mixture):
+        raise InputError("--settings: root", found="several sources", expected="a path")
     binary = root if file_kind(root) == "bin" else group_bins(root).get(group)
     if file_kind(root) == "csv":
         found = read_pair_list(root, group)

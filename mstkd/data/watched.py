@@ -60,9 +60,11 @@ def listing_path(output: Path) -> Path:
 
 def watched(settings: PackSettings | PackUnlabelledSettings) -> list[Path]:
     """The files and folders that a packing step reads images, lists and landmarks from."""
-    places = [settings.root]
-    if isinstance(settings, PackSettings):
-        places = [*_images(settings), *([settings.groups] if settings.groups else [])]
+    if isinstance(settings, PackUnlabelledSettings):
+        places = [settings.root]
+    else:
+        every = settings.of_sources().values() or [settings]
+        places = [place for one in every for place in (*_images(one), one.groups) if place]
         if settings.exclude is not None:
             places.append(settings.exclude)
     if settings.alignment is not None and settings.alignment.landmarks != "rfw":
@@ -77,6 +79,7 @@ def drawn_folders(index: Path) -> list[Path]:
 
 def _images(settings: PackSettings) -> list[Path]:
     root, group = settings.root, settings.group
+    assert isinstance(root, Path), "of one source"
     kind = root.suffix.lower()
     if kind == ".rec":
         return [root, *(beside(root, suffix) for suffix in PARTS)]

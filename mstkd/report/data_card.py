@@ -63,6 +63,7 @@ COUNTS = {
     "impostor_pairs": "Pairs of images of two people.",
     "image_size": "Pixels of either side of an image.",
 }
+OF_SOURCE = {"identities_of_": "People that are from ", "images_of_": "Images that are from "}
 
 
 def describe_data(settings: DataCardSettings, *, packs: Sequence[Path], output: Path) -> None:
@@ -135,6 +136,10 @@ def _counts(pack: Pack) -> dict[str, int]:
     if pack.same is not None:
         genuine = int(np.count_nonzero(pack.same))
         found |= {"genuine_pairs": genuine, "impostor_pairs": len(pack.same) - genuine}
+    homes = np.array([pack.source_of(name)[0] for name in pack.identity_names])
+    for source in pack.sources:
+        found[f"identities_of_{source}"] = int(np.count_nonzero(homes == source))
+        found[f"images_of_{source}"] = int(np.count_nonzero(homes[pack.identity] == source))
     return found | {"image_size": pack.image_size}
 
 
@@ -153,7 +158,12 @@ def _file(pack: Pack, folder: Path) -> dict[str, Any]:
 
 def _groups(packs: Sequence[Pack], counts: Sequence[dict[str, int]]) -> dict[str, Any]:
     fields = {"group": ("sc:Text", "Name of the group.")}
-    fields |= {name: ("sc:Integer", COUNTS[name]) for name in counts[0]}
+    told = COUNTS | {
+        f"{what}{source}": f"{words}{source}, a source of several."
+        for source in packs[0].sources
+        for what, words in OF_SOURCE.items()
+    }
+    fields |= {name: ("sc:Integer", told[name]) for name in counts[0]}
     return {
         "@type": "cr:RecordSet",
         "@id": "groups",

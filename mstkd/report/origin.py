@@ -80,6 +80,9 @@ def _of_config(path: Path) -> list[tuple[str, str]]:
         else f"Faces drawn by this program, {drawn.identities} identities a group with "
         f"{drawn.images_per_identity} images each, seed {drawn.seed}."
     )
+    shares = [f"{100 * one.share:g} % of {name}" for name, one in config.data.sources().items()]
+    if len(shares) > 1:
+        data += f" Of the identities trained on, {listed(shares)}."
     students = ", ".join(map(str, config.students.values("backbone")))
     networks = (
         f"Teachers {', '.join(config.teachers.backbones)}, students {students}, of "

@@ -99,5 +99,5 @@ class _Records:
         settings = self._asked(made.step, group=made.settings.get("group"), **who)
         if isinstance(settings, PackSettings) and self._drawn:
             # Drawn faces lie with the results, wherever these are.
-            return settings.model_copy(update={"root": Path(made.settings["root"])})
+            return settings.lying_at(made.settings["root"])
         return settings

@@ -71,6 +71,9 @@ pathvars:
 
 SYNTHETIC = CONFIG.data.synthetic is not None
 DATA_INDEX = ["<inputs>/data/index.csv"] if SYNTHETIC else []
+TRAIN_INDEX = DATA_INDEX + [
+    f"<inputs>/data/sources/{source}/index.csv" for source in CONFIG.data.other_draws()
+]
 TRAIN_PACKS = files.packs(CONFIG, "train")
 TESTED = CONFIG.data.tested_part
 MODELS = models.every_model(CONFIG)
@@ -153,6 +156,7 @@ wildcard_constraints:
     set=one_of(model.set for model in MODELS),
     split=one_of(CONFIG.specialized_splits()),
     grid=one_of(CONFIG.grids()),
+    source=one_of(CONFIG.data.other_draws()),
     teacher=one_of(model.name for model in MODELS if model.kind == "teachers"),
     adaptor=one_of(model.name for model in MODELS if model.kind == "students"),
     loss=one_of(model.loss for model in MODELS),

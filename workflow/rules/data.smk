@@ -21,9 +21,24 @@ if SYNTHETIC:
             " --threads {threads} --output {params.folder:q}"
 
 
+if SYNTHETIC and CONFIG.data.other_draws():
+
+    # Of the sources of training images that have faces of their own, each a set as whole.
+    use rule synthesize as synthesize_source with:
+        output:
+            index="<inputs>/data/sources/{source}/index.csv",
+        log:
+            "<results>/logs/synthesize_source/{source}.log",
+        benchmark:
+            "<results>/benchmarks/synthesize_source/{source}.tsv"
+        params:
+            settings=settings_of("synthesize_settings", "source"),
+            folder=subpath(output.index, parent=True),
+
+
 rule pack_train:
     input:
-        index=DATA_INDEX,
+        index=TRAIN_INDEX,
     output:
         pack="<inputs>/packs/train/{group}.h5",
     log:
@@ -69,7 +84,7 @@ if CONFIG.data.heldout is not None:
 
     rule pack_heldout:
         input:
-            index=DATA_INDEX,
+            index=TRAIN_INDEX,
         output:
             pack="<inputs>/packs/heldout/{group}.h5",
         log:

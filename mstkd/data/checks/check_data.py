@@ -5,6 +5,7 @@ Training and verification must share no person. Shapes: P pairs.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -114,6 +115,8 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
         ),
         "repeated pairs": chain.from_iterable(map(repeated_pairs, verification)),
     }
+    if any(pack.sources for pack in train):
+        checks["sources"] = chain.from_iterable(map(sources, train))
     findings = []
     for check, found in checks.items():
         none = "No identical pixels found." if check == "image overlap" else "None found."
@@ -125,24 +128,31 @@ def find(settings: CheckSettings, *, train: Packs, verification: Packs) -> list[
 
 
 def overlapping_identities(train: Packs, verification: Packs, severity: Severity) -> list[Finding]:
-    """Identities of one name in training and verification, whatever their groups."""
-    trained, tested = _packs_by_name(train), _packs_by_name(filter(_has_names, verification))
+    """Identities of one name in training and verification, whatever their groups and sources.
+
+    Pairs held out of training images name their sources too: there a name is of its source.
+    """
+    bare = not any(pack.sources for pack in verification)
+    trained = _packs_by_name(train, bare=bare)
+    tested = _packs_by_name(filter(_has_names, verification), bare=bare)
     shared = sorted(trained.keys() & tested.keys())
     if not shared:
         return []
-    images = sum(int(np.isin(pack.identity, _numbers(pack, shared)).sum()) for pack in train)
+    images = sum(
+        int(np.isin(pack.identity, _numbers(pack, shared, bare=bare)).sum()) for pack in train
+    )
     apart = sum(not set(_groups(trained[name])) & set(_groups(tested[name])) for name in shared)
     message = (
         f"Training and verification share {counted(len(shared), 'identity', 'identities')} "
         f"({counted(images, 'training image')}), {apart:,} of them under another group only."
     )
     examples = [
-        f"{name} (training: {', '.join(_groups(trained[name]))}; "
+        f"{name} (training: {', '.join(_homes(trained[name], name, bare=bare))}; "
         f"verification: {', '.join(_groups(tested[name]))})"
         for name in shared[:EXAMPLES]
     ]
     some = shared[:PICTURES]
-    seen = [_first(packs[name][0], name) for name in some for packs in (trained, tested)]
+    seen = [_first(of[name][0], name, bare=bare) for name in some for of in (trained, tested)]
     return [finding_of("identity overlap", severity, message, examples, seen)]
 
 
@@ -228,6 +238,27 @@ def single_images(pack: Pack) -> list[Finding]:
     message = f"One image only: {len(names):,} of {len(pack.identity_names):,} identities."
     seen = [_first(pack, name) for name in names[:PICTURES]]
     return [finding_of("identities of one image", "note", message, names, seen, pack.group)]
+
+
+def sources(pack: Pack) -> list[Finding]:
+    """How many identities and images of each source, and of whose name another source has one."""
+    homes = np.array([pack.source_of(name)[0] for name in pack.identity_names])
+    images = homes[pack.identity]
+    counts = ", ".join(
+        f"{counted(int((homes == source).sum()), 'identity', 'identities')} "
+        f"({counted(int((images == source).sum()), 'image')}) of {source}"
+        for source in pack.sources
+    )
+    findings = [Finding("sources", "note", f"Training images: {counts}.", pack.group)]
+    times = Counter(_names(pack, bare=True))
+    again = sorted(name for name, number in times.items() if number > 1)
+    if again:
+        message = f"In two sources or more, taken for different persons: {len(again):,} names."
+        seen = [
+            (pack, int(np.argmax(pack.identity == n))) for n in _numbers(pack, again, bare=True)
+        ]
+        findings.append(finding_of("sources", "note", message, again, seen, pack.group))
+    return findings
 
 
 # ---------------------------------------------------------------- pairs
@@ -329,23 +360,39 @@ def _has_names(pack: Pack) -> bool:
     return not are_made_up(pack.identity_names)
 
 
-def _packs_by_name(packs: Iterable[Pack]) -> dict[str, list[Pack]]:
+def _names(pack: Pack, *, bare: bool) -> list[str]:
+    """The names of all identities in one spelling; bare ones do not say the source."""
+    names = pack.identity_names
+    return [composed(pack.source_of(name)[1] if bare else name) for name in names]
+
+
+def _packs_by_name(packs: Iterable[Pack], *, bare: bool = False) -> dict[str, list[Pack]]:
     by_name: dict[str, list[Pack]] = {}
     for pack in packs:
-        for name in pack.identity_names:
-            by_name.setdefault(composed(name), []).append(pack)
+        for name in dict.fromkeys(_names(pack, bare=bare)):
+            by_name.setdefault(name, []).append(pack)
     return by_name
 
 
-def _numbers(pack: Pack, names: Iterable[str]) -> list[int]:
+def _numbers(pack: Pack, names: Iterable[str], *, bare: bool = False) -> list[int]:
     wanted = set(names)
-    return [number for number, name in enumerate(pack.identity_names) if composed(name) in wanted]
+    return [number for number, name in enumerate(_names(pack, bare=bare)) if name in wanted]
 
 
-def _first(pack: Pack, name: str) -> Place:
+def _first(pack: Pack, name: str, *, bare: bool = False) -> Place:
     """The first image of an identity, whose name may be spelt in another form there."""
-    number = next(n for n, own in enumerate(pack.identity_names) if composed(own) == composed(name))
+    number = _names(pack, bare=bare).index(composed(name))
     return pack, int(np.argmax(pack.identity == number))
+
+
+def _homes(packs: Packs, name: str, *, bare: bool) -> list[str]:
+    """The groups in which identities of a name are, and their sources where there are several."""
+    return [
+        pack.group + (f" from {source}" if source else "")
+        for pack in packs
+        for number in _numbers(pack, [name], bare=bare)
+        for source, _ in [pack.source_of(pack.identity_names[number])]
+    ]
 
 
 def _pairs(pack: Pack) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
