@@ -106,9 +106,15 @@ def _rows(schema: dict[str, Any], key: str, value: dict[str, Any], required: boo
     if not sections:
         default = "required" if required else _shown(value.get("default"))
         yield f"| `{key}` | {_kind(value)} | {default} |"
-        for each in map(_each, (value, *value.get("anyOf", []))):
+        for each in map(_each, (value, *_alternatives(value))):
             if any("$ref" in one for one in (each, *each.get("anyOf", []))):
                 yield from _rows(schema, f"{key}.<name>", each, False)
+
+
+def _alternatives(value: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a value may be, each by itself; nothing where it may be one thing only."""
+    options = value.get("anyOf", value.get("oneOf", []))
+    return [one for option in options for one in _alternatives(option) or [option]]
 
 
 def _each(value: dict[str, Any]) -> dict[str, Any]:
@@ -124,9 +130,9 @@ def _kind(value: dict[str, Any]) -> str:
     """What a value may be, in words."""
     if "$ref" in value:
         return "a section"
-    if "anyOf" in value:
-        kinds = [_kind(one) for one in value["anyOf"] if one.get("type") != "null"]
-        if "uniqueItems" in value["anyOf"][-1]:
+    if alternatives := _alternatives(value):
+        kinds = [_kind(one) for one in alternatives if one.get("type") != "null"]
+        if "uniqueItems" in alternatives[-1]:
             return f"{kinds[0]}; or a list of them"
         return ", or ".join(kinds)
     if "enum" in value or "const" in value:

@@ -228,7 +228,6 @@ EDITS = {
         {"engine.precision": "float32", "cache.precision": "float32"},
         PAGE,
     ),
-    "norms by a kernel of our own, off as it was": ({"engine.fused_norm": False}, PAGE),
     "norms by a kernel of our own": (
         {"engine.fused_norm": True},
         {**ALL_TRAINING, **TABLES, **drawn(3), **cards(15), **SUMMARY},
