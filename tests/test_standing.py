@@ -111,7 +111,7 @@ def test_what_was_asked_of_a_source_counts_where_its_content_is_the_same(chain):
     assert found.why == f"made from {split} when that was of other settings"
     older = json.loads(kept[1])
     del older["sources"][0]["descents"]  # as before there were any
-    sidecar(end).write_text(json.dumps(older))
+    sidecar(end).write_text(beside(kept[0], Provenance.model_validate(older)))
     assert standing(end, asked([split]), Contents()).state == "current"
 
 
