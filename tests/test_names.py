@@ -11,10 +11,12 @@ from PIL import Image
 from recordfiles import IMAGES, im2rec, write
 
 from mstkd.data.formats.layouts import parse_pairs
+from mstkd.data.formats.pairlists import read_pair_list
 from mstkd.data.formats.recordio import open_records
 from mstkd.data.readers import read_training, read_verification_images, trainable
 from mstkd.data.watched import watched
 from mstkd.errors import InputError
+from mstkd.evaluation.scorefiles import read_scores
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Zoë") for form in ("NFC", "NFD"))
 
@@ -64,6 +66,74 @@ def test_two_spellings_of_a_name_are_one_identity(tmp_path: Path) -> None:
     for number, name in enumerate((COMPOSED, DECOMPOSED)):
         photo(tmp_path / "A" / name / f"{number}.jpg")
     assert [image.identity for image in read_training(settings_of(tmp_path))] == [COMPOSED] * 2
+
+
+def united(where: object) -> str:
+    told = f"{COMPOSED!r} in two spellings of one name (NFC and NFD), taken for one"
+    return f"{where}: {told}\n"
+
+
+def test_two_spellings_in_a_listing_are_one_identity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listing = tmp_path / "list.csv"
+    rows = [f"{number}.jpg,{name},A\n" for number, name in enumerate((COMPOSED, DECOMPOSED, "c"))]
+    listing.write_text("path,identity,group\n" + "".join(rows))
+    found = read_training(settings_of(listing))
+    assert [image.identity for image in found] == [COMPOSED] * 2 + ["c"]
+    assert capsys.readouterr().err == united(listing)
+    listing.write_text("path,identity,group\n" + "".join(rows[1:]))
+    read_training(settings_of(listing))
+    assert capsys.readouterr().err == ""
+
+
+def test_an_identity_in_two_groups_is_found_in_any_spelling(tmp_path: Path) -> None:
+    listing = tmp_path / "list.csv"
+    listing.write_text(f"path,identity,group\n1.jpg,{COMPOSED},A\n2.jpg,{DECOMPOSED},B\n")
+    with pytest.raises(InputError, match="in group 'B'; expected group 'A', as on line 2"):
+        read_training(settings_of(listing))
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by columns", "by the images' names"])
+def test_two_spellings_in_a_list_of_pairs_are_one_identity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], named: bool
+) -> None:
+    persons = {f"{COMPOSED}/1.jpg": COMPOSED, f"{DECOMPOSED}/2.jpg": DECOMPOSED, "c/1.jpg": "c"}
+    for path in persons:
+        photo(tmp_path / path)
+    one, other, third = persons
+    pairs = tmp_path / "pairs.csv"
+    header, lines = "path1,path2,same,group", []
+    for first, second, same in ((one, other, 1), (one, third, 0), (other, third, 0)):
+        own = f",{persons[first]},{persons[second]}" if named else ""
+        lines.append(f"{first},{second},{same},A{own}")
+    pairs.write_text("\n".join([header + ",identity1,identity2" * named, *lines]) + "\n")
+    found = read_pair_list(pairs, "A")
+    assert {image.identity for image in found.images} == {COMPOSED, "c"}
+    assert sorted(found.same.tolist()) == [False, False, True]
+    assert capsys.readouterr().err == united(pairs)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["by columns", "by the images' names"])
+def test_two_spellings_in_a_table_of_scores_are_one_identity(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], named: bool
+) -> None:
+    header = "identity1,identity2" if named else "image1,image2"
+    ends = ((COMPOSED, DECOMPOSED, 1), (COMPOSED, "c", 0), (DECOMPOSED, "c", 0), ("c", "c", 1))
+    lines = [f"same,similarity,group,fold,{header}"]
+    for row, (one, other, same) in enumerate(ends):
+        names = (one, other) if named else (f"{one}/1.jpg", f"{other}/2.jpg")
+        lines.append(f"{same},{same - row / 10},A,{row % 2},{','.join(names)}")
+    scores = tmp_path / "scores.csv"
+    scores.write_text("\n".join(lines) + "\n")
+    table = read_scores(scores)
+    assert table.identities == (COMPOSED, "c")
+    assert table.same.tolist() == [True, False, False, True]
+    assert (table.identity1 == table.identity2).tolist() == table.same.tolist()
+    assert capsys.readouterr().err == united(scores)
+    scores.write_text(scores.read_text().replace("1,1.0,", "0,1.0,"))
+    with pytest.raises(InputError, match="found same 0 of the identities"):
+        read_scores(scores)
 
 
 # ---------------------------------------------------------------- passed over, and told

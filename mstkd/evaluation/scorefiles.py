@@ -31,6 +31,7 @@ from mstkd.artifacts.sealed import (
 )
 from mstkd.config import ScoreKind
 from mstkd.data.formats.columns import TextColumns, frame_columns, read_text_columns
+from mstkd.data.formats.layouts import composed, tell_united
 from mstkd.data.formats.pairlists import identity_of_image, with_own_names
 from mstkd.errors import InputError, anew, printable
 from mstkd.evaluation.foreign import SCORE_KINDS, similarities, with_attributes
@@ -236,10 +237,11 @@ def _identities(file: TextColumns, images: Attribute | None) -> tuple[Attribute,
     header = file.header
     named = "identity1" in file or "identity2" in file
     if named:
-        identities = _codes(file, "identity")
+        identities = _united(_codes(file, "identity"), file.path)
     elif images is not None:
         of_image = np.array([identity_of_image(name) for name in images.names], object)
         identities = _side_codes(of_image[images.first], of_image[images.second])
+        identities = _united(identities, file.path)
     else:
         found = f"the columns {_some(file.columns)}"
         raise InputError(header, found=found, expected="identity1 and identity2, or image1, image2")
@@ -314,6 +316,16 @@ def _side_codes(first: NDArray[np.object_], second: NDArray[np.object_]) -> Attr
     codes, names = pd.factorize(np.stack([first, second], axis=1).ravel())
     sides = codes.astype(np.int32).reshape(-1, 2)
     return Attribute(sides[:, 0].copy(), sides[:, 1].copy(), tuple(names))
+
+
+def _united(identities: Attribute, where: Path) -> Attribute:
+    """With one code for the spellings of a name that differ in Unicode's form alone."""
+    if all(map(str.isascii, identities.names)):
+        return identities
+    tell_united(where, identities.names)
+    codes, names = pd.factorize(np.array(list(map(composed, identities.names)), object))
+    one, other = (codes.astype(np.int32)[side] for side in identities[:2])
+    return Attribute(one, other, tuple(names))
 
 
 def _stems(

@@ -220,6 +220,15 @@ def composed(name: str) -> str:
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
+def tell_united(where: Path, spellings: Iterable[str]) -> None:
+    """Say which names stand there in two spellings, NFC's and another, and are taken for one."""
+    twice = sorted(name for name, n in Counter(map(composed, set(spellings))).items() if n > 1)
+    if twice:
+        more = f" and {len(twice) - 1:,} more" if len(twice) > 1 else ""
+        spelt = "in two spellings of one name (NFC and NFD), taken for one"
+        say(f"{where}: {twice[0]!r}{more} {spelt}")
+
+
 def tell_passed(folder: Path, passed: Mapping[str, int]) -> None:
     """Say what was passed over: names of systems' folders, and endings of images not read."""
     if passed:

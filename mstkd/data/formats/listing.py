@@ -17,11 +17,13 @@ from typing import NamedTuple
 from mstkd.data.formats.layouts import (
     ENDINGS,
     SYSTEM_FOLDERS,
+    composed,
     ending,
     is_image,
     is_utf8,
     leads_to_folder,
     tell_passed,
+    tell_united,
 )
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError, printable
@@ -34,7 +36,10 @@ Fault = Callable[[InputError], None]
 
 
 class Row(NamedTuple):
-    """A line of a listing. `path` is told from the listing's folder, and lies within it."""
+    """A line of a listing. `path` is told from the listing's folder, and lies within it.
+
+    `identity` is as NFC spells it.
+    """
 
     line: int
     path: str
@@ -103,6 +108,7 @@ def listing_rows(path: Path, on_fault: Fault = raise_fault) -> Iterator[Row]:
     """
     lines: dict[str, int] = {}  # of each path
     homes: dict[str, tuple[str, int]] = {}  # the group of each identity, and its first line
+    written: set[str] = set()  # names of identities that are not plain ASCII, as they stand there
     told: set[tuple[str, str]] = set()  # an identity's second group is one fault, not one an image
     order: list[int] | None = None
     for number, fields in _records(path):
@@ -111,7 +117,7 @@ def listing_rows(path: Path, on_fault: Fault = raise_fault) -> Iterator[Row]:
             order = _order(fields, where)
             continue
         try:
-            row = _row(fields, order, number, where)
+            row, identity = _row(fields, order, number, where)
             if row.path in lines:
                 found = f"the path {row.path!r} again, as on line {lines[row.path]}"
                 raise InputError(where, found=found, expected="every image once")
@@ -119,6 +125,8 @@ def listing_rows(path: Path, on_fault: Fault = raise_fault) -> Iterator[Row]:
             on_fault(fault)
             continue
         lines[row.path] = number
+        if not identity.isascii():
+            written.add(identity)
         home, first = homes.setdefault(row.identity, (row.group, number))
         if home == row.group:
             yield row
@@ -129,6 +137,7 @@ def listing_rows(path: Path, on_fault: Fault = raise_fault) -> Iterator[Row]:
             on_fault(InputError(where, found=found, expected=expected))
     if order is None:
         raise InputError(f"{path}:1", found="an empty file", expected=LISTING_LAYOUT)
+    tell_united(path, written)
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -166,7 +175,8 @@ def _order(header: list[str], where: str) -> list[int]:
     return [header.index(name) for name in COLUMNS]
 
 
-def _row(fields: list[str], order: list[int], number: int, where: str) -> Row:
+def _row(fields: list[str], order: list[int], number: int, where: str) -> tuple[Row, str]:
+    """A line, and its identity as it is written."""
     if len(fields) != len(COLUMNS):
         raise InputError(where, found=f"{len(fields)} fields", expected=", ".join(COLUMNS))
     path, identity, group = (fields[column] for column in order)
@@ -176,7 +186,7 @@ def _row(fields: list[str], order: list[int], number: int, where: str) -> Row:
         if "\0" in text:
             raise InputError(where, found=f"a zero byte in the {name}", expected="text")
     plain = plain_path(path, where)
-    return Row(number, plain, identity, group)
+    return Row(number, plain, composed(identity), group), identity
 
 
 def plain_path(path: str, where: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.data.formats.columns import TextColumns, Texts, first_names, read_text_columns
-from mstkd.data.formats.layouts import VerificationList, composed
+from mstkd.data.formats.layouts import VerificationList, composed, tell_united
 from mstkd.data.formats.listing import plain_path
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError, printable
@@ -187,11 +187,14 @@ def _images(own: TextColumns) -> tuple[list[FaceImage], NDArray[np.int32]]:
     named = "identity1" in own and "identity2" in own
     identity_of: dict[str, str] = {}
     ends: list[tuple[str, str]] = []
+    spellings: set[str] = set()
     for side in ("1", "2"):
         paths = own.texts(f"image{side}")
         persons = own.texts(f"identity{side}") if named else map(identity_of_image, paths)
         for row, (written, person) in enumerate(zip(paths, persons, strict=True)):
             identity = composed(person)
+            if not person.isascii():
+                spellings.add(person)
             path = plain_path(written, own.at(row))
             if path not in identity_of and not (own.path.parent / path).is_file():
                 expected = f"an image {own.path.parent / path}"
@@ -204,6 +207,7 @@ def _images(own: TextColumns) -> tuple[list[FaceImage], NDArray[np.int32]]:
                     own.at(row), found=found, expected=f"{identity_of[path]!r}, as before"
                 )
             ends.append((identity, path))
+    tell_united(own.path, spellings)
     unique = sorted(set(ends))
     row_of = {end: row for row, end in enumerate(unique)}
     rows = np.array([row_of[end] for end in ends], np.int32).reshape(2, -1).T
