@@ -86,21 +86,29 @@ def test_every_kind_of_input_is_inside_of_the_graph(tmp_path):
         assert mstkd.load(tmp_path / "model.onnx").mirror == mirror
 
 
-def test_a_published_network_is_exported_at_its_size(tmp_path):
-    """IResNet-18 at 112 pixels, of random weights."""
-    theirs = trained(ArcFace((2, 2, 2, 2), (64, 128, 256, 512), 512, 112))
+@pytest.mark.parametrize(
+    ("blocks", "counts"),
+    [
+        pytest.param((2, 2, 2, 2), (3,), id="18"),
+        pytest.param((3, 4, 6, 3), COUNTS, marks=pytest.mark.slow, id="34"),
+    ],
+)
+def test_a_published_network_is_exported_at_its_size(tmp_path, blocks, counts):
+    """IResNets at 112 pixels, of random weights."""
+    theirs = trained(ArcFace(blocks, (64, 128, 256, 512), 512, 112))
     with torch.no_grad():
         for one in theirs.parameters():
             if one.dim() > 1:
                 one.mul_(0.1)
     torch.save(theirs.half().state_dict(), tmp_path / "backbone.pth")
     model = mstkd.load(tmp_path / "backbone.pth", colours="rgb", device="cpu")
-    assert model.card.architecture == "iresnet18"
+    assert model.card.architecture == f"iresnet{2 + 2 * sum(blocks)}"
     export(model, tmp_path / "model.onnx")
-    images = faces(3, 112)
-    np.testing.assert_allclose(
-        run(tmp_path / "model.onnx", images), model.embed(images), atol=CLOSE
-    )
+    for count in counts:
+        images = faces(count, 112)
+        found, expected = run(tmp_path / "model.onnx", images), model.embed(images)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE)
+        assert count == 1 or np.ptp(expected, axis=0).max() > 100 * CLOSE  # images differ
 
 
 def test_a_graph_says_its_shapes_its_opset_and_what_it_is(model, exported):
