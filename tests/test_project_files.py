@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -44,6 +45,26 @@ def test_ci_and_forms_are_yaml_and_run_what_is_there():
     for hook in hooks:
         tool = hook["entry"].removeprefix(".venv/bin/").split(" --")[0]
         assert f"$(BIN)/{tool}" in makefile
+
+
+def test_the_nightly_workflow_runs_every_python_that_is_allowed():
+    nightly = yaml.safe_load((ROOT / ".github/workflows/nightly.yaml").read_text())
+    job = nightly["jobs"]["versions"]
+    assert nightly["permissions"] == {"contents": "read"}
+    [command] = [step["run"] for step in job["steps"] if "run" in step]
+    assert (ROOT / command.split()[0]).stat().st_mode & 0o100
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    lowest, beyond = (int(minor) for minor in re.findall(r"3\.(\d+)", allowed))
+    asked = job["strategy"]["matrix"]["include"]
+    assert [one["python"] for one in asked] == [f"3.{minor}" for minor in range(lowest, beyond)]
+    assert asked[0]["resolution"] == "lowest-direct"
+
+
+def test_actions_are_pinned_to_a_commit():
+    text = "".join(path.read_text() for path in (ROOT / ".github/workflows").iterdir())
+    uses = re.findall(r"uses: (.*)", text)
+    assert len(uses) > 5
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", one) for one in uses)
 
 
 def test_a_release_is_of_a_tag_that_says_the_version():
