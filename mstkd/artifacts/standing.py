@@ -111,6 +111,11 @@ def weights_of(path: Path) -> Path:
     return path / WEIGHTS if path.is_dir() else path
 
 
+def _plain(path: str | Path) -> str:
+    """A path as seen from here, so that an absolute one and a relative one of a file are equal."""
+    return os.path.relpath(path) if str(path).startswith("/") else os.path.normpath(path)
+
+
 def _name(path: str) -> str:
     return path[path.rfind("/") + 1 :]
 
@@ -162,9 +167,9 @@ def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents
         for key in dict.fromkeys((*then, *now)):
             if now.get(key, "unset") not in (then.get(key, "unset"), came_to.get(key, "unset")):
                 yield f"{key} {_text(then, key)}, now {_text(now, key)}"
-    recorded = {os.path.normpath(f"{folder}/{source.path}"): source for source in made.sources}
-    kinds = [[os.path.normpath(path) for path in kind] for kind in asked.read]
-    wanted = dict.fromkeys(path for kind in kinds for path in kind)
+    recorded = {_plain(f"{folder}/{source.path}"): source for source in made.sources}
+    kinds = [[_plain(path) for path in kind] for kind in asked.read]
+    wanted = {_plain(path): str(path) for kind in asked.read for path in kind}
     yield from (
         f"made from {path}, which is not asked for" for path in recorded if path not in wanted
     )
@@ -175,7 +180,7 @@ def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents
             yield f"made from {' '.join(before[:SHOWN])} in this order"
     for path in wanted:
         if path in recorded:
-            yield from _of_source(path, recorded[path], asked, contents)
+            yield from _of_source(wanted[path], recorded[path], asked, contents)
 
 
 def _of_source(path: str, then: Source, asked: Asked, contents: Contents) -> Iterator[str]:
