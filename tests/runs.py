@@ -15,13 +15,13 @@ SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 TINY = yaml.safe_load((ROOT / "tests/configs/tiny.yaml").read_text())
 
 
-def snakemake(folder, config, *options, check=True):
+def snakemake(folder, config, *options, check=True, snakefile=ROOT / "Snakefile"):
     """Run the workflow in `folder`; `config` is a dict, or a path of a file."""
     if isinstance(config, dict):
         path = folder / "edited.yaml"
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         config = path
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--directory", folder]
+    command = [SNAKEMAKE, "--snakefile", snakefile, "--directory", folder]
     command += ["--configfile", config, "--cores", "2", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if check:
@@ -40,9 +40,9 @@ def training(folder, name):
     return None
 
 
-def planned(folder, config, *options):
+def planned(folder, config, *options, **keywords):
     """Jobs of a dry run by rule, the target `all` left out."""
-    told = snakemake(folder, config, "--dry-run", *options)
+    told = snakemake(folder, config, "--dry-run", *options, **keywords)
     stats = re.search(r"Job stats:\n.*?\n-+.*?\n(.*?)\ntotal", told.stdout, re.DOTALL)
     if stats is None:
         assert "Nothing to be done" in told.stdout + told.stderr

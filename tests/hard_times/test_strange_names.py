@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -17,14 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packs import bin_pack, settings_of
 from PIL import Image
-from runs import ROOT, TINY, snakemake
+from pydantic import ValidationError
+from runs import ROOT, TINY, planned, snakemake
 from typer.testing import CliRunner
 
 from mstkd.artifacts.cells import as_cell, csv_of, from_cell
 from mstkd.cli.app import app
-from mstkd.config import SplitSettings
+from mstkd.config import DataSettings, SplitSettings, SynthesizeSettings
 from mstkd.data.packing import pack_train
 from mstkd.data.splits import read_split, split
+from mstkd.data.synthetic import synthesize
 from mstkd.errors import InputError
 
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -188,11 +191,50 @@ def test_a_name_in_a_log_is_a_line(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- paths
 
 
+STRANGE = "a b'c\"d $(touch pwned) `touch pwned` zo\u00eb;& #%"
+
+
+@pytest.fixture
+def strange_checkout(tmp_path: Path) -> Path:
+    """What snakemake reads of the repository, below a folder with a strange name."""
+    checkout = tmp_path / STRANGE / "clone"
+    for name in ("workflow", "config", "envs"):
+        shutil.copytree(ROOT / name, checkout / name)
+    shutil.copy(ROOT / "Snakefile", checkout)
+    return checkout
+
+
 @pytest.mark.slow
 @pytest.mark.workflow
-def test_a_run_in_a_folder_with_a_strange_name(tmp_path: Path) -> None:
-    folder = tmp_path / "a b'c\"d $(touch pwned) zo\u00eb;&"
+def test_a_run_in_folders_with_strange_names(tmp_path: Path, strange_checkout: Path) -> None:
+    """The whole DAG: checkout, working folder, the user's data and shared packs lie so."""
+    data, folder = (tmp_path / f"{STRANGE} {{data}}", tmp_path / f"{STRANGE} {{x}}")
+    synthesize(
+        SynthesizeSettings(**TINY["data"]["synthetic"], groups=("A", "B"), image_size=16),
+        output=data,
+    )
     folder.mkdir()
-    snakemake(folder, TINY, "results/data-report.html")
-    assert (folder / "results/data-report.html").is_file()
+    own = {"train": str(data / "train"), "verification": str(data / "verification")}
+    shared = {"shared": str(tmp_path / STRANGE / "shared")}
+    config = TINY | {"data": {"image_size": 16} | own | shared}
+    snakemake(folder, config, snakefile=strange_checkout / "Snakefile")
+    assert (folder / "results/report.html").is_file()
+    assert not planned(folder, config, snakefile=strange_checkout / "Snakefile")
     assert not list(tmp_path.rglob("pwned")) and not (ROOT / "pwned").exists()
+
+
+@pytest.mark.workflow
+def test_a_checkout_in_braces_is_refused_in_one_line(tmp_path: Path) -> None:
+    checkout = tmp_path / "a {b}"
+    shutil.copytree(ROOT / "workflow", checkout / "workflow")
+    shutil.copy(ROOT / "Snakefile", checkout)
+    done = snakemake(tmp_path, TINY, "-n", snakefile=checkout / "Snakefile", check=False)
+    told = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert f"{checkout}: found braces in the path of the checkout; expected none" in told
+    assert "Traceback" not in told
+
+
+def test_shared_packs_in_braces_are_refused() -> None:
+    with pytest.raises(ValidationError, match="shared without braces"):
+        DataSettings.model_validate(TINY["data"] | {"shared": "packs/{group}"})

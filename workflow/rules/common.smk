@@ -17,13 +17,20 @@ from mstkd.config.data import Part
 from mstkd.errors import InputError
 from mstkd.workflow.reruns import answer_from_records
 
+# Snakemake takes what stands in braces for a wildcard, in the paths of environments too.
+CHECKOUT = str(Path(str(workflow.current_basedir)).parents[1])
+if {"{", "}"} & set(CHECKOUT):
+    raise WorkflowError(
+        f"{CHECKOUT}: found braces in the path of the checkout; expected none: clone elsewhere"
+    )
+
 # Jobs call `mstkd` by name; with `.venv/bin/snakemake` and no activation it is not on the path.
 # And the scripts beside the conda environments install the package from this checkout, or its version.
 os.environ.update(
     PATH=os.pathsep.join(
         [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
     ),
-    MSTKD_CHECKOUT=str(Path(str(workflow.current_basedir)).parents[1]),
+    MSTKD_CHECKOUT=CHECKOUT,
     MSTKD_VERSION=__version__,
 )
 
