@@ -322,6 +322,8 @@ def _united(identities: Attribute, where: Path) -> Attribute:
     """With one code for the spellings of a name that differ in Unicode's form alone."""
     if all(map(str.isascii, identities.names)):
         return identities
+    import pandas as pd
+
     tell_united(where, identities.names)
     codes, names = pd.factorize(np.array(list(map(composed, identities.names)), object))
     one, other = (codes.astype(np.int32)[side] for side in identities[:2])
