@@ -245,8 +245,8 @@ def other_values(value: Any, config: Config, key: str) -> Iterator[Any]:
         yield list(config.groups[:1])
 
 
-def _choices(kind: Any, key: str) -> Iterator[str | bool]:
-    """The words that a field may hold."""
+def _choices(kind: Any, key: str) -> Iterator[str | bool | list[str]]:
+    """The words that a field may hold, and lists of one of them."""
     for part in key.split("."):
         if part == "<name>":
             kind = get_args(kind)[1]
@@ -260,6 +260,8 @@ def _choices(kind: Any, key: str) -> Iterator[str | bool]:
             yield from get_args(one)
         elif one is bool:  # that says nothing where it is off
             yield True
+        elif get_origin(one) is tuple:  # of words: one of them
+            yield from ([word] for word in get_args(get_args(one)[0])[:1])
 
 
 def _flat(kind: Any) -> Iterator[Any]:

@@ -155,7 +155,10 @@ def test_what_systems_leave_and_formats_not_read_are_told(tmp_path: Path) -> Non
     found = inspect(tmp_path)
     assert [(group.identities, group.images) for group in found.groups] == [(2, 5), (2, 4)]
     (line,) = found.problems
-    assert line == (f"{tmp_path}/A/A0/3.BMP: an image of a format that is not read, passed over")
+    assert line == (
+        f"{tmp_path}/A/A0/3.BMP: an image of a format that is not read, passed over"
+        "; data.more_suffixes: [.bmp] reads such images"
+    )
     assert f"{tmp_path}/A/@eaDir: a system's folder, passed over" in found.notes
 
 

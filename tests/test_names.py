@@ -146,7 +146,8 @@ def test_what_is_passed_over_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
         photo(tmp_path / other)
     found = read_training(settings_of(tmp_path))
     assert [image.name for image in found] == ["A/a/1.jpg", "A/a/2.JFIF"]
-    told = f"{tmp_path}/A: passed over: 2 folder @eaDir, 1 images .bmp, 1 images .tif\n"
+    told = f"{tmp_path}/A: passed over: 2 folder @eaDir, 1 images .bmp, 1 images .tif"
+    told += "; data.more_suffixes: [.bmp, .tif] reads such images\n"
     assert capsys.readouterr().err == told
 
 

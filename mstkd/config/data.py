@@ -24,6 +24,12 @@ def file_kind(path: Path) -> str:
     return path.suffix.lower().removeprefix(".")
 
 
+# Endings of images that are read only where a config names them: their decoders are less used.
+Suffix = Literal[".bmp", ".jpe", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"]
+# None: no further ones. Only what differs from that is written, so that nothing is packed anew.
+Suffixes = Annotated[tuple[Suffix, ...], Field(min_length=1), AfterValidator(unique)] | None
+
+
 class SyntheticSettings(Settings):
     """Procedural faces. They are drawings: the groups say nothing about people."""
 
@@ -128,6 +134,7 @@ class DataSettings(Settings):
     image_size: Annotated[Side, Field(ge=16, multiple_of=16)] = 112  # pixels, both sides
     on_bad_image: Literal["error", "skip"] = "error"
     storage: Storage = "pixels"
+    more_suffixes: Suffixes = None  # of images, beside JPEG's, PNG's and WebP's
     synthetic: SyntheticSettings | None = None
     # A folder <group>/<identity>/<image>, a CSV `path,identity,group`, or an MXNet .rec; or
     # several of them by names, each with a share.
@@ -170,6 +177,8 @@ class DataSettings(Settings):
         if self.synthetic is not None and (self.train_paths() or self.verification):
             yield "either synthetic or folders of your own, not both"
         yield from self._misfits_of_sources()
+        if self.shared is not None and {"{", "}"} & set(str(self.shared)):
+            yield "shared without braces, in which Snakemake looks for wildcards"
         if self.expected is not None and not self.has_verification:
             yield "expected with verification, whose counts it names too"
         paired, aligned = self.verification_folder(), self.verification_alignment
@@ -256,6 +265,7 @@ class ImageSettings(Step):
     on_bad_image: Literal["error", "skip"]
     storage: Storage = "pixels"
     alignment: AlignmentSettings | None = None
+    more_suffixes: Suffixes = None
 
 
 class SourceImages(Settings):

@@ -470,6 +470,7 @@ class Config(Settings):
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,
             storage=self.data.storage,
+            more_suffixes=self.data.more_suffixes,
             alignment=self.data.train_alignment,
             exclude=self.data.verification_folder() if excluded else None,
             heldout=heldout,
@@ -499,6 +500,7 @@ class Config(Settings):
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,
             storage=self.data.storage,
+            more_suffixes=self.data.more_suffixes,
             alignment=self.data.verification_alignment,
         )
 
@@ -509,6 +511,7 @@ class Config(Settings):
             image_size=self.data.image_size,
             on_bad_image=self.data.on_bad_image,
             storage=self.data.storage,
+            more_suffixes=self.data.more_suffixes,
             alignment=self.data.train_alignment,
         )
 

@@ -5,15 +5,27 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from mstkd.data.sources import Source, read
 
 FORMATS = ("JPEG", "PNG", "WEBP")
+# Pillow's formats of `data.more_suffixes`.
+MORE_FORMATS = {
+    ".bmp": "BMP",
+    ".jpe": "JPEG",
+    ".pgm": "PPM",
+    ".pnm": "PPM",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+TIFF_TILE = (322, 323)  # tags of a tile's width and length, TIFF 6.0 section 15
 MOST_PIXELS = 50_000_000  # of a picture; decoding takes ten bytes for each
 JFIF = {"jfif", "jfif_version", "jfif_unit", "jfif_density", "dpi"}  # no word of an orientation
 
@@ -36,13 +48,26 @@ class BadImage(Exception):  # noqa: N818, it is a finding, not a fault of ours
         self.reason = reason
 
 
-def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Pixels uint8 (H, W, 3), RGB, of a JPEG, PNG or WebP image; H = W = `image_size` if given.
+def formats_of(suffixes: Iterable[str] | None) -> tuple[str, ...]:
+    """Pillow's names of the formats that are read where `data.more_suffixes` names these."""
+    return tuple(dict.fromkeys((*FORMATS, *(MORE_FORMATS[one] for one in suffixes or ()))))
+
+
+def called(formats: Iterable[str]) -> str:
+    """Formats in words: "JPEG, PNG or WebP"."""
+    *names, last = ("WebP" if one == "WEBP" else one for one in formats)
+    return f"{', '.join(names)} or {last}"
+
+
+def decode(
+    source: Source | bytes, image_size: int | None = None, formats: tuple[str, ...] = FORMATS
+) -> NDArray[np.uint8]:
+    """Pixels uint8 (H, W, 3), RGB, of an image of the formats; H = W = `image_size` if given.
 
     The EXIF orientation is applied. Grey is repeated over the channels, a palette looked up,
     CMYK converted without a colour profile, transparency dropped (the colours below it stay),
-    16-bit samples cut to their high byte; of an animation the first picture counts. Nothing is
-    resized: that belongs to the alignment.
+    16-bit samples cut to their high byte; of an animation, or of a TIFF file's pages, the first
+    picture counts. Nothing is resized: that belongs to the alignment.
 
     Raises:
         BadImage: the file cannot be read, is not such an image, is cut off, has another size, or
@@ -59,22 +84,36 @@ def decode(source: Source | bytes, image_size: int | None = None) -> NDArray[np.
         if pixels is not None:
             return pixels
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             if image_size is not None and image.size != (image_size, image_size):
                 width, height = image.size
                 raise BadImage(f"found {width}x{height}, expected {image_size}x{image_size}")
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise BadImage(f"{width}x{height} pixels, more than {MOST_PIXELS:,}")
+            if isinstance(image, TiffImageFile):
+                _check_tiff(image)
             image.load()
             return _rgb(image)
     except UnidentifiedImageError:
-        raise BadImage("not a JPEG, PNG or WebP image") from None
+        raise BadImage(f"not a {called(formats)} image") from None
     except Image.DecompressionBombError as error:
         raise BadImage(str(error)) from None
     # What Pillow's readers raise on damaged files; its OSError says "truncated" where it is.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:
         raise BadImage(f"damaged: {error}") from None
+
+
+def _check_tiff(image: TiffImageFile) -> None:
+    """Refuse a tile of more pixels than a picture may have, and samples of no known white.
+
+    Of a small picture a tile may be as large as it says, and is decoded whole.
+    """
+    width, length = (int(image.tag_v2.get(tag, 1)) for tag in TIFF_TILE)
+    if width * length > MOST_PIXELS:
+        raise BadImage(f"tiles of {width}x{length} pixels, more than {MOST_PIXELS:,}")
+    if image.mode == "F":
+        raise BadImage("floating-point samples, of which nobody says what is white")
 
 
 def _is_plain(data: bytes, side: int) -> bool:

@@ -19,7 +19,7 @@ from mstkd.artifacts.atomic import make_folder, move_into_place, write_text
 from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.writers import only_writer
 from mstkd.config import HeldOutSettings, ImageSettings, PackSettings, PackUnlabelledSettings
-from mstkd.data.decode import BadImage
+from mstkd.data.decode import BadImage, formats_of
 from mstkd.data.formats.layouts import verification_folder
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.heldout import held_out_pairs
@@ -138,7 +138,8 @@ def pack_unlabelled(settings: PackUnlabelledSettings, *, output: Path, workers: 
     Raises:
         InputError: no images, or bad ones.
     """
-    images = with_landmarks(read_unlabelled(settings.root), settings.alignment, UNLABELLED)
+    images = read_unlabelled(settings.root, settings.more_suffixes)
+    images = with_landmarks(images, settings.alignment, UNLABELLED)
     _Packing("unlabelled", settings, UNLABELLED, output, images).pack(images, workers=workers)
 
 
@@ -156,6 +157,7 @@ class _Packing:
         self._kind, self._settings, self._group, self._output = kind, settings, group, output
         self._found = Found(len(found), len({image.identity for image in found}))
         self._bad_file = bad_file(output)
+        self._formats = formats_of(settings.more_suffixes)
         self._doubt: NDArray[np.float32] | None = None  # of the landmarks, (N,)
 
     def pack(
@@ -163,6 +165,8 @@ class _Packing:
     ) -> None:
         """Decode the images and write the pack, less what is bad if the settings allow that."""
         settings = self._settings
+        # Without further endings the work of versions that knew none is taken over.
+        left_out = {"on_bad_image"} | ({"more_suffixes"} if not settings.more_suffixes else set())
         make_folder(self._output.parent)
         partial = PartialPack(
             self._output,
@@ -170,6 +174,7 @@ class _Packing:
             image_size=settings.image_size,
             storage=settings.storage,
             alignment=settings.alignment,
+            formats=self._formats,
             settings={
                 "version": VERSION,
                 "kind": self._kind,
@@ -178,7 +183,7 @@ class _Packing:
                 if pairs is None
                 else [array.tolist() for array in pairs[:3] if array is not None],
             }
-            | settings.model_dump(mode="json", exclude={"on_bad_image"}),
+            | settings.model_dump(mode="json", exclude=left_out),
         )
         with only_writer(self._output, f"{partial.key} {settings.on_bad_image}") as turn:
             if turn.finished and self._is_whole():
@@ -315,7 +320,8 @@ class _Packing:
         black = []
         for row in np.linspace(0, len(known) - 1, min(ALIGNED_FIRST, len(known))).astype(int):
             with contextlib.suppress(BadImage):  # told with all the others
-                pixels = face_pixels(known[row], self._settings.image_size, alignment)
+                side = self._settings.image_size
+                pixels = face_pixels(known[row], side, alignment, self._formats)
                 black.append(emptiness(pixels))
         if len(black) >= A_FILE and np.median(black) >= MOST_BLACK:
             found = (

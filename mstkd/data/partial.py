@@ -34,7 +34,7 @@ from mstkd.artifacts.atomic import (
 from mstkd.artifacts.sealed import is_as_written, piece_checksum
 from mstkd.config import AlignmentSettings, Storage
 from mstkd.data.align import align, centre_crop
-from mstkd.data.decode import BadImage, decode
+from mstkd.data.decode import FORMATS, BadImage, decode
 from mstkd.data.encoded import to_jpeg_or_png
 from mstkd.data.landmark_fit import emptiness
 from mstkd.data.sources import FaceImage, file_of, read
@@ -62,6 +62,7 @@ class _Chunk(NamedTuple):
     image_size: int
     storage: Storage
     alignment: AlignmentSettings | None
+    formats: tuple[str, ...]
 
 
 class _InMemory(NamedTuple):
@@ -108,6 +109,7 @@ class PartialPack:
         image_size: H.
         storage: what is kept of an image.
         alignment: what happens to images that are not aligned; None where all are.
+        formats: of images, as `decode` takes them.
         settings: what else decides the result; another run's work is taken over only if they,
             the images and their files' sizes and times are the same.
     """
@@ -120,11 +122,12 @@ class PartialPack:
         image_size: int,
         storage: Storage,
         alignment: AlignmentSettings | None,
+        formats: tuple[str, ...],
         settings: Mapping[str, Any],
     ) -> None:
         self._output, self._folder = output, own_name(output, SUFFIX)
         self._images, self._image_size = images, image_size
-        self._storage, self._alignment = storage, alignment
+        self._storage, self._alignment, self._formats = storage, alignment, formats
         self._bytes = image_size * image_size * 3  # of an image's pixels
         self.key = _key(images, {**settings, "chunk": CHUNK, "journal": JOURNAL})
         self._offset = 0
@@ -319,6 +322,7 @@ class PartialPack:
             image_size=self._image_size,
             storage=self._storage,
             alignment=self._alignment,
+            formats=self._formats,
         )
 
 
@@ -396,15 +400,18 @@ def _decode_chunk(chunk: _Chunk) -> _Done:
 def _face(image: FaceImage, chunk: _Chunk) -> tuple[NDArray[np.uint8], bytes]:
     """Pixels of the face, and its encoded form where that is kept."""
     if chunk.storage == "pixels":
-        return face_pixels(image, chunk.image_size, chunk.alignment), b""
+        return face_pixels(image, chunk.image_size, chunk.alignment, chunk.formats), b""
     data = _bytes(image)
     image = image._replace(source=_InMemory(data))
-    pixels = face_pixels(image, chunk.image_size, chunk.alignment)
+    pixels = face_pixels(image, chunk.image_size, chunk.alignment, chunk.formats)
     return pixels, to_jpeg_or_png(data, pixels, aligned=chunk.alignment is not None)
 
 
 def face_pixels(
-    image: FaceImage, side: int, alignment: AlignmentSettings | None
+    image: FaceImage,
+    side: int,
+    alignment: AlignmentSettings | None,
+    formats: tuple[str, ...] = FORMATS,
 ) -> NDArray[np.uint8]:
     """The face uint8 (side, side, 3): as it lies there, or aligned as the settings say.
 
@@ -413,11 +420,11 @@ def face_pixels(
             no usable landmarks.
     """
     if alignment is None:
-        return decode(image.source, side)
+        return decode(image.source, side, formats)
     if image.points is not None:
-        return align(decode(image.source), image.points, side)
+        return align(decode(image.source, formats=formats), image.points, side)
     if alignment.without_landmarks == "centre_crop":
-        return centre_crop(decode(image.source), side)
+        return centre_crop(decode(image.source, formats=formats), side)
     raise BadImage("no landmarks")
 
 

@@ -52,7 +52,7 @@ def read_training(settings: PackSettings) -> list[FaceImage]:
     elif kind == "csv":
         images = read_listing(root, group)
     else:
-        images = read_training_folder(root, group)
+        images = read_training_folder(root, group, settings.more_suffixes)
     return with_landmarks(images, settings.alignment, group)
 
 
@@ -132,7 +132,11 @@ def read_verification_images(settings: PackSettings) -> VerificationList:
     if file_kind(root) == "csv":
         found = read_pair_list(root, group)
     else:
-        found = read_verification(root, group) if binary is None else read_bin(binary)
+        found = (
+            read_verification(root, group, settings.more_suffixes)
+            if binary is None
+            else read_bin(binary)
+        )
     lmk = verification_folder(root) / "txts" / group / f"{group}_lmk.txt"
     return replace(found, images=with_landmarks(found.images, settings.alignment, group, rfw=lmk))
 

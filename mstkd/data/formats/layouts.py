@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mstkd.config.data import Suffix, Suffixes
 from mstkd.data.sources import FaceImage
 from mstkd.errors import InputError
 from mstkd.progress import say
@@ -68,8 +69,8 @@ class VerificationList:
     left_out: int = 0
 
 
-def read_training_folder(root: Path, group: str) -> list[FaceImage]:
-    """The images of a group, sorted by identity, then by name.
+def read_training_folder(root: Path, group: str, more: Suffixes = None) -> list[FaceImage]:
+    """The images of a group, sorted by identity, then by name; `more` are further endings of them.
 
     Hidden files are passed over, and, with a line that says so, systems' folders and images of
     other formats. Of an identity whose name stands there in two spellings all images are one's.
@@ -84,7 +85,7 @@ def read_training_folder(root: Path, group: str) -> list[FaceImage]:
         inside, identity = folder / name, composed(name)
         images += [
             FaceImage(inside / image, f"{group}/{name}/{image}", identity)
-            for image in _image_names(inside, passed)
+            for image in _image_names(inside, passed, more)
         ]
     tell_passed(folder, passed)
     if not images:
@@ -101,8 +102,10 @@ def training_groups(root: Path) -> list[str]:
     return _folders(root, TRAINING_LAYOUT)
 
 
-def read_verification(root: Path, group: str) -> VerificationList:
+def read_verification(root: Path, group: str, more: Suffixes = None) -> VerificationList:
     """The images and pairs of a group in RFW's layout; `root` may be the folder above `test`.
+
+    `more` are further endings of images.
 
     Raises:
         InputError: a folder, file or image that is missing, or a line of the pairs file that
@@ -128,7 +131,7 @@ def read_verification(root: Path, group: str) -> VerificationList:
             identity = composed(name)
             inside = folder / written.get(identity, identity)
             if identity not in known:
-                names = _image_names(inside) if identity in written else []
+                names = _image_names(inside, more=more) if identity in written else []
                 known[identity] = names_by_number(names, identity)
             image = _one_file(
                 known[identity].get(number, []), inside, number, f"{file}:{pair.line}"
@@ -233,13 +236,20 @@ def tell_passed(folder: Path, passed: Mapping[str, int]) -> None:
     """Say what was passed over: names of systems' folders, and endings of images not read."""
     if passed:
         each = ", ".join(f"{count:,} {what}" for what, count in sorted(passed.items()))
-        say(f"{folder}: passed over: {each}")
+        hint = how_to_read(what.removeprefix("images ") for what in passed)
+        say(f"{folder}: passed over: {each}{hint}")
 
 
-def ending(name: str) -> str:
+def how_to_read(endings: Iterable[str]) -> str:
+    """What to say of images of other formats: which setting reads those that can be read."""
+    more = sorted(set(endings) & set(get_args(Suffix)))
+    return f"; data.more_suffixes: [{', '.join(more)}] reads such images" if more else ""
+
+
+def ending(name: str, more: Suffixes = None) -> str:
     """The ending of an image of a format that is not read, "" of any other file."""
     _, dot, last = name.lower().rpartition(".")
-    return dot + last if dot + last in OTHER_ENDINGS else ""
+    return dot + last if dot + last in OTHER_ENDINGS and dot + last not in (more or ()) else ""
 
 
 def leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -250,9 +260,10 @@ def leads_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def is_image(entry: os.DirEntry[str]) -> bool:
+def is_image(entry: os.DirEntry[str], more: Suffixes = None) -> bool:
     """Whether an entry is called an image and is no folder; a dangling link must not vanish."""
-    return entry.name.lower().endswith(ENDINGS) and not entry.is_dir(follow_symlinks=False)
+    endings = ENDINGS if more is None else (*ENDINGS, *more)
+    return entry.name.lower().endswith(endings) and not entry.is_dir(follow_symlinks=False)
 
 
 def is_utf8(name: str) -> bool:
@@ -326,15 +337,17 @@ def _folders(
     return [name for name in names if name not in SYSTEM_FOLDERS]
 
 
-def _image_names(folder: Path, passed: Counter[str] | None = None) -> list[str]:
+def _image_names(
+    folder: Path, passed: Counter[str] | None = None, more: Suffixes = None
+) -> list[str]:
     """Names of the images in `folder`, sorted; of those not read the endings go to `passed`."""
     entries = _scan(folder, "a readable folder")
     if passed is not None:
-        others = filter(None, (ending(entry.name) for entry in entries))
+        others = filter(None, (ending(entry.name, more) for entry in entries))
         passed.update(f"images {other}" for other in others)
         inner = [e.name for e in entries if e.name in SYSTEM_FOLDERS]
         passed.update(f"folder {name}" for name in inner)
-    return _checked(folder, (entry.name for entry in entries if is_image(entry)))
+    return _checked(folder, (entry.name for entry in entries if is_image(entry, more)))
 
 
 def _scan(folder: Path, expected: str) -> list[os.DirEntry[str]]:

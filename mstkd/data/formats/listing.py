@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from mstkd.config.data import Suffixes
 from mstkd.data.formats.layouts import (
     ENDINGS,
     SYSTEM_FOLDERS,
@@ -209,9 +210,10 @@ def plain_path(path: str, where: str) -> str:
 # ---------------------------------------------------------------- unlabelled images
 
 
-def read_unlabelled(root: Path) -> list[FaceImage]:
+def read_unlabelled(root: Path, more: Suffixes = None) -> list[FaceImage]:
     """Every image below a folder, at any depth, sorted by its path from there, which names it.
 
+    `more` are further endings of images.
     Hidden files and folders are passed over. A linked folder is read where it is not below
     `root` already, and once; so links that lead in a circle end.
 
@@ -221,18 +223,21 @@ def read_unlabelled(root: Path) -> list[FaceImage]:
     passed: Counter[str] = Counter()
     names = sorted(
         posixpath.join(folder, name)
-        for folder, inside in walk_images(root, passed=passed)
+        for folder, inside in walk_images(root, passed=passed, more=more)
         for name in inside
     )
     tell_passed(root, passed)
     if not names:
-        expected = "images below it (" + ", ".join(ENDINGS) + ")"
+        expected = "images below it (" + ", ".join((*ENDINGS, *(more or ()))) + ")"
         raise InputError(root, found="no image", expected=expected)
     return [FaceImage(root / name, name, UNKNOWN) for name in names]
 
 
 def walk_images(
-    root: Path, on_fault: Fault = raise_fault, passed: Counter[str] | None = None
+    root: Path,
+    on_fault: Fault = raise_fault,
+    passed: Counter[str] | None = None,
+    more: Suffixes = None,
 ) -> Iterator[tuple[str, list[str]]]:
     """The names of the images in `root` and every folder below it, sorted, folder by folder.
 
@@ -276,8 +281,8 @@ def walk_images(
                 real.append(posixpath.join(folder, entry.name))
             elif entry.is_symlink() and leads_to_folder(entry):
                 linked.append(posixpath.join(folder, entry.name))
-            elif is_image(entry):
+            elif is_image(entry, more):
                 images.append(entry.name)
-            elif passed is not None and (other := ending(entry.name)):
+            elif passed is not None and (other := ending(entry.name, more)):
                 passed[f"images {other}"] += 1
         yield folder, images[::-1]

@@ -22,6 +22,7 @@ from mstkd.data.decode import FORMATS
 from mstkd.data.formats.layouts import (
     SYSTEM_FOLDERS,
     ending,
+    how_to_read,
     is_image,
     is_utf8,
     leads_to_folder,
@@ -146,6 +147,7 @@ def entries_of(folder: Path, problems: Problems) -> tuple[list[str], list[str]]:
                     folders.append(name)
                 elif ending(name):
                     line = f"{folder / name}: an image of a format that is not read, passed over"
+                    line += how_to_read([ending(name)])
                     problems.add("images of other formats", line)
     except OSError as error:
         problems.add("unreadable folders", f"{folder}: {error.strerror}")
