@@ -108,7 +108,7 @@ def test_a_published_network_is_exported_at_its_size(tmp_path, blocks, counts):
         images = faces(count, 112)
         found, expected = run(tmp_path / "model.onnx", images), model.embed(images)
         np.testing.assert_allclose(found, expected, rtol=0, atol=CLOSE)
-        assert count == 1 or np.ptp(expected, axis=0).max() > 100 * CLOSE  # images differ
+        assert count == 1 or np.ptp(expected, axis=0).max() > 5 * CLOSE  # images differ
 
 
 def test_a_graph_says_its_shapes_its_opset_and_what_it_is(model, exported):
