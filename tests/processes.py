@@ -56,6 +56,8 @@ def started(command: Sequence[Any], **options: Any) -> Iterator[subprocess.Popen
     """
     mark = new_mark()
     environment = {**(options.pop("env", None) or os.environ), mark: "1"}
+    # What runs in a shell's background ignores SIGINT, and so does all that it starts.
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     with subprocess.Popen(command, env=environment, **options) as process:
         try:
             yield process

@@ -20,7 +20,7 @@ import pytest
 import torch
 from networks import TEACHERS, save_adaptor, save_teachers, subject
 from PIL import Image
-from processes import read_line, started
+from processes import STUCK_SECONDS, read_line, started
 from scipy import stats
 from typer.testing import CliRunner
 from werkzeug.test import Client
@@ -729,5 +729,5 @@ def test_it_serves_this_machine_until_it_is_ended(audited, number, code):
             odd.sendall(b"\x1b[31m nonsense\r\n\r\n")
             assert b"400" in odd.recv(1000)
         server.send_signal(number)
-        assert server.wait() == code
+        assert server.wait(STUCK_SECONDS) == code
         assert (server.stdout.read(), server.stderr.read()) == (b"", b"")
