@@ -75,7 +75,7 @@ def embedded(text: str, made: Provenance, suffix: str) -> str:
     def line_of(made: Provenance) -> str:
         return EMBED[suffix](made.model_dump_json(), text)
 
-    sha256 = _text_sha256(line_of(to_be_hashed(made)))
+    sha256 = _sha256(line_of(to_be_hashed(made)).encode())
     return line_of(made.model_copy(update={"sha256": sha256}))
 
 
@@ -89,6 +89,14 @@ def metadata_path(path: Path) -> Path:
     return path.with_name(path.name + METADATA)
 
 
+def owner(path: Path) -> Path:
+    """The file that a sidecar or metadata lie beside; any other is its own."""
+    name = path.name.removesuffix(SIDECAR)
+    if name.endswith(f".csv{METADATA}"):
+        name = name.removesuffix(METADATA)
+    return path.with_name(name)
+
+
 def beside(text: str, made: Provenance, metadata: str = "") -> str:
     """The text of the sidecar of a file with such a text, and with such metadata beside it.
 
@@ -98,12 +106,17 @@ def beside(text: str, made: Provenance, metadata: str = "") -> str:
     def record_of(made: Provenance) -> str:
         return made.model_dump_json(indent=2) + "\n"
 
-    sha256 = _text_sha256(text + record_of(to_be_hashed(made)) + metadata)
+    sha256 = _sha256((text + record_of(to_be_hashed(made)) + metadata).encode())
     return record_of(made.model_copy(update={"sha256": sha256}))
 
 
-def _text_sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _with_zeros(data: bytes, made: Provenance) -> bytes:
+    """What holds a record, with zeros in its hash's place."""
+    return data.replace((made.sha256 or NO_HASH).encode(), NO_HASH.encode(), 1)
 
 
 # ---------------------------------------------------------------- reading again
@@ -132,10 +145,10 @@ def extracted(text: str, where: Path) -> tuple[Provenance, bool] | None:
         if found is None:
             continue
         made = parse(html.unescape(found[1]) if found[1] else found[2], where)
-        before, after = "".join(lines[:number]), "".join(lines[number + 1 :])
-        whole = before + line.replace(made.sha256 or NO_HASH, NO_HASH, 1) + after
+        before, after = ("".join(some).encode() for some in (lines[:number], lines[number + 1 :]))
         # Of older versions the hash is of the text without the record.
-        return made, made.sha256 in (_text_sha256(whole), _text_sha256(before + after))
+        texts = (before + _with_zeros(line.encode(), made) + after, before + after)
+        return made, any(_sha256(one) == made.sha256 for one in texts)
     return None
 
 
@@ -146,11 +159,11 @@ def read_sidecar(path: Path) -> tuple[Provenance, bool] | None:
         return None
     told, metadata = record.read_bytes(), metadata_path(path)
     made = parse(told, record)
-    whole = path.read_bytes() + told.replace((made.sha256 or NO_HASH).encode(), NO_HASH.encode(), 1)
+    own = path.read_bytes()
+    whole = own + _with_zeros(told, made)
     beside_it = metadata.read_bytes() if metadata.is_file() else b""
     # Somebody may have put metadata of his own there. Of older versions the hash is of the file.
-    held = (whole, whole + beside_it, path.read_bytes())
-    return made, made.sha256 in {hashlib.sha256(data).hexdigest() for data in held}
+    return made, any(_sha256(one) == made.sha256 for one in (whole + beside_it, whole, own))
 
 
 def described(made: Provenance) -> str:
@@ -165,13 +178,11 @@ def to_be_hashed(made: Provenance) -> Provenance:
 
 def with_hash(drawing: bytes) -> bytes:
     """A drawing of vectors with its hash in place of the zeros in its record."""
-    sha256 = hashlib.sha256(drawing).hexdigest()
-    return drawing.replace(NO_HASH.encode(), sha256.encode(), 1)
+    return drawing.replace(NO_HASH.encode(), _sha256(drawing).encode(), 1)
 
 
 def has_its_hash(drawing: bytes, made: Provenance) -> bool | None:
     """Whether a drawing of vectors is as it was; None where its record holds no hash."""
     if made.sha256 is None:
         return None
-    zeros = drawing.replace(made.sha256.encode(), NO_HASH.encode(), 1)
-    return hashlib.sha256(zeros).hexdigest() == made.sha256
+    return _sha256(_with_zeros(drawing, made)) == made.sha256

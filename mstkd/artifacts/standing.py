@@ -168,13 +168,13 @@ def differences(told: Told, folder: str | Path, asked: Asked, contents: Contents
             if now.get(key, "unset") not in (then.get(key, "unset"), came_to.get(key, "unset")):
                 yield f"{key} {_text(then, key)}, now {_text(now, key)}"
     recorded = {_plain(f"{folder}/{source.path}"): source for source in made.sources}
-    kinds = [[_plain(path) for path in kind] for kind in asked.read]
-    wanted = {_plain(path): str(path) for kind in asked.read for path in kind}
+    kinds = [{_plain(path): str(path) for path in kind} for kind in asked.read]
+    wanted = {plain: path for kind in kinds for plain, path in kind.items()}
     yield from (
         f"made from {path}, which is not asked for" for path in recorded if path not in wanted
     )
     yield from (f"not made from {path}" for path in wanted if path not in recorded)
-    for kind in map(dict.fromkeys, kinds):
+    for kind in kinds:
         before = [path for path in recorded if path in kind]
         if before != list(kind) and len(before) == len(kind):
             yield f"made from {' '.join(before[:SHOWN])} in this order"

@@ -17,11 +17,10 @@ from mstkd.artifacts.contents import read_attribute
 from mstkd.artifacts.provenance import (
     EMBED,
     MARK,
-    METADATA,
-    SIDECAR,
     WITH_SIDECAR,
     extracted,
     has_its_hash,
+    owner,
     parse,
     read_sidecar,
     sidecar,
@@ -66,10 +65,7 @@ def told_by(path: Path, *, large: bool = False) -> Told | None:
     Raises:
         InputError: the file is of no known kind, or damaged.
     """
-    for ending in (SIDECAR, f".csv{METADATA}"):
-        if path.name.endswith(ending):
-            owner = path.name.removesuffix(SIDECAR).removesuffix(METADATA)
-            return told_by(path.with_name(owner), large=large)
+    path = owner(path)
     if path.suffix == ".safetensors" or path.name == "history.csv":
         return _of_model(path.with_name("model.json"), path)
     if path.suffix in WITH_SIDECAR:

@@ -106,9 +106,7 @@ def _moments(
 
 
 @_moments.register_fake
-def _(
-    x: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
-) -> tuple[Tensor, Tensor]:
+def _(x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     one, other = (torch.empty(x.shape[1], dtype=_kind(x), device=x.device) for _ in range(2))
     return one, other
 
@@ -133,15 +131,7 @@ def _norm_prelu(
 
 
 @_norm_prelu.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    slope: Tensor,
-    mean: Tensor,
-    inverse: Tensor,
-    of_batch: bool,
-) -> Tensor:
+def _(x: Tensor, *others: Any) -> Tensor:
     return torch.empty_like(x)
 
 
@@ -175,16 +165,8 @@ def _norm_prelu_backward(
 
 
 @_norm_prelu_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    slope: Tensor,
-    mean: Tensor,
-    inverse: Tensor,
-    of_batch: bool,
-) -> tuple[Tensor, Tensor]:
+def _(grad: Tensor, x: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    mean = others[3]
     return torch.empty_like(x), mean.new_empty(3, x.shape[1])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mstkd.artifacts.provenance import METADATA, SIDECAR
+from mstkd.artifacts.provenance import owner
 from mstkd.artifacts.records import CALIBRATION, Record, read_record
 from mstkd.artifacts.standing import State
 from mstkd.artifacts.told import told_by
@@ -132,10 +132,8 @@ def orphans(results: Path, jobs: Sequence[JobStanding]) -> Iterator[Path]:
             # A threshold is a person's, of a model that the config asks for.
             if path.suffix not in RESULTS or path.name.endswith(CALIBRATION):
                 continue
-            if not hidden and path.is_file():
-                owner = str(path).removesuffix(SIDECAR).removesuffix(METADATA)
-                if os.path.normpath(owner) not in wanted:
-                    yield path
+            if not hidden and path.is_file() and os.path.normpath(owner(path)) not in wanted:
+                yield path
 
 
 def show(checked: Checked, console: Console) -> None:
