@@ -265,6 +265,27 @@ def training_log(folder, name):
     return path.read_text()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, as stop.sh does")
+def test_a_daemon_that_does_not_take_sigterm_and_has_no_pid_file_ends_with_the_cluster(tmp_path):
+    """As munged where the signal came between its look at it and its wait for a client."""
+    daemon = shutil.copy(shutil.which("sleep"), tmp_path / "munged")
+    other = shutil.copy(daemon, tmp_path / "other")
+    cluster = {**os.environ, "SLURM_TEST_DIR": str(tmp_path), "SLURM_TEST_ENDING": "1"}
+    deaf = ["sh", "-c", "trap '' TERM; exec \"$0\" 900"]
+    with (
+        started([*deaf, daemon], env={**cluster, "SLURM_TEST_MARK": str(tmp_path)}) as ours,
+        started([*deaf, other], env={**cluster, "SLURM_TEST_MARK": str(tmp_path)}) as a_step,
+        started([*deaf, daemon], env={**cluster, "SLURM_TEST_MARK": "/another"}) as anothers,
+    ):
+        wait_for(lambda: all("sh" not in comm(one) for one in (ours, a_step, anothers)))
+        subprocess.run([ROOT / "tests/slurm/stop.sh"], env=cluster, check=True)
+        assert (ours.poll(), a_step.poll(), anothers.poll()) == (-9, -9, None)
+
+
+def comm(process):
+    return Path(f"/proc/{process.pid}/comm").read_text()
+
+
 @pytest.mark.parametrize("name", ["slurm", "workstation"])
 def test_a_profile_plans_the_same_jobs_as_no_profile(name, tmp_path):
     alone = planned(tmp_path, TINY)

@@ -106,14 +106,13 @@ start() { # NAME COMMAND...; the command goes to the background by itself
     local name=$1
     shift
     if ! alive "$name"; then
-        rm -f "$dir/run/$name.pid"
         (cd / && SLURM_TEST_MARK=$dir "$@") </dev/null >>"$dir/log/$name.out" 2>&1 &&
             until_true 15 alive "$name" || {
             tail -n 20 "$dir/log/$name".* >&2
             fail "$name did not come up"
         }
     fi
-    say "$name runs (pid $(cat "$dir/run/$name.pid"))"
+    say "$name runs (pid $(echo $(ours "$name")))"
 }
 
 [ -s "$dir/munge/munge.key" ] || (umask 077 && head -c 1024 /dev/urandom >"$dir/munge/munge.key")
