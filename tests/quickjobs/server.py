@@ -5,6 +5,7 @@ python tests/quickjobs/server.py ADDRESS
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -19,6 +20,7 @@ import torch.utils.tensorboard
 
 import mstkd
 from mstkd.cli.app import main
+from mstkd.report.canvas import new_figure
 
 
 def take(connection):
@@ -73,6 +75,11 @@ def serve(address):
     for module in pkgutil.walk_packages(mstkd.__path__, "mstkd."):
         if "snakemake" not in module.name and not module.name.endswith("workflow.reruns"):
             importlib.import_module(module.name)
+    for kind in ("png", "svg", "pdf"):  # whose writers load themselves and their fonts when asked
+        figure = new_figure(1, 1)
+        figure.suptitle("Title")
+        figure.subplots().set_title("Panel", fontsize=8)
+        figure.savefig(io.BytesIO(), format=kind)
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen(64)
