@@ -25,11 +25,12 @@ from mstkd.config import TableSettings, teachers_of
 from mstkd.data.pack import Content, Found, Stored, create_pack, seal_pack
 from mstkd.errors import InputError
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
-from mstkd.report.canvas import ink, new_figure, save
+from mstkd.report.canvas import ink, new_figure, save, set_title, write_picture
 from mstkd.report.curves import draw_curves, line_styles, read_history
 from mstkd.report.figures import render_accuracies, render_curves, render_samples
 from mstkd.report.rows import Row, read_rows
 from mstkd.report.samples import draw_faces, read_faces
+from mstkd.report.style import STYLE
 
 GROUPS = ("A", "B", "C", "D")
 
@@ -183,6 +184,35 @@ def test_figures_have_their_size_and_are_the_same_again(
     with Image.open(tmp_path / "one.png") as image:
         assert image.size == size
     assert "A &lt;title&gt; &amp; more" in (tmp_path / "one.svg").read_text()
+
+
+def test_a_picture_is_drawn_once_and_does_not_depend_on_its_other_formats(tmp_path: Path) -> None:
+    drawn = []
+
+    def draw() -> Figure:
+        figure = new_figure(4, 2)
+        left, right = figure.subplots(1, 2)
+        left.plot([0, 1], [0, 123456], label="a long name")
+        right.set_ylabel("what is\nmeasured")
+        drawn.append(set_title(figure, "Title"))
+        return figure
+
+    def write(folder: Path, *suffixes: str) -> None:
+        outputs = [folder / f"one{suffix}" for suffix in suffixes]
+        numbers = pd.DataFrame({"a": [1]})
+        folder.mkdir()
+        write_picture("s", {}, outputs, draw=draw, title="t", message="m", numbers=numbers)
+
+    formats = (".html", ".png", ".svg", ".pdf", ".csv")
+    write(tmp_path / "numbers", ".csv")
+    assert not drawn
+    with mpl.rc_context(STYLE):
+        write(tmp_path / "all", *formats)
+        assert len(drawn) == 1
+        for suffix in formats:
+            write(tmp_path / suffix, suffix)
+            alone = (tmp_path / suffix / f"one{suffix}").read_bytes()
+            assert alone == (tmp_path / f"all/one{suffix}").read_bytes(), suffix
 
 
 def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:

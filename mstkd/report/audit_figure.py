@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from mstkd.evaluation.auditing.audit import Audit
 from mstkd.report.audit_answer import Rows
-from mstkd.report.canvas import DPI, new_figure
+from mstkd.report.canvas import new_figure
 from mstkd.report.style import COLOURS, STYLE
 
 MOST_SYSTEMS = 12
@@ -64,7 +64,7 @@ def draw_groups(audit: Audit, at: str | None) -> bytes:
             panels[1].xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             panels[1].set_xlabel(f"False match rate at {at}")
         image = io.BytesIO()
-        figure.savefig(image, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(image, format="png", dpi=figure.dpi, metadata={"Software": None})
     return image.getvalue()
 
 

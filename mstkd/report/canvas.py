@@ -46,7 +46,8 @@ FORMATS = (".png", ".svg", ".pdf", ".html")
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of `width` by `height` inches with room for its labels."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    size, dpi = (width, height), min(DPI, MOST_PIXELS / max(width, height))
+    figure = Figure(figsize=size, dpi=dpi, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -118,19 +119,28 @@ def write_picture(
         step: the sub-command.
         read: the files that it read, with their content hashes.
         outputs: as `check_picture` takes them.
-        draw: called for each figure, since one that is saved again has moved a little.
+        draw: called once, and not at all for numbers alone.
         title: of the figure.
         message: what it says, for those who do not see it.
         numbers: what the .csv holds; not needed where none is among the outputs.
         settings: of the step.
     """
+    figure = None
     for output in outputs:
         made = provenance_of(step, settings, read, output)
         if output.suffix == ".csv":
             assert numbers is not None
             write_numbers(numbers, output, made)
         else:
-            save(draw(), output, title=title, message=message, made=made)
+            figure = figure or laid_out(draw())
+            save(figure, output, title=title, message=message, made=made)
+
+
+def laid_out(figure: Figure) -> Figure:
+    """The figure with its parts where they stay; a layout takes time, and moves them a little."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:
@@ -155,8 +165,7 @@ def save(figure: Figure, output: Path, *, title: str, made: Provenance, message:
     if message and not vectors:
         told[COMMENT] = message
     image = io.BytesIO()
-    dpi = min(DPI, MOST_PIXELS / max(figure.get_size_inches()))
-    figure.savefig(image, format=kind, dpi=dpi, metadata=told)
+    figure.savefig(image, format=kind, dpi=figure.dpi, metadata=told)
     content = with_hash(image.getvalue()) if vectors else image.getvalue()
     if output.suffix == ".html":
         data = base64.b64encode(content).decode("ascii")
