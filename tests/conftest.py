@@ -9,6 +9,7 @@ import pytest
 from gloo import Team
 from leftovers import _nothing_outlives_a_test, _nothing_outlives_the_tests, mark  # noqa: F401
 from PIL import Image
+from quickjobs import handed_to, serving
 from runs import TINY, snakemake
 
 from mstkd.config import PackSettings
@@ -64,10 +65,28 @@ def verification_packs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def job_server():
+    """The process whose forks quick jobs are, for all tests that want them."""
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def quick_jobs(job_server):
+    """Jobs of this test's runs do not import torch anew.
+
+    That they do as jobs of their own would, test_the_same_inputs_give_the_same_bytes holds.
+    """
+    with handed_to(job_server):
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, job_server):
     """A folder in which the tiny configuration has run to the end. To be copied, not written."""
     folder = tmp_path_factory.mktemp("tiny")
-    snakemake(folder, TINY)
+    with handed_to(job_server):
+        snakemake(folder, TINY)
     return folder
 
 

@@ -27,7 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ import h5py
 import yaml
 from clusters import ON_SLURM, cluster, queued, slurm_says, wait_until_ended
 from PIL import Image
+from quickjobs import quick_jobs
 from runs import ROOT, edited
 
 from mstkd.artifacts.provenance import SIDECAR
@@ -42,7 +43,6 @@ from mstkd.artifacts.sealed import DAMAGE
 
 SNAKEMAKE, MSTKD = (Path(sys.executable).with_name(name) for name in ("snakemake", "mstkd"))
 ADVICE = re.compile(r"(?:^|\s)rm (results/\S+)")
-QUICK_JOBS = ROOT / "tests/quickjobs"
 BASE: dict[str, Any] = {
     "groups": ["A", "B"],
     "embedding_dim": 8,
@@ -510,28 +510,6 @@ def drawn(seed: int, steps: int) -> list[tuple[Event, random.Random]]:
     chance = random.Random(seed)
     names, weights = zip(*EVENTS, strict=True)
     return [(event, chance) for event in chance.choices(names, weights, k=steps)]
-
-
-@contextlib.contextmanager
-def quick_jobs() -> Iterator[None]:
-    """Every `mstkd` below is a fork of a process that has imported torch."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory() as folder:
-        address = str(Path(folder) / "socket")
-        command = [sys.executable, str(QUICK_JOBS / "server.py"), address]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-            try:
-                assert server.stdout is not None
-                assert server.stdout.readline() == "ready\n"
-                paths = [str(QUICK_JOBS), os.environ.get("PYTHONPATH", "")]
-                os.environ.update(
-                    QUICK_JOBS=address, PYTHONPATH=os.pathsep.join(filter(None, paths))
-                )
-                yield
-            finally:
-                os.environ.clear()
-                os.environ.update(before)
-                server.kill()
 
 
 def main() -> None:

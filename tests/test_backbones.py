@@ -190,6 +190,7 @@ def test_timm_may_be_missing(monkeypatch):
 @pytest.mark.parametrize(
     "backbone", [{"architecture": "mobilefacenet"}, {"timm": "mobilenetv3_small_050"}]
 )
+@pytest.mark.usefixtures("quick_jobs")
 def test_a_student_smaller_than_its_teachers(tmp_path, backbone):
     """From teachers of another kind, distilled, scored, and its size told under its table."""
     edits = {"backbones.small": backbone, "students.backbone": "small", "controls": False}

@@ -373,6 +373,7 @@ def test_a_written_default_reruns_nothing_and_a_share_what_it_must(finished: Pat
     assert listed["cache_embeddings"] == 2
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.workflow
 def test_a_whole_run_of_two_shares(tmp_path: Path) -> None:
     made = edited(

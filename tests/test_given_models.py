@@ -605,6 +605,7 @@ CACHE = "results/embeddings/tiny/specialized/seed{}.h5"
 TINY_DIM = TINY["embedding_dim"]
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_a_cache_of_given_teachers_alone(tmp_path):

@@ -6,15 +6,16 @@ import shutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
-from law import EVENTS, Walks, World, differing, quick_jobs, settle
+from law import EVENTS, Walks, World, differing, settle
 from PIL import Image
+from quickjobs import handed_to
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def walks(tmp_path_factory):
-    with quick_jobs():
+def walks(tmp_path_factory, job_server):
+    with handed_to(job_server):
         yield Walks(tmp_path_factory.mktemp("law"))
 
 

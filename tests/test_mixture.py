@@ -428,6 +428,7 @@ def test_drawn_sources_that_cannot_be_are_refused_in_one_line(train: Any, messag
 # ---------------------------------------------------------------- runs
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.workflow
 def test_a_whole_run_of_two_sources(tmp_path: Path) -> None:
     made = edited(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from edits import rewrite
+from quickjobs import handed_to
 from runs import ROOT, SNAKEFILES, TINY, edited, planned, snakemake
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slow]
@@ -348,7 +349,7 @@ def test_claims_of_a_run_before_there_were_scores_in_them_are_judged_anew(finish
 
 
 @pytest.fixture(scope="module")
-def folders(finished, tmp_path_factory):
+def folders(finished, job_server, tmp_path_factory):
     """A finished run on folders of images, and its config; the images are those of `finished`."""
     folder = tmp_path_factory.mktemp("folders") / "copy"
     shutil.copytree(finished, folder)
@@ -358,7 +359,8 @@ def folders(finished, tmp_path_factory):
         "verification": "results/data/verification",
     }
     config = edited(TINY, {"data": data})
-    snakemake(folder, config)  # the same images: the page and the config alone are made anew
+    with handed_to(job_server):
+        snakemake(folder, config)  # the same images: the page and config alone are made anew
     assert planned(folder, config) == {}
     return folder, config
 

@@ -718,6 +718,7 @@ def test_a_subset_more_trains_no_teacher_and_embeds_nothing(finished: Path) -> N
         assert not [rule for rule in jobs if rule.startswith(("split", "pack"))]
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.workflow
 def test_a_whole_run_of_subsets_and_widths(tmp_path: Path) -> None:
     subsets = {**ONE_OF_EACH, "adaptors.fused": [["A", "B"], ["B"]]}

@@ -72,6 +72,7 @@ def test_the_backbones_of_the_page_are_ones_that_a_config_may_name():
         assert sum(one is not None for one in known) == 1, name
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_the_four_steps_with_ones_own_faces(tmp_path):

@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from disklog import lay_out, tree_of
-from law import Walks, World, differing, killed_after, quick_jobs, settle, wait_for_group
+from law import Walks, World, differing, killed_after, settle, wait_for_group
 from packs import settings_of
 from power_loss import (
     STEPS,
@@ -43,6 +43,7 @@ from power_loss import (
     small_parts,
 )
 from processes import kill_marked, marked, new_mark
+from quickjobs import quick_jobs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_IN_A_ROW = 3

@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from law import EVENTS, Walks, World, differing, mend, quick_jobs, settle
+from law import EVENTS, Walks, World, differing, mend, settle
 from processes import kill_marked, marked, new_mark
+from quickjobs import quick_jobs
 
 LEFT_OVER = (".tmp", ".partial", ".lock", ".unfinished")
 

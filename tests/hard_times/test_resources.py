@@ -6,15 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import torch
-from law import Walks, World, differing, quick_jobs, settle
+from law import Walks, World, differing, settle
 from networks import BACKBONE, DIM, save_teacher, subject, teacher_settings
 from packs import settings_of, write_faces, write_rfw
 from processes import wait_for
+from quickjobs import handed_to
 
 from mstkd.config import SplitSettings
 from mstkd.data.packing import pack_train, pack_verification
@@ -210,8 +211,8 @@ def test_an_output_that_cannot_be_written_is_told(made: Path, tmp_path: Path, na
 
 
 @pytest.fixture(scope="module")
-def walks(tmp_path_factory: pytest.TempPathFactory) -> Walks:
-    with quick_jobs():
+def walks(tmp_path_factory: pytest.TempPathFactory, job_server: str) -> Iterator[Walks]:
+    with handed_to(job_server):
         yield Walks(tmp_path_factory.mktemp("walks"))
 
 

@@ -204,6 +204,7 @@ def strange_checkout(tmp_path: Path) -> Path:
     return checkout
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_a_run_in_folders_with_strange_names(tmp_path: Path, strange_checkout: Path) -> None:
