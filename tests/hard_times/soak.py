@@ -63,7 +63,7 @@ def soak(folder: Path, *, seconds: float, seed: int, mark: str) -> dict[str, Any
                 happened = event(world, chance)
                 settle(world)
             except AssertionError as error:
-                faults.append(f"{happened}: {error}"[-2000:])
+                faults.append(f"{happened}: {str(error)[-2000:]}")
                 break
             seen = {"event": event.__name__, **of_server(mark), **of_folder(world)}
             rounds.append(seen)
