@@ -81,6 +81,12 @@ def quick_jobs(job_server):
         yield
 
 
+@pytest.fixture
+def own_processes(quick_jobs, monkeypatch):
+    """Jobs of this test are processes of their own all the same, as users' are."""
+    monkeypatch.delenv("QUICK_JOBS")
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, job_server):
     """A folder in which the tiny configuration has run to the end. To be copied, not written."""

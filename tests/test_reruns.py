@@ -11,7 +11,7 @@ from edits import rewrite
 from quickjobs import handed_to
 from runs import ROOT, SNAKEFILES, TINY, edited, planned, snakemake
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.workflow, pytest.mark.slow, pytest.mark.usefixtures("quick_jobs")]
 
 
 @pytest.mark.parametrize("entry", SNAKEFILES)

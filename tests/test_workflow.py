@@ -20,7 +20,7 @@ from mstkd.evaluation.scorefiles import read_scores
 
 MSTKD = SNAKEMAKE.with_name("mstkd")
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.usefixtures("quick_jobs")]
 
 
 @pytest.mark.slow
@@ -76,7 +76,6 @@ def test_no_checkpoint_or_temporary_file_is_left(finished):
     assert left == []
 
 
-@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 def test_folders_of_your_own_and_a_group_added_later(tmp_path):
     """Data in the training and RFW layouts; a new group leaves the other teachers alone."""
@@ -100,7 +99,6 @@ def test_folders_of_your_own_and_a_group_added_later(tmp_path):
     assert planned(tmp_path, turned, *teachers) == {}
 
 
-@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 def test_an_identity_trained_on_and_tested_on_stops_the_run(finished, tmp_path):
     shutil.copytree(finished / "results/data", tmp_path / "faces")
@@ -121,7 +119,6 @@ def test_an_identity_trained_on_and_tested_on_stops_the_run(finished, tmp_path):
     assert tested.name in (tmp_path / "results/data-report.md").read_text()
 
 
-@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_path):
     """No choice is made on the test pairs, and a student learns from images without labels."""
@@ -174,7 +171,6 @@ def test_held_out_identities_unlabelled_images_and_encoded_packs(finished, tmp_p
     assert not more.keys() & {"pack_train", "pack_unlabelled", "split_baseline"}
 
 
-@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 def test_pairs_in_a_csv_with_folds_of_their_own(finished, tmp_path):
     """Any folder of images will do: those of the training layout here, in a list of our making."""
@@ -195,7 +191,6 @@ def test_pairs_in_a_csv_with_folds_of_their_own(finished, tmp_path):
         assert [f"{table.images[code]}" for code in codes] == [row[f"path{side}"] for row in rows]
 
 
-@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 def test_held_out_pairs_alone(finished, tmp_path):
     """No verification data at all: the epochs and the table are of training identities kept out."""
@@ -217,6 +212,7 @@ def test_held_out_pairs_alone(finished, tmp_path):
     assert (tmp_path / targets[1]).exists()
 
 
+@pytest.mark.usefixtures("own_processes")
 @pytest.mark.slow
 def test_a_killed_job_goes_on_and_ends_with_the_same_weights(finished, tmp_path):
     """SIGKILL of the training process, then the plain command again."""
@@ -397,6 +393,7 @@ def test_a_job_of_several_gpus_trains_on_as_many_ranks(tmp_path):
     assert "train-teacher" in told and " --ranks 1 " in told and " --ranks 0 " not in told
 
 
+@pytest.mark.usefixtures("own_processes")
 @pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(finished, tmp_path):
     """All of them, but what is about the run: logs, how long all took, when images were drawn.

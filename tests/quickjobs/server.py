@@ -1,4 +1,4 @@
-"""The process that `mstkd` commands are forks of; see sitecustomize.
+"""The process that commands are forks of; see sitecustomize.
 
 python tests/quickjobs/server.py ADDRESS
 """
@@ -13,14 +13,17 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
+import snakemake.cli
 import torch
 import torch._dynamo  # which every optimiser imports, in over a second
 import torch.utils.tensorboard
 
-import mstkd
-from mstkd.cli.app import main
+import mstkd.cli.app
 from mstkd.report.canvas import new_figure
+
+MAINS = {"mstkd": mstkd.cli.app.main, "snakemake": snakemake.cli.main}
 
 
 def take(connection):
@@ -43,10 +46,10 @@ def take(connection):
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
-    sys.argv = ["mstkd", *order["arguments"]]
+    sys.argv = order["command"]
     code = 0
     try:
-        main()
+        MAINS[Path(sys.argv[0]).name]()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
@@ -73,8 +76,7 @@ def reap(child, connection):
 def serve(address):
     torch.set_num_threads(1)
     for module in pkgutil.walk_packages(mstkd.__path__, "mstkd."):
-        if "snakemake" not in module.name and not module.name.endswith("workflow.reruns"):
-            importlib.import_module(module.name)
+        importlib.import_module(module.name)
     for kind in ("png", "svg", "pdf"):  # whose writers load themselves and their fonts when asked
         figure = new_figure(1, 1)
         figure.suptitle("Title")

@@ -1,6 +1,7 @@
 """With QUICK_JOBS set, `mstkd` is run by a fork of a process that has imported it all already.
 
-Most of a tiny job's time goes into importing torch; thousands of them are affordable this way.
+Most of a tiny job's time goes into importing torch; thousands of them are affordable this way. So
+is a dry run of Snakemake, half of whose time are imports; one that runs jobs is its own process.
 The command itself waits for the fork, takes its exit code, and takes it along when it is killed.
 """
 
@@ -16,7 +17,7 @@ def _hand_over(address):
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(address)
         order = {
-            "arguments": sys.argv[1:],
+            "command": sys.argv,
             "folder": str(Path.cwd()),
             "environment": dict(os.environ),
         }
@@ -30,7 +31,8 @@ class _AtStart:
     """Finds no module: it only notices that the console script imports its own."""
 
     def find_spec(self, name, path=None, target=None):
-        if name == "mstkd" and Path(sys.argv[0]).name == "mstkd":
+        quick = name == "mstkd" or (name == "snakemake" and "--dry-run" in sys.argv)
+        if quick and Path(sys.argv[0]).name == name:
             sys.meta_path.remove(self)
             _hand_over(os.environ["QUICK_JOBS"])
 
