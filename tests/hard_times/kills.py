@@ -47,7 +47,7 @@ from quickjobs import quick_jobs
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_IN_A_ROW = 3
-LONGEST = 120  # seconds, after which a step counts as hanging
+LONGEST = 600  # seconds after which a step counts as hanging, on a busy machine too
 ENDED_WELL = ("(100%) done", "Nothing to be done")  # says Snakemake
 
 
