@@ -669,6 +669,7 @@ def test_a_cache_of_given_teachers_alone(tmp_path):
     assert planned(tmp_path, made, target) == {}
 
 
+@pytest.mark.usefixtures("quick_jobs")
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_a_whole_run_with_models_that_are_given(tmp_path):

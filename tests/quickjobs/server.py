@@ -3,6 +3,7 @@
 python tests/quickjobs/server.py ADDRESS
 """
 
+import atexit
 import contextlib
 import importlib
 import io
@@ -47,6 +48,7 @@ def take(connection):
     os.environ.clear()
     os.environ.update(order["environment"])
     sys.argv = order["command"]
+    atexit._clear()  # what the server registered
     code = 0
     try:
         MAINS[Path(sys.argv[0]).name]()
@@ -57,6 +59,7 @@ def take(connection):
 
         traceback.print_exc()
         code = 1
+    atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
