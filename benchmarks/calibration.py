@@ -4,7 +4,8 @@ OMP_NUM_THREADS=1 python benchmarks/calibration.py [--sets 1000] [--processes 2]
     [--only contrasts areas --first 1000]
 
 Of each set every interval is asked whether it holds the truth: of accuracies with chosen
-thresholds, STD and SER, of one model and of differences, and of rates at a fixed threshold. Then
+thresholds, STD and SER, of one model and of differences, and of rates at a fixed threshold; of sets
+of embedded images, of rates over all impostor pairs and of their differences between systems. Then
 two methods that are equal in expectation are trained with a few seeds each, and every verdict but
 "undecided" is wrong. Every set leaves a line in a log, from which the same command goes on where
 it was stopped; lines of other code count for nothing. With `--only` the result keeps what it tells
@@ -14,7 +15,10 @@ of the other parts, and says which were asked again, of how many sets.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import io
+import itertools
 import json
 import sys
 import tempfile
@@ -26,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _embedded_sets import Crowd, Truth, draw_embedded
 from _machine import describe
 from _verification_sets import (
     APART,
@@ -42,6 +47,8 @@ from _verification_sets import (
 from numpy.typing import ArrayLike
 
 from mstkd.artifacts.atomic import write_json
+from mstkd.evaluation.auditing.all_impostors import ALL_PAIRS, all_impostors
+from mstkd.evaluation.auditing.systems import ALL
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
 from mstkd.evaluation.fairness import measures_of_rates
 from mstkd.evaluation.intervals import (
@@ -61,8 +68,9 @@ LOG = Path(tempfile.gettempdir()) / "mstkd-calibration.jsonl"
 EVALUATION = [name for name in sys.modules if name.startswith("mstkd.evaluation.")]
 DRAWS = 600  # of spread measures, fewer than where they are used
 COVERAGE = ("measures", "contrasts", "rates", "areas")  # what a set is asked for
+IMPOSTORS = "impostors"
 VERDICTS = "wrong_verdicts"
-PARTS = (*COVERAGE, VERDICTS)
+PARTS = (*COVERAGE, IMPOSTORS, VERDICTS)
 DESIGNS = {"rfw": RFW, "demo": DEMO}
 FMRS = {"rfw": 0.01, "demo": 0.05}  # of all groups together; ten false matches a group and more
 SPREADS = (0.0, 0.1, 0.2, 0.4)  # percentage points of global accuracy, between seeds
@@ -90,6 +98,21 @@ CONTRASTS = {
     },
 }  # fmt: skip
 SPREAD: dict[str, SpreadMeasure] = {"STD": STD, "SER": SER}
+# People of each of four groups, and the global FMR; the truth is that of 2,000 a batch.
+CROWDS = {"large": (Crowd(100, 3), 0.02), "small": (Crowd(40, 4), 0.05)}
+BATCHES = 25
+KINDS = ("fmr", "fnmr")
+MOST = "one group"  # which makes nearly all false matches
+EMBEDDED = {
+    "even": (0.8, 0.8, 0.8, 0.8),
+    "even, twin": (0.8, 0.8, 0.8, 0.8),
+    "uneven": (0.95, 0.8, 0.65, 0.75),
+    MOST: (1.3, 0.6, 0.5, 0.5),
+    f"{MOST}, twin": (1.3, 0.6, 0.5, 0.5),
+}
+COMPARED = (
+    ("even", "even, twin"), ("uneven", "even"), (MOST, f"{MOST}, twin"), (MOST, "uneven"),
+)  # fmt: skip
 Tally = dict[str, list[tuple[bool, bool]]]  # whether the truth lies below, and above
 Counts = dict[str, list[int]]  # how many intervals, and how many have the truth below, and above
 
@@ -203,6 +226,76 @@ def ask_areas(ask: Ask, models: Models, tables: list[ScoreTable]) -> None:
     ask("AUC of a group: all", models.areas(), *area_interval(areas_above(tables))[1:])
 
 
+@cache
+def truth(batches: int) -> Truth:
+    """Of the embedded systems."""
+    return Truth(np.array(list(EMBEDDED.values())), batches)
+
+
+def one_crowd(size: str, seed: int, batches: int = BATCHES) -> Tally:
+    """Every interval over all impostor pairs of one set: those of each system, and differences.
+
+    Asked are those that are told: rates that rest on enough errors.
+    """
+    random = np.random.default_rng([seed, 11, list(CROWDS).index(size)])
+    crowd, fmr = CROWDS[size]
+    true = truth(batches)
+    at_fmr = true.thresholds(fmr)
+    given = float(np.round(at_fmr.mean() * 1024) / 1024)  # an edge of a bin
+    drawn = draw_embedded(np.array(list(EMBEDDED.values())), crowd, random)
+    with contextlib.redirect_stderr(io.StringIO()):  # what is told of progress
+        looked = all_impostors(
+            dict(zip(EMBEDDED, drawn.systems(), strict=True)),
+            thresholds=[given],
+            fmrs=[fmr],
+            draws=DRAWS,
+        )
+    groups = [str(g) for g in range(len(EMBEDDED[MOST]))]
+    cells = itertools.combinations_with_replacement(groups, 2)
+    between = [" × ".join(dict.fromkeys(two)) for two in cells]
+    columns = [*(("fmr", of) for of in between), *(("fnmr", of) for of in groups)]
+    systems = list(EMBEDDED)
+    tally: Tally = {}
+
+    def ask(name: str, true: float, low: float, high: float) -> None:
+        asked = tally.setdefault(name, [])
+        if not np.isnan(low):
+            asked.append((bool(true < low - 1e-12), bool(true > high + 1e-12)))
+
+    for place, where, rates in (
+        (f"threshold={given:.12g}", "at a given threshold", true.rates(np.full(5, given))),
+        (f"fmr={fmr:.12g}", "at a global FMR", true.rates(at_fmr)),
+    ):
+        of_groups = [rates[:, [columns.index((kind, g)) for g in groups]] for kind in KINDS]
+        for one in looked.found:
+            if one.at != f"{place}{ALL_PAIRS}":
+                continue
+            if one.measure not in KINDS:
+                values, kind = measures_of_rates(*of_groups)[one.measure], one.measure
+            elif one.group == ALL:
+                values = of_groups[KINDS.index(one.measure)].mean(axis=1)
+                kind = f"{one.measure.upper()} of all groups"
+            else:
+                values = rates[:, columns.index((one.measure, one.group))]
+                kind = f"{one.measure.upper()} {'between' if '×' in one.group else 'within'} groups"
+            # The group that makes nearly all false matches is a case of its own.
+            part = {"0": ", that group"}.get(one.group, "") if one.measure == "fmr" else ""
+            for m, system in enumerate(systems):
+                of = f"{system}{part if system.startswith(MOST) else ''}"
+                ask(f"{kind} {where}: {of}", values[m], one.found.low[m], one.found.high[m])
+            for first, second in COMPARED if one.measure in KINDS else ():
+                m, n = systems.index(first), systems.index(second)
+                of = f"{first} less {second}{part if first.startswith(MOST) else ''}"
+                limits = (float("nan"),) * 2
+                if not np.isnan(one.found.value[[m, n]]).any():
+                    weights = np.zeros((1, len(systems)))
+                    weights[0, [m, n]] = 1, -1
+                    got = one.contrast(weights)
+                    limits = got.low, got.high
+                ask(f"difference of {kind} {where}: {of}", values[m] - values[n], *limits)
+    return tally
+
+
 def one_training(design: str, seed: int) -> dict[str, int]:
     """Verdicts on two methods equal in expectation: 1 where one is told, by spread and seeds."""
     random = np.random.default_rng([seed, 7, list(DESIGNS).index(design)])
@@ -239,7 +332,8 @@ def one_training(design: str, seed: int) -> dict[str, int]:
 def counted(tally: Tally) -> Counts:
     """Of a set's intervals: how many there were, and how often the truth lay below and above."""
     return {
-        name: [len(asked), *np.array(asked).sum(axis=0).tolist()] for name, asked in tally.items()
+        name: [len(asked), *np.sum(np.reshape(asked, (-1, 2)), axis=0, dtype=int).tolist()]
+        for name, asked in tally.items()
     }
 
 
@@ -248,6 +342,8 @@ def one_line(task: tuple[str, str, int]) -> str:
     kind, design, seed = task
     if kind == VERDICTS:
         told: Any = one_training(design, seed)
+    elif kind == IMPOSTORS:
+        told = counted(one_crowd(design, seed))
     else:
         told = counted(one_set(design, seed, kind.split("+")))
     return json.dumps({"code": code(), "of": [kind, design, seed], "told": told})

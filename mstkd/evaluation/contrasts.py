@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
+from mstkd.evaluation.intervals import rate_interval
 from mstkd.evaluation.spread import Spread, SpreadSum
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
 
@@ -132,6 +133,65 @@ def accuracy_contrast(
     noise = _noise(values, covariance, _share(independent.mean(), covariance.mean()))
     value, half = float(values.mean()), noise.reach((1 - confidence) / 2)
     return Contrast(value, value, value - half, value + half, noise.p_value(value), noise)
+
+
+def rate_contrast(
+    rates: GroupRates, column: int, weights: ArrayLike, confidence: float = CONFIDENCE
+) -> Contrast:
+    """A contrast of one group's rates of errors, as fractions, of models of one seed.
+
+    The variances of small rates of few people are hardly known, and the higher a rate the higher
+    its variance. So limits are those of the rates themselves, put together as errors are, by their
+    correlations (Zou & Donner, Statistics in Medicine 2008; of two shares of the same trials
+    Newcombe, Statistics in Medicine 1998).
+
+    Args:
+        rates: error rates, one a model.
+        column: whose.
+        weights: (1, M).
+        confidence: of the interval.
+    """
+    (given,) = np.asarray(weights, np.float64)
+    of = np.flatnonzero(given)
+    w, chosen = given[of], rates.chosen(of)
+    one = np.zeros((1, chosen.rates.shape[1]))
+    one[0, column] = 1
+    own = chosen.combined(one, chosen.pairs[[column]])
+    people = None if chosen.people is None else chosen.people[:, [column]]
+    own = replace(own, people=people)
+    covariance, independent = (part[:, 0, :, 0] for part in (own.covariance, own.independent))
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0))
+    correlation, both = np.eye(len(w)), np.outer(errors, errors)
+    np.divide(covariance, both, out=correlation, where=both > 0)
+    correlation = np.clip(correlation, -1, 1)
+    value = float(w @ own.rates[:, 0])
+
+    def reach(level: float) -> tuple[float, float]:
+        """How far below and above the value the limits of a confidence lie."""
+        shown, low, high = (part[:, 0] for part in rate_interval(own, level))
+        down, up = (
+            w * (shown - np.where(w > 0, low, high)),
+            w * (np.where(w > 0, high, low) - shown),
+        )
+        squares = (float(side @ correlation @ side) for side in (down, up))
+        below, above = (math.sqrt(max(square, 0.0)) for square in squares)
+        return below, above
+
+    def beyond(log_p: float) -> float:
+        """How far the limit towards 0 lies beyond it."""
+        below, above = reach(-math.expm1(log_p))
+        return (below if value > 0 else above) - abs(value)
+
+    p = 1.0
+    if abs(value) > ROUNDING:
+        least = math.log(1e-14)  # next to which a confidence is 1
+        found = optimize.brentq(beyond, least, 0.0) if beyond(least) > 0 else least
+        p = math.exp(float(found))
+    variance = w @ covariance @ w
+    error = math.sqrt(max(float(variance), 0.0))
+    noise = Noise(0.0, error, error, _share(float(w @ independent @ w), float(variance)), 1)
+    below, above = reach(confidence)
+    return Contrast(value, value, value - below, value + above, p, noise)
 
 
 def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE) -> Contrast:

@@ -36,7 +36,14 @@ from mstkd.evaluation.fairness import (
 from mstkd.evaluation.measures import rates_at_fmr, separation
 from mstkd.evaluation.scores import ScoreTable
 from mstkd.evaluation.spread import DRAWS, TIES, Spread, SpreadInterval, SpreadMeasure
-from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, effective_size, group_rates, wilson
+from mstkd.evaluation.uncertainty import (
+    CONFIDENCE,
+    GroupRates,
+    alike,
+    effective_size,
+    group_rates,
+    wilson,
+)
 
 Floats = NDArray[np.float64]
 
@@ -183,7 +190,8 @@ def areas_above(tables: Sequence[ScoreTable]) -> GroupRates:
 
 def rate_interval(rates: GroupRates, confidence: float = CONFIDENCE) -> Interval:
     """Wilson intervals (M, G) of FMR, FNMR or EER; of a TAR, one less them."""
-    return Interval(rates.rates, *wilson(rates.rates, rates.effective_sizes(), confidence))
+    limits = wilson(rates.rates, rates.effective_sizes(), confidence, rates.freedom)
+    return Interval(rates.rates, *limits)
 
 
 def area_interval(above: GroupRates, confidence: float = CONFIDENCE) -> Interval:
@@ -195,8 +203,7 @@ def area_interval(above: GroupRates, confidence: float = CONFIDENCE) -> Interval
     """
     sizes = effective_size(above.rates, above.variances, np.inf)
     sizes = np.where(np.isinf(sizes), above.pairs, sizes)
-    freedom = np.inf if above.people is None else np.maximum(above.people - 1, 1)
-    low, high = wilson(above.rates, sizes, confidence, freedom)
+    low, high = wilson(above.rates, sizes, confidence, above.freedom)
     return Interval(1 - above.rates, 1 - high, 1 - low)
 
 
@@ -285,7 +292,7 @@ class _Columns:
             sums = np.bincount(places, np.append(row, row[two]), minlength=count)
             squares = np.square(sums)
             of_group = [squares[g :: self.groups] for g in range(self.groups)]
-            found.append([_alike(one) for one in of_group])
+            found.append([float(alike(one)) for one in of_group])
         return np.array(found)
 
     def slopes(self, row: int, fmr: float, error: float) -> Floats:
@@ -338,12 +345,6 @@ def _window(falling: Floats, fmr: float, error: float) -> tuple[float, float]:
     strict, lenient = fmr / times * len(falling), fmr * times * len(falling)
     few, many = int(strict), min(math.ceil(lenient), len(falling))
     return float(falling[few - 1]) if few else math.inf, float(falling[max(many, 1) - 1])
-
-
-def _alike(squares: Floats) -> float:
-    """How many terms of one size would sum to as much, and their squares too; inf of none."""
-    fourth = float(squares @ squares)
-    return float(squares.sum()) ** 2 / fourth if fourth else math.inf
 
 
 def _share_below(values: Floats, of: Floats) -> Floats:

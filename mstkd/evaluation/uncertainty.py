@@ -49,6 +49,11 @@ class GroupRates:
         """Variance (M, G) of each rate."""
         return np.einsum("mgmg->mg", self.covariance)
 
+    @property
+    def freedom(self) -> Floats | float:
+        """Degrees of freedom (M, G) of the variances; inf where nothing is known of them."""
+        return np.inf if self.people is None else np.maximum(self.people - 1, 1)
+
     def effective_sizes(self) -> Floats:
         """Independent pairs (M, G) that would tell as much of each rate."""
         return effective_size(self.rates, self.variances, self.pairs)
@@ -290,6 +295,18 @@ def effective_size(rate: ArrayLike, variance: ArrayLike, pairs: ArrayLike) -> Fl
     sizes = np.array(most)
     np.divide(rates * (1 - rates), variances, out=sizes, where=variances > 0)
     return np.where(rates * (1 - rates) > 0, np.minimum(sizes, most), most)
+
+
+def alike(squares: ArrayLike) -> Floats:
+    """How many terms of one size have as large a sum, and sum of squares, as these (N, ...).
+
+    inf where all are 0.
+    """
+    values = np.asarray(squares, np.float64)
+    second, fourth = np.square(values.sum(axis=0)), np.square(values).sum(axis=0)
+    found = np.full(np.shape(second), np.inf)
+    np.divide(second, fourth, out=found, where=fourth > 0)
+    return found
 
 
 def wilson(

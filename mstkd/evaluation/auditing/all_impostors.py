@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from mstkd.evaluation.auditing.measured import (
     WILSON,
     Measured,
-    contrast_of_rates,
+    differences_of,
     kinds_of,
     of_groups,
     where_told,
 )
 from mstkd.evaluation.auditing.systems import ALL
-from mstkd.evaluation.impostor_rates import AllRates, Genuine, all_rates, slopes
+from mstkd.evaluation.impostor_rates import AllRates, Genuine, all_rates, of_parts, slopes
 from mstkd.evaluation.impostors import ImpostorCounts, count_impostors, false_matches
 from mstkd.evaluation.intervals import FAIRNESS, Interval, rate_interval
 from mstkd.evaluation.measures import ENOUGH, fmr_insufficient, rate_insufficient
@@ -168,20 +168,29 @@ def all_impostors(
             images.identity,
             images.group,
             part=counts[0].part,
-            levels=np.stack([place.levels for place in places]),
+            levels=np.stack([level for place in places for level in place.looked_at()]),
             advance=advance,
         )
     part_of = np.zeros(len(table.identities), np.int64)
     part_of[images.identity] = counts[0].part
     looked: list[_Looked] = []
-    for place, matches in zip(places, found, strict=True):
+    part, matches = part_of[genuine[0].person], iter(found)  # (P,)
+    for place in places:
+        by_level = [next(matches) for _ in place.looked_at()]
         if place.short:
             looked.append(_Looked(place))
             continue
-        limits = place.levels[:, part_of[genuine[0].person]]  # (M, P)
-        missed = np.stack([one.similarity for one in genuine]) < limits
-        rates = all_rates(matches, genuine[0], missed)
-        if place.fmr:
+        missed = np.stack([one.similarity for one in genuine]) < place.levels[:, part]  # (M, P)
+        if not place.fmr:
+            (rates,) = (all_rates(one, genuine[0], missed) for one in by_level)
+        else:
+            inside = [part == h for h in range(len(by_level))]
+            rates = of_parts(
+                [
+                    all_rates(one, genuine[0].of(own), missed[:, own])
+                    for one, own in zip(by_level, inside, strict=True)
+                ]
+            )
             errors = np.sqrt(np.maximum(rates.together().variances[:, 0], 0.0))
             of_all = zip(counts, genuine, errors.tolist(), strict=True)
             moved = [slopes(one, pairs, place.fmr, error) for one, pairs, error in of_all]
@@ -219,6 +228,15 @@ class _Place:
     levels: NDArray[np.float64]  # (M, 3), of `false_matches`
     fmr: float = 0.0  # the target; 0 where a threshold is given
     short: str = ""  # why there is no threshold
+
+    def looked_at(self) -> list[NDArray[np.float64]]:
+        """The levels at which people are counted: of pairs within each part where those differ."""
+        if not self.fmr:
+            return [self.levels]
+        parts = self.levels.shape[1] - 1
+        return [
+            np.where(np.arange(parts + 1) == part, self.levels, np.nan) for part in range(parts)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,14 +312,14 @@ def _measured(looked: _Looked, groups: Sequence[str]) -> Iterator[Measured]:
         chosen = _summed(rates, kind)
         few = [_few(int(rates.errors[m, chosen].sum()), chosen, rates) for m in systems]
         found = where_told(Interval(*(one[:, column] for one in whole)), few)
-        contrast = contrast_of_rates(together, column, sign=-1)
+        contrast = differences_of(together, column)
         yield Measured(kind, at, ALL, found, WILSON, few, contrast)
     each = rate_interval(rates.joint)
     for column, one in enumerate(_columns(rates, groups)):
         only = np.arange(len(rates.pairs)) == column
         few = [_few(int(rates.errors[m, column]), only, rates) for m in systems]
         found = where_told(Interval(*(part[:, column] for part in each)), few)
-        contrast = contrast_of_rates(rates.joint, column, sign=-1)
+        contrast = differences_of(rates.joint, column)
         group = " × ".join(dict.fromkeys(one.between))
         yield Measured(one.kind, at, group, found, WILSON, few, contrast)
     yield from looked.over_groups
