@@ -101,6 +101,7 @@ SPREAD: dict[str, SpreadMeasure] = {"STD": STD, "SER": SER}
 # People of each of four groups, and the global FMR; the truth is that of 2,000 a batch.
 CROWDS = {"large": (Crowd(100, 3), 0.02), "small": (Crowd(40, 4), 0.05)}
 BATCHES = 25
+OFTEN = 0.9  # of sets that tell an interval
 KINDS = ("fmr", "fnmr")
 MOST = "one group"  # which makes nearly all false matches
 EMBEDDED = {
@@ -372,11 +373,19 @@ def told_of(log: Path) -> dict[tuple[str, str, int], dict[str, Any]]:
     return told
 
 
-def coverage(told: list[Counts]) -> dict[str, dict[str, float]]:
-    """Coverage of each interval over sets, and how often the truth lay below and above."""
+def coverage(told: list[Counts], least: float = 0.0) -> dict[str, dict[str, float]]:
+    """Coverage of each interval over sets, and how often the truth lay below and above.
+
+    Args:
+        told: of each set.
+        least: the share of sets that must tell an interval; what few tell is of an odd choice.
+    """
     result = {}
     for name in told[0]:
-        asked, below, above = np.array([one[name] for one in told]).sum(axis=0)
+        counts = np.array([one[name] for one in told])
+        asked, below, above = counts.sum(axis=0)
+        if not asked or asked < least * counts[:, 0].max() * len(told):
+            continue
         result[name] = {
             "coverage": round(1 - (below + above) / asked, 4),
             "truth_below": round(below / asked, 4),
@@ -400,7 +409,13 @@ def main() -> None:
     kinds = [asked] if asked else []
     kinds += [VERDICTS] if VERDICTS in arguments.only else []
     sets = range(arguments.first, arguments.first + arguments.sets)
-    tasks = [(kind, design, seed) for seed in sets for kind in kinds for design in DESIGNS]
+    kinds += [IMPOSTORS] if IMPOSTORS in arguments.only else []
+    tasks = [
+        (kind, design, seed)
+        for seed in sets
+        for kind in kinds
+        for design in (CROWDS if kind == IMPOSTORS else DESIGNS)
+    ]
     known = told_of(arguments.log)
     left = [task for task in tasks if task not in known]
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
@@ -424,27 +439,33 @@ def main() -> None:
 
     found: dict[str, Any] = {
         "coverage": {name: coverage(of(asked, name)) if asked else {} for name in DESIGNS},
+        IMPOSTORS: {
+            name: coverage(of(IMPOSTORS, name), OFTEN) if IMPOSTORS in kinds else {}
+            for name in CROWDS
+        },
         VERDICTS: {
             name: wrong_verdicts(of(VERDICTS, name)) if VERDICTS in kinds else {}
             for name in DESIGNS
         },
     }
     run = {"sets": arguments.sets, "first": arguments.first}
+    crowds = {name: {**crowd._asdict(), "fmr": fmr} for name, (crowd, fmr) in CROWDS.items()}
     if set(arguments.only) == set(PARTS):
         result = {
             "what": "coverage of nominal 95 % intervals, and wrong verdicts at 5 %, in simulated "
             "sets",
             **run,
             "designs": {name: vars(design) for name, design in DESIGNS.items()},
+            "crowds": crowds,
             **found,
             "again": [],
             **machine,
         }
     else:
-        result = json.loads(arguments.output.read_text())
+        result = json.loads(arguments.output.read_text()) | {"crowds": crowds}
         for kind, of_designs in found.items():
             for name, told in of_designs.items():
-                result[kind][name] |= told
+                result.setdefault(kind, {}).setdefault(name, {}).update(told)
         names = {name.split(": ")[0] for told in found["coverage"].values() for name in told}
         parts = sorted(arguments.only, key=PARTS.index)
         again = {"parts": parts, "kinds": sorted(names), **run, **machine}

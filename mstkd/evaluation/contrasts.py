@@ -16,7 +16,7 @@ Shapes: M models, each trained with one seed; S seeds; G groups; B draws; L plac
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -24,14 +24,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from mstkd.evaluation.intervals import rate_interval
 from mstkd.evaluation.spread import Spread, SpreadSum
-from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor
+from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor, wilson
 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-TRIED = 96  # true sums, of either side of a contrast
+TRIED = 96  # true sums, of either side of a contrast; p-values of a difference of rates
+LEAST = 1e-14  # p-value of a difference of rates, next to which a confidence is 1
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
@@ -135,63 +135,58 @@ def accuracy_contrast(
     return Contrast(value, value, value - half, value + half, noise.p_value(value), noise)
 
 
-def rate_contrast(
-    rates: GroupRates, column: int, weights: ArrayLike, confidence: float = CONFIDENCE
-) -> Contrast:
-    """A contrast of one group's rates of errors, as fractions, of models of one seed.
+def rate_contrasts(
+    rates: GroupRates, column: int, confidence: float = CONFIDENCE
+) -> Callable[[ArrayLike], Contrast]:
+    """Contrasts of one group's rates of errors, as fractions: of weights (1, M) of one seed.
 
     The variances of small rates of few people are hardly known, and the higher a rate the higher
     its variance. So limits are those of the rates themselves, put together as errors are, by their
     correlations (Zou & Donner, Statistics in Medicine 2008; of two shares of the same trials
-    Newcombe, Statistics in Medicine 1998).
+    Newcombe, Statistics in Medicine 1998). The p-value is one less the confidence whose limit is 0,
+    interpolated, and no smaller than `LEAST`.
 
     Args:
         rates: error rates, one a model.
         column: whose.
-        weights: (1, M).
-        confidence: of the interval.
+        confidence: of the intervals.
     """
-    (given,) = np.asarray(weights, np.float64)
-    of = np.flatnonzero(given)
-    w, chosen = given[of], rates.chosen(of)
-    one = np.zeros((1, chosen.rates.shape[1]))
-    one[0, column] = 1
-    own = chosen.combined(one, chosen.pairs[[column]])
-    people = None if chosen.people is None else chosen.people[:, [column]]
-    own = replace(own, people=people)
-    covariance, independent = (part[:, 0, :, 0] for part in (own.covariance, own.independent))
-    errors = np.sqrt(np.maximum(np.diag(covariance), 0))
-    correlation, both = np.eye(len(w)), np.outer(errors, errors)
-    np.divide(covariance, both, out=correlation, where=both > 0)
-    correlation = np.clip(correlation, -1, 1)
-    value = float(w @ own.rates[:, 0])
+    shown = rates.rates[:, column]
+    tried = np.sort(np.append(np.geomspace(LEAST, 1, TRIED), 1 - confidence))[::-1]  # p-values (T,)
+    at = int(np.argmin(np.abs(tried - (1 - confidence))))
+    freedom = np.broadcast_to(rates.freedom, rates.rates.shape)[:, column]
+    low, high = wilson(shown, rates.effective_sizes()[:, column], 1 - tried[:, None], freedom)
 
-    def reach(level: float) -> tuple[float, float]:
-        """How far below and above the value the limits of a confidence lie."""
-        shown, low, high = (part[:, 0] for part in rate_interval(own, level))
-        down, up = (
-            w * (shown - np.where(w > 0, low, high)),
-            w * (np.where(w > 0, high, low) - shown),
+    def contrast(weights: ArrayLike) -> Contrast:
+        (given,) = np.asarray(weights, np.float64)
+        of = np.flatnonzero(given)
+        w = given[of]
+        covariance, independent = (
+            one[of, column][:, of, column] for one in (rates.covariance, rates.independent)
         )
-        squares = (float(side @ correlation @ side) for side in (down, up))
-        below, above = (math.sqrt(max(square, 0.0)) for square in squares)
-        return below, above
+        errors = np.sqrt(np.maximum(np.diag(covariance), 0))
+        correlation, both = np.eye(len(w)), np.outer(errors, errors)
+        np.divide(covariance, both, out=correlation, where=both > 0)
+        correlation = np.clip(correlation, -1, 1)
 
-    def beyond(log_p: float) -> float:
-        """How far the limit towards 0 lies beyond it."""
-        below, above = reach(-math.expm1(log_p))
-        return (below if value > 0 else above) - abs(value)
+        def reach(first: Floats, second: Floats) -> Floats:
+            """How far limits (T,) are off, of those (T, M) of what is added and of the rest."""
+            each = w * np.abs(np.where(w > 0, first[:, of], second[:, of]) - shown[of])
+            squares = np.einsum("tm,mn,tn->t", each, correlation, each)
+            return np.maximum.accumulate(np.sqrt(np.maximum(squares, 0)))
 
-    p = 1.0
-    if abs(value) > ROUNDING:
-        least = math.log(1e-14)  # next to which a confidence is 1
-        found = optimize.brentq(beyond, least, 0.0) if beyond(least) > 0 else least
-        p = math.exp(float(found))
-    variance = w @ covariance @ w
-    error = math.sqrt(max(float(variance), 0.0))
-    noise = Noise(0.0, error, error, _share(float(w @ independent @ w), float(variance)), 1)
-    below, above = reach(confidence)
-    return Contrast(value, value, value - below, value + above, p, noise)
+        value, below, above = float(w @ shown[of]), reach(low, high), reach(high, low)
+        towards = below if value > 0 else above
+        p = 1.0
+        if abs(value) > ROUNDING:
+            p = math.exp(np.interp(abs(value), towards, np.log(tried)))
+        variance, of_pairs = float(w @ covariance @ w), float(w @ independent @ w)
+        error = math.sqrt(max(variance, 0.0))
+        noise = Noise(0.0, error, error, _share(of_pairs, variance), 1)
+        limits = value - float(below[at]), value + float(above[at])
+        return Contrast(value, value, *limits, p, noise)
+
+    return contrast
 
 
 def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONFIDENCE) -> Contrast:

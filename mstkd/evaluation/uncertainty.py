@@ -310,7 +310,10 @@ def alike(squares: ArrayLike) -> Floats:
 
 
 def wilson(
-    rate: ArrayLike, size: ArrayLike, confidence: float = CONFIDENCE, freedom: ArrayLike = np.inf
+    rate: ArrayLike,
+    size: ArrayLike,
+    confidence: ArrayLike = CONFIDENCE,
+    freedom: ArrayLike = np.inf,
 ) -> tuple[Floats, Floats]:
     """Wilson's interval of a rate that rests on `size` independent pairs (JASA 1927).
 
@@ -321,7 +324,7 @@ def wilson(
         freedom: of Student's quantile, where sizes come of a variance that is hardly known.
     """
     rates, sizes = np.asarray(rate, np.float64), np.asarray(size, np.float64)
-    z = special.stdtrit(freedom, 0.5 + confidence / 2)
+    z = special.stdtrit(freedom, 0.5 + np.asarray(confidence, np.float64) / 2)
     shrink = 1 + z**2 / sizes
     centre = (rates + z**2 / (2 * sizes)) / shrink
     half = z / shrink * np.sqrt(rates * (1 - rates) / sizes + z**2 / (4 * sizes**2))

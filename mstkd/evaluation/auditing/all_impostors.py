@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from mstkd.evaluation.auditing.measured import (
     WILSON,
     Measured,
-    differences_of,
     kinds_of,
     of_groups,
     where_told,
 )
 from mstkd.evaluation.auditing.systems import ALL
+from mstkd.evaluation.contrasts import rate_contrasts
 from mstkd.evaluation.impostor_rates import AllRates, Genuine, all_rates, of_parts, slopes
 from mstkd.evaluation.impostors import ImpostorCounts, count_impostors, false_matches
 from mstkd.evaluation.intervals import FAIRNESS, Interval, rate_interval
@@ -312,14 +312,14 @@ def _measured(looked: _Looked, groups: Sequence[str]) -> Iterator[Measured]:
         chosen = _summed(rates, kind)
         few = [_few(int(rates.errors[m, chosen].sum()), chosen, rates) for m in systems]
         found = where_told(Interval(*(one[:, column] for one in whole)), few)
-        contrast = differences_of(together, column)
+        contrast = rate_contrasts(together, column)
         yield Measured(kind, at, ALL, found, WILSON, few, contrast)
     each = rate_interval(rates.joint)
     for column, one in enumerate(_columns(rates, groups)):
         only = np.arange(len(rates.pairs)) == column
         few = [_few(int(rates.errors[m, column]), only, rates) for m in systems]
         found = where_told(Interval(*(part[:, column] for part in each)), few)
-        contrast = differences_of(rates.joint, column)
+        contrast = rate_contrasts(rates.joint, column)
         group = " × ".join(dict.fromkeys(one.between))
         yield Measured(one.kind, at, group, found, WILSON, few, contrast)
     yield from looked.over_groups

@@ -14,13 +14,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from mstkd.evaluation.auditing.systems import ALL, Systems
-from mstkd.evaluation.contrasts import (
-    Contrast,
-    accuracy_contrast,
-    negated,
-    rate_contrast,
-    spread_contrast,
-)
+from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, negated, spread_contrast
 from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.fairness import differential
 from mstkd.evaluation.intervals import (
@@ -147,11 +141,6 @@ def contrast_of_rates(
     chosen = np.zeros(rates.rates.shape[1])
     chosen[column] = sign * scale / 100  # as of accuracies in percent
     return lambda weights: accuracy_contrast(rates, weights[:, :, None] * chosen)
-
-
-def differences_of(rates: GroupRates, column: int) -> Contrasted:
-    """Contrasts of one column's errors, whose limits are put together of the rates' own."""
-    return lambda weights: rate_contrast(rates, column, weights)
 
 
 def contrast_of_spread(spread: Spread, *, sign: Literal[1, -1] = 1) -> Contrasted:
