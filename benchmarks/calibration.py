@@ -264,7 +264,11 @@ def one_crowd(size: str, seed: int, batches: int = BATCHES) -> Tally:
             asked.append((bool(true < low - 1e-12), bool(true > high + 1e-12)))
 
     for place, where, rates in (
-        (f"threshold={given:.12g}", "at a given threshold", true.rates(np.full(5, given))),
+        (
+            f"threshold={given:.12g}",
+            "at a given threshold",
+            true.rates(np.full(len(EMBEDDED), given)),
+        ),
         (f"fmr={fmr:.12g}", "at a global FMR", true.rates(at_fmr)),
     ):
         of_groups = [rates[:, [columns.index((kind, g)) for g in groups]] for kind in KINDS]

@@ -395,34 +395,15 @@ MOST_WRONG = 0.06
 
 
 def calibration(found: Result) -> str:
-    """Coverage by kind of interval; then each interval outside what is asked for; then verdicts."""
+    """Coverage by kind of interval; then each interval outside what is asked for; then verdicts.
+
+    Those over all impostor pairs are asked of sets of their own, and have tables of their own.
+    """
     names = {"rfw": "RFW's design", "demo": "the demo's size"}
-    header = ["coverage, lowest to highest", *(names[design] for design in found["coverage"])]
-    kinds: dict[str, dict[str, list[float]]] = {}
-    outside: list[Row] = []
-    for design, intervals in found["coverage"].items():
-        for name, one in intervals.items():
-            by_design = kinds.setdefault(name.split(": ")[0], {})
-            by_design.setdefault(design, []).append(one["coverage"])
-            if not LOWEST <= one["coverage"] <= HIGHEST:
-                shares = (one["coverage"], one["truth_below"], one["truth_above"])
-                outside.append((f"{name}, {names[design]}", *(f"{share:.1%}" for share in shares)))
-    rows = [
-        (kind, *(_range(by_design.get(design, [])) for design in found["coverage"]))
-        for kind, by_design in kinds.items()
-    ]
     texts = [f"{found['sets']:,} sets a design.\n"]
-    for again in found["again"]:
-        texts.append(
-            f"Asked again of sets {again['first']:,} to {again['first'] + again['sets'] - 1:,}, "
-            f"{again['date'][:10]}: {', '.join(again['parts'])} (`{again['command']}`).\n"
-        )
-    texts.append(table(header, rows))
-    asked = f"outside {LOWEST:.0%} to {HIGHEST:.0%}"
-    of = sum(len(intervals) for intervals in found["coverage"].values())
-    texts.append(f"{len(outside)} of {of} lie {asked}.\n")
-    if outside:
-        texts.append(table((asked, "coverage", "truth below", "truth above"), outside))
+    apart = [one for one in found["again"] if one["parts"] == ["impostors"]]
+    texts += [f"Asked again {_run(one)}.\n" for one in found["again"] if one not in apart]
+    texts += _coverage(found["coverage"], names)
     wrong = found["wrong_verdicts"]
     header = ["wrong verdicts, lowest to highest", *(names[design] for design in wrong)]
     measures = dict.fromkeys(name.split(", spread")[0] for of in wrong.values() for name in of)
@@ -441,7 +422,51 @@ def calibration(found: Result) -> str:
     above = sum(share > MOST_WRONG for share in shares)
     mean = sum(shares) / len(shares)
     texts.append(f"{above} of {len(shares)} are above {MOST_WRONG:.0%}; the mean is {mean:.1%}.\n")
+    if "impostors" in found:
+        crowds = found["crowds"]
+        names = {
+            name: f"{one['people']} people a group, an FMR of {one['fmr']:g}"
+            for name, one in crowds.items()
+        }
+        images = " and ".join(f"{one['images']}" for one in crowds.values())
+        texts.append(f"**Over all impostor pairs** of images, {images} of each person.\n")
+        texts += [f"Asked {_run(one)}.\n" for one in apart]
+        texts += _coverage(found["impostors"], names)
     return "\n".join(texts)
+
+
+def _run(again: Result) -> str:
+    """Of which sets a part was asked by itself."""
+    last = again["first"] + again["sets"] - 1
+    parts = ", ".join(again["parts"])
+    return (
+        f"of sets {again['first']:,} to {last:,}, {again['date'][:10]}: {parts} "
+        f"(`{again['command']}`)"
+    )
+
+
+def _coverage(of_designs: Result, names: dict[str, str]) -> list[str]:
+    """Coverage by kind of interval, and each interval outside what is asked for."""
+    header = ["coverage, lowest to highest", *(names[design] for design in of_designs)]
+    kinds: dict[str, dict[str, list[float]]] = {}
+    outside: list[Row] = []
+    for design, intervals in of_designs.items():
+        for name, one in intervals.items():
+            by_design = kinds.setdefault(name.split(": ")[0], {})
+            by_design.setdefault(design, []).append(one["coverage"])
+            if not LOWEST <= one["coverage"] <= HIGHEST:
+                shares = (one["coverage"], one["truth_below"], one["truth_above"])
+                outside.append((f"{name}, {names[design]}", *(f"{share:.1%}" for share in shares)))
+    rows = [
+        (kind, *(_range(by_design.get(design, [])) for design in of_designs))
+        for kind, by_design in kinds.items()
+    ]
+    asked = f"outside {LOWEST:.0%} to {HIGHEST:.0%}"
+    of = sum(len(intervals) for intervals in of_designs.values())
+    texts = [table(header, rows), f"{len(outside)} of {of} lie {asked}.\n"]
+    if outside:
+        texts.append(table((asked, "coverage", "truth below", "truth above"), outside))
+    return texts
 
 
 def _range(shares: Sequence[float]) -> str:

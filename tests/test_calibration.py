@@ -28,6 +28,7 @@ from _verification_sets import (  # noqa: E402
 )
 
 SETS = 30
+CROWDS = 16
 VARIED = 250
 KINDS = {  # which intervals, and how many trials of their own a set has
     "accuracy of a group": 4,
@@ -53,10 +54,32 @@ KINDS = {  # which intervals, and how many trials of their own a set has
 }
 
 
+IMPOSTORS = {
+    "FMR within groups": 4,
+    "FMR between groups": 1,
+    "FMR of all groups": 1,
+    "FNMR within groups": 4,
+    "FNMR of all groups": 1,
+}
+
+
+def added(tallies):
+    return {name: np.sum([tally[name] for tally in tallies], axis=0) for name in tallies[0]}
+
+
 @pytest.fixture(scope="module")
 def counted():
-    tallies = [calibration.counted(calibration.one_set("demo", 10_000 + s)) for s in range(SETS)]
-    return {name: np.sum([tally[name] for tally in tallies], axis=0) for name in tallies[0]}
+    return added(
+        [calibration.counted(calibration.one_set("demo", 10_000 + s)) for s in range(SETS)]
+    )
+
+
+@pytest.fixture(scope="module")
+def crowded():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "DRAWS", 2)  # of measures over groups, which are not asked
+        sets = [calibration.one_crowd("small", 10_000 + s, batches=2) for s in range(CROWDS)]
+    return added([calibration.counted(one) for one in sets])
 
 
 def test_every_interval_is_of_some_kind(counted):
@@ -73,6 +96,15 @@ def but_for_chance(trials):
 def test_intervals_cover_the_truth(counted, kind):
     asked, below, above = sum(one for name, one in counted.items() if name.startswith(kind))
     low, high = but_for_chance(SETS * KINDS[kind])
+    assert low <= 1 - (below + above) / asked <= high
+
+
+@pytest.mark.parametrize("kind", [*IMPOSTORS, *(f"difference of {kind}" for kind in IMPOSTORS)])
+def test_intervals_over_all_impostor_pairs_cover_the_truth(crowded, kind):
+    chosen = [one for name, one in crowded.items() if name.startswith(kind)]
+    asked, below, above = sum(chosen)
+    assert asked
+    low, high = but_for_chance(CROWDS * IMPOSTORS[kind.removeprefix("difference of ")])
     assert low <= 1 - (below + above) / asked <= high
 
 
@@ -118,6 +150,12 @@ def test_a_log_goes_on_with_lines_of_the_same_code_alone(tmp_path):
     log.write_text("\n".join(json.dumps(line) for line in lines) + '\n{"code": "half')
     assert calibration.told_of(log) == {("coverage", "demo", 1): {"a": [1, 0, 0]}}
     assert calibration.told_of(tmp_path / "none.jsonl") == {}
+
+
+def test_what_few_sets_tell_is_left_out():
+    told = [{"a": [2, 0, 0], "b": [2, 0, 0]}, {"a": [0, 0, 0], "b": [2, 1, 0]}]
+    assert list(calibration.coverage(told, 0.9)) == ["b"]
+    assert calibration.coverage([{"a": [0, 0, 0]}]) == {}
 
 
 def test_coverage_is_of_all_sets():

@@ -15,6 +15,7 @@ from mstkd.evaluation.contrasts import (
     least,
     mcnemar,
     negated,
+    rate_contrasts,
     scope,
     simultaneous_confidence,
     spread_contrast,
@@ -23,7 +24,7 @@ from mstkd.evaluation.contrasts import (
 )
 from mstkd.evaluation.power import needed, smallest_difference
 from mstkd.evaluation.spread import SER, STD, Spread
-from mstkd.evaluation.uncertainty import GroupRates
+from mstkd.evaluation.uncertainty import GroupRates, wilson
 
 
 def rates_of(rates, errors, common=0.0):
@@ -64,6 +65,42 @@ def test_difference_of_accuracies_in_closed_form():
     assert [over_groups.value, over_groups.noise.error] == pytest.approx([1.5, 0.4 / np.sqrt(2)])
     alone = accuracy_contrast(found, [[[0, 1], [0, 0]]])
     assert alone.value == pytest.approx(91)
+
+
+@pytest.mark.parametrize("people", [None, 8.0])
+def test_limits_of_a_difference_of_rates_are_put_together_of_both(people):
+    """Zou & Donner's formula, of Wilson's limits, of the second of three groups."""
+    found = rates_of([[0.5, 0.010, 0.5], [0.5, 0.004, 0.5], [0.5, 0.2, 0.5]], 0.002, common=0.6)
+    freedom = np.inf if people is None else people - 1
+    found = replace(found, people=None if people is None else np.full((3, 3), people))
+    contrast = rate_contrasts(found, 1)
+    got = contrast([[1, -1, 0]])
+
+    def limits(confidence):
+        of = [0.010, 0.004]
+        size = [p * (1 - p) / 0.002**2 for p in of]
+        (l1, l2), (u1, u2) = wilson(of, size, confidence, freedom)
+        low, high = 0.010 - l1, u2 - 0.004
+        low = 0.006 - np.sqrt(low**2 + high**2 - 2 * 0.6 * low * high)
+        high, low2 = u1 - 0.010, 0.004 - l2
+        return low, 0.006 + np.sqrt(high**2 + low2**2 - 2 * 0.6 * high * low2)
+
+    assert [got.low, got.high] == pytest.approx(limits(0.95))
+    assert got.value == got.corrected == pytest.approx(0.006)
+    assert abs(limits(1 - got.p)[0]) < 1e-5  # the p-value is interpolated
+    assert got.noise.error == pytest.approx(0.002 * np.sqrt(2 * 0.4))
+    turned = contrast([[-1, 1, 0]])
+    assert [turned.low, turned.high, turned.p] == pytest.approx([-got.high, -got.low, got.p])
+    alone = contrast([[1, 0, 0]])
+    assert [alone.low, alone.high] == pytest.approx(
+        wilson(0.01, 0.01 * 0.99 / 0.002**2, 0.95, freedom)
+    )
+
+
+def test_rates_that_are_the_same_do_not_differ():
+    found = rates_of([[0.01], [0.01]], 0.002, common=1)
+    got = rate_contrasts(found, 0)([[1, -1]])
+    assert (got.value, got.p, got.direction) == (0, 1, 0)
 
 
 def test_models_that_are_not_compared_do_not_matter():
