@@ -357,7 +357,7 @@ def one_line(task: tuple[str, str, int]) -> str:
 @cache
 def code() -> str:
     """A digest of all that decides what is told."""
-    names = [__name__, "_verification_sets", *EVALUATION]
+    names = [__name__, "_verification_sets", "_embedded_sets", *EVALUATION]
     used = {Path(str(sys.modules[name].__file__)) for name in names}
     texts = [path.read_bytes() for path in sorted(used, key=lambda path: path.name)]
     return hashlib.sha256(b"".join(texts)).hexdigest()[:16]
@@ -420,6 +420,7 @@ def main() -> None:
         for kind in kinds
         for design in (CROWDS if kind == IMPOSTORS else DESIGNS)
     ]
+    code()  # of what runs, whatever is edited meanwhile
     known = told_of(arguments.log)
     left = [task for task in tasks if task not in known]
     arguments.log.parent.mkdir(parents=True, exist_ok=True)
