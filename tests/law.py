@@ -80,6 +80,7 @@ EDITS: dict[str, tuple[Any, ...]] = {
     ),
     "teachers.foreign_share": (0, 0.5, [0, 0.5]),
     "splits.seed": (0, 1),
+    "splits.by_seed": (False, True),
     "cache.dtype": ("float16", "float32"),
     "groups": (["A", "B"], ["B", "A"]),
     "report.title": ("One", "Two"),

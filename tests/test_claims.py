@@ -411,6 +411,17 @@ def test_training_done_anew_is_in_the_interval(tmp_path: Path) -> None:
     assert wider.high - wider.low > 5 * (found.high - found.low)
 
 
+def test_the_note_says_whether_identities_were_dealt_anew(tmp_path: Path) -> None:
+    """With one seed nothing is said of it, whatever the setting."""
+    for gains, count in (({0: 8}, 0), ({0: 8, 1: 7.5}, 1)):
+        once = trained(tmp_path / f"{count}", gains)
+        metrics = sorted((tmp_path / f"{count}").rglob("metrics.json"))
+        settings = SETTINGS.model_copy(update={"splits_by_seed": True})
+        anew = compute_claims(settings, metrics=metrics, output=tmp_path / "claims.json")
+        assert once.note.count("dealt to the teachers as they were here.") == count
+        assert anew.note == once.note.replace("as they were here.", "anew for each seed.")
+
+
 # ---------------------------------------------------------------- the published rows
 
 

@@ -209,7 +209,7 @@ def test_a_list_makes_variants_of_specialized_teachers_alone() -> None:
         SplitSettings(seed=5, foreign_share=0.75, group="C")
     )
     assert made.settings_of("split", split="specialized") is None  # of a config without the list
-    assert made.specialized_splits() == tuple(
+    assert made.split_folders("specialized") == tuple(
         f"specialized+foreign_share={share}" for share in ("0", "0.375", "0.75")
     )
 

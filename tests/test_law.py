@@ -95,6 +95,18 @@ def test_subsets_of_the_teachers_there_and_back_end_as_fresh_runs(walks, tmp_pat
     assert not differing(world.digests(), before)
 
 
+def test_splits_of_each_seed_there_and_back_end_as_fresh_runs(walks, tmp_path):
+    """Other files of the same identities, of the baseline and of a share; and one draw again."""
+    world = World(tmp_path / "world")
+    shutil.copytree(walks.start, world.folder)
+    before = world.digests()
+    for share, by_seed in ((1, 1), (0, 1), (0, 0)):
+        world.choice.update({"teachers.foreign_share": share, "splits.by_seed": by_seed})
+        settle(world)
+        assert not differing(world.digests(), walks.of_fresh_run(world))
+    assert not differing(world.digests(), before)
+
+
 def test_a_missing_sibling_hides_no_stale_result(walks, tmp_path):
     """scores.h5 is missed by nobody; metrics.json beside it is of another order of groups."""
     world = World(tmp_path / "world")

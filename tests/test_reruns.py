@@ -160,6 +160,26 @@ EDITS = {
             **SUMMARY,
         },
     ),
+    "splits of each seed": (
+        {"splits.by_seed": True},
+        {
+            "split_baseline_by_seed": 1,
+            "train_teacher": 2,
+            "cache_embeddings": 1,
+            "train_adaptor": 3,
+            "trace_adaptors": 1,
+            "render_tracing": 1,
+            "train_student": 6,
+            **cards(6),
+            "evaluate": 8,
+            "render_stages": 1,
+            "render_det": 1,
+            "render_curves": 1,
+            **TABLES,
+            **drawn(3),
+            **SUMMARY,
+        },
+    ),
     "folds of the evaluation": (
         {"evaluation.folds": 4},
         {
@@ -310,6 +330,11 @@ def test_the_order_of_keys_reruns_nothing(finished):
     turned = backwards(TINY)
     assert list(turned["students"]["optimiser"]) != list(TINY["students"]["optimiser"])
     assert planned(finished, turned) == {}
+
+
+def test_splits_of_each_seed_turned_off_rerun_nothing(finished):
+    """The config beside the report neither: off is not written out."""
+    assert planned(finished, edited(TINY, {"splits.by_seed": False})) == {}
 
 
 def test_another_version_of_the_package_reruns_nothing(finished, tmp_path, monkeypatch):

@@ -344,22 +344,30 @@ class DataCardSettings(Step):
     origin: OriginSettings = OriginSettings()
 
 
-class Splits(Step):
-    """Section `splits` of the config (section 4.5: random, disjoint, balanced; D5)."""
+class Dealing(Step):
+    """How identities are dealt to teachers (section 4.5: random, disjoint, balanced; D5)."""
 
     seed: int = 0
+
+
+class Splits(Dealing):
+    """Section `splits` of the config."""
+
+    # Anew for each training seed. None where not, so that it is not written out.
+    by_seed: Annotated[bool | None, AfterValidator(lambda value: value or None)] = None
 
 
 # Of the identities of a specialized teacher, those of other groups.
 ForeignShare = Annotated[float, Field(ge=0, le=1)]
 
 
-class SplitSettings(Splits):
+class SplitSettings(Dealing):
     """Settings of the step `split`."""
 
     # Only where a share is not 0, so that the paper's splits are what they were.
     foreign_share: Annotated[float, Field(gt=0, le=1)] | None = None
     group: Name | None = None  # whose teacher's split it is
+    training_seed: int | None = None  # of the teachers that it is drawn anew for
 
     @model_validator(mode="after")
     def _group_of_a_share(self) -> Self:

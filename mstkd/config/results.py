@@ -92,6 +92,7 @@ class ClaimsSettings(Step):
     chosen_on_test: ChosenOnTest | None = None
     given: GivenTeachers | None = None
     started: Literal[True] | None = None  # whether students start from weights that were given
+    splits_by_seed: Literal[True] | None = None  # whether each seed deals identities anew
 
 
 class ModelCardSettings(Step):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +103,8 @@ from mstkd.config.training import (
 
 # Of the parts of a model: its log bears them and its seed, and a file's name has 255 letters.
 LONGEST_NAME = 255 - len("-seed-2147483648.log")
+# A folder of splits, and the seed whose own they are.
+SPLITS = re.compile(r"([^/]+)/seed(-?\d+)")
 
 
 class Config(Settings):
@@ -351,14 +354,29 @@ class Config(Settings):
         """Of the identities of specialized teachers of a variant, those of other groups."""
         return self._teachers(variant).foreign_share
 
-    def specialized_splits(self) -> tuple[str, ...]:
-        """Folders of the splits of specialized teachers: one for each share."""
-        return tuple(self._specialized_splits)
+    def split_folders(self, set_: TeacherSet) -> tuple[str, ...]:
+        """Folders of the splits of a set, of specialized teachers one for each share.
+
+        Where each seed has its own, with {seed} in it.
+        """
+        names = tuple(self._specialized_splits) if set_ == "specialized" else (set_,)
+        return tuple(map(self._with_seed_open, names))
 
     def split_folder(self, variant: str, set_: TeacherSet) -> str:
-        """Where the splits of teachers of a variant lie."""
+        """The one of them where the splits of teachers of a variant lie."""
         values = split_variant(variant).values if set_ == "specialized" else {}
-        return variant_name(set_, {key: values[key] for key in (FOREIGN_SHARE,) if key in values})
+        shares = {key: values[key] for key in (FOREIGN_SHARE,) if key in values}
+        return self._with_seed_open(variant_name(set_, shares))
+
+    def _with_seed_open(self, splits: str) -> str:
+        """Splits that draw nothing are the same for every seed."""
+        drawn = splits == "baseline" or self._share_of_splits(splits) > 0
+        return f"{splits}/seed{{seed}}" if drawn and self.splits.by_seed else splits
+
+    def _share_of_splits(self, splits: str) -> float:
+        if splits in ("baseline", "single"):
+            return 0.0
+        return self._specialized_splits[splits].foreign_share
 
     @cached_property
     def _adaptors(self) -> dict[str, Adaptors]:
@@ -530,13 +548,23 @@ class Config(Settings):
 
         Only the baseline's split and one with a share of other groups draw anything; the others
         take every identity.
+
+        Raises:
+            KeyError: no such folder.
         """
-        if split == "baseline":
-            return SplitSettings(**self.splits.model_dump())
-        share = 0.0 if split == "single" else self._specialized_splits[split].foreign_share
-        if not share:
+        found = SPLITS.fullmatch(split)
+        name, seed = (split, None) if found is None else found.groups()
+        if (seed is None) != (name == self._with_seed_open(name)):
+            raise KeyError(split)
+        share = self._share_of_splits(name)
+        if name != "baseline" and not share:
             return SplitSettings()
-        return SplitSettings(**self.splits.model_dump(), foreign_share=share, group=group)
+        return SplitSettings(
+            **self.splits.model_dump(exclude={"by_seed"}),
+            foreign_share=share or None,
+            group=group if share else None,
+            training_seed=None if seed is None else int(seed),
+        )
 
     def teacher_settings(self, backbone: str) -> TeacherSettings:
         """Of teachers of a backbone, or of its variant."""
@@ -721,6 +749,7 @@ class Config(Settings):
             chosen_on_test=self._chosen_on_test(),
             given=self.given(),
             started=True if self.students.from_checkpoint is not None else None,
+            splits_by_seed=True if self.splits.by_seed else None,
         )
 
     def model_card_settings(self) -> ModelCardSettings:

@@ -74,7 +74,8 @@ def mix(names_by_group: Mapping[str, Sequence[str]], share: float, seed: int) ->
 def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[Path]) -> None:
     """Deal the identities of training packs over the outputs, CSV files `group,identity`.
 
-    With a `foreign_share` the one output is the split of that group's specialized teacher.
+    With a `foreign_share` the one output is the split of that group's specialized teacher. With a
+    `training_seed` both seeds decide the draw.
 
     Raises:
         InputError: not a training pack, two packs of one group, or fewer identities than
@@ -106,15 +107,18 @@ def split(settings: SplitSettings, *, packs: Sequence[Path], outputs: Sequence[P
 def _dealt(
     settings: SplitSettings, names_by_group: Mapping[str, Sequence[str]], outputs: Sequence[Path]
 ) -> list[Split]:
+    seed = settings.seed
+    if settings.training_seed is not None:
+        seed = seed_from("splits of a training seed", settings.seed, settings.training_seed)
     if settings.foreign_share is None or settings.group is None:
-        return deal(names_by_group, len(outputs), settings.seed)
+        return deal(names_by_group, len(outputs), seed)
     if settings.group not in names_by_group or len(names_by_group) < 2:
         found = f"packs of {', '.join(names_by_group)}"
         raise InputError("packs", found=found, expected=f"those of {settings.group} and of others")
     if len(outputs) != 1:
         expected = f"one, of the teacher of {settings.group}"
         raise InputError("outputs", found=f"{len(outputs)} files", expected=expected)
-    return [mix(names_by_group, settings.foreign_share, settings.seed)[settings.group]]
+    return [mix(names_by_group, settings.foreign_share, seed)[settings.group]]
 
 
 def read_split(path: Path) -> Split:

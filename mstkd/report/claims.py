@@ -101,7 +101,7 @@ def compute_claims(settings: ClaimsSettings, *, metrics: Sequence[Path], output:
         claims=_told(claims, judged, _Decisions(scored)),
         models=models_told(scored, rates, settings.draws),
         published=_published(settings.draws),
-        note=f"{_note(seeds)} {caution}".rstrip(),
+        note=f"{_note(seeds, bool(settings.splits_by_seed))} {caution}".rstrip(),
         caution=caution,
         groups=list(scored.groups),
         seeds=seeds,
@@ -134,7 +134,7 @@ def _caution(settings: ClaimsSettings) -> str:
     return " ".join(parts)
 
 
-def _note(seeds: Sequence[int]) -> str:
+def _note(seeds: Sequence[int], splits_by_seed: bool) -> str:
     text = (
         "Intervals and p-values allow for identities drawn anew, so pairs that share a person are "
         "not taken for independent, and for thresholds chosen on the folds. Those of STD and SER "
@@ -145,7 +145,8 @@ def _note(seeds: Sequence[int]) -> str:
         text += (
             f"Differences are paired by seed, and how the {len(seeds)} seeds differ is in the "
             "interval, so they speak of training done anew, as far as so many seeds can, on the "
-            "same images, with identities dealt to the teachers as they were here."
+            "same images, with identities dealt to the teachers "
+            + ("anew for each seed." if splits_by_seed else "as they were here.")
         )
     else:
         text += (

@@ -93,7 +93,7 @@ class _Records:
         """The config's settings of the step that made a file; None where it asks for no such."""
         made, who = told.made, {} if told.subject is None else told.subject.model_dump()
         if made.step == "split":
-            who = {"split": path.parent.name}
+            who = {"split": path.parent.as_posix().rpartition("/splits/")[2]}
         if made.step == "cache-embeddings":
             who = {"mirrored": made.settings.get("mirrored", False)}
         settings = self._asked(made.step, group=made.settings.get("group"), **who)

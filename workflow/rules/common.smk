@@ -153,6 +153,14 @@ def one_of(names):
     return "|".join(map(re.escape, dict.fromkeys(filter(None, names))))
 
 
+SEED = r"-?\d+"
+
+
+def splits_of(set_):
+    """A pattern that fits the folders of a set's splits, of any seed where each has its own."""
+    return one_of(CONFIG.split_folders(set_)).replace(re.escape("{seed}"), SEED)
+
+
 wildcard_constraints:
     table=one_of(TABLES),
     model="(teachers|students)/.+",
@@ -161,13 +169,13 @@ wildcard_constraints:
     part=one_of(get_args(Part)),
     backbone=one_of(model.backbone for model in MODELS),
     set=one_of(model.set for model in MODELS),
-    split=one_of(CONFIG.specialized_splits()),
+    split=splits_of("specialized"),
     grid=one_of(CONFIG.grids()),
     source=one_of(CONFIG.data.other_draws()),
     teacher=one_of(model.name for model in MODELS if model.kind == "teachers"),
     adaptor=one_of(model.name for model in MODELS if model.kind == "students"),
     loss=one_of(model.loss for model in MODELS),
-    seed=r"-?\d+",
+    seed=SEED,
 
 
 def growing(megabytes):

@@ -182,7 +182,8 @@ rule describe_data:
 
 # The splits are read from lists in the packs and take seconds: not worth a job of a cluster's.
 # A specialized teacher's split hangs on its own group alone: another group leaves it as it is. Only
-# with a share of other groups (`teachers.foreign_share`) all hang together.
+# with a share of other groups (`teachers.foreign_share`) all hang together. What is drawn may be drawn
+# anew for each seed (`splits.by_seed`), and lies in a folder of it then.
 rule split_specialized:
     input:
         packs=of_config(files.split_packs, "split", "group"),
@@ -222,6 +223,27 @@ rule split_baseline:
     shell:
         "mstkd --log {log:q} split --settings {params.settings:q}"
         " --packs {input.packs:q} --outputs {output.splits:q}"
+
+
+if CONFIG.splits.by_seed:
+
+    use rule split_baseline as split_baseline_by_seed with:
+        output:
+            splits=expand(
+                "<results>/splits/{split}/{teacher}.csv",
+                teacher=[
+                    t.name for t in models.teachers_of("baseline", CONFIG.groups)
+                ],
+                allow_missing=True,
+            ),
+        log:
+            "<results>/logs/split_baseline_by_seed/{split}.log",
+        benchmark:
+            "<results>/benchmarks/split_baseline_by_seed/{split}.tsv"
+        wildcard_constraints:
+            split=splits_of("baseline"),
+        params:
+            settings=settings_of("split_settings", "split"),
 
 
 rule split_single:
