@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    resource_tracker.ensure_running()  # Python's own: unmarked, it ends with this process
     begin, mark = time.monotonic(), new_mark()
     os.environ[mark] = "1"
     result: dict[str, Any] = {"steps": {}}
