@@ -40,6 +40,7 @@ from runs import ROOT, edited
 
 from mstkd.artifacts.provenance import SIDECAR
 from mstkd.artifacts.sealed import DAMAGE
+from mstkd.bench.machine import describe
 
 SNAKEMAKE, MSTKD = (Path(sys.executable).with_name(name) for name in ("snakemake", "mstkd"))
 ADVICE = re.compile(r"(?:^|\s)rm (results/\S+)")
@@ -542,6 +543,7 @@ def main() -> None:
         "events_in_each": arguments.steps,
         "failed": len(failed),
         "minutes": round((time.monotonic() - begin) / 60, 1),
+        **describe("snakemake", "torch"),
     }
     print(json.dumps(result, indent=2))
     if arguments.output is not None:
