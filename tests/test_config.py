@@ -23,6 +23,7 @@ from mstkd.config import (
     validate,
     workflow_config,
 )
+from mstkd.config.base import Step
 from mstkd.errors import InputError
 
 ROOT = Path(__file__).parent.parent
@@ -495,6 +496,20 @@ def test_a_kilobyte_that_would_be_gigabytes_is_told_in_a_line(tmp_path):
         read_config(path)
     assert f"{path}: experiment: found [['x', 'x'" in str(error.value)
     assert len(str(error.value)) < 10_000
+
+
+def test_a_recipe_is_higher_than_what_it_is_derived_from():
+    """A number that stood there once reruns nothing of those days."""
+
+    def derived(settings):
+        for one in settings.__subclasses__():
+            yield one
+            yield from derived(one)
+
+    raised = [one for one in derived(Step) if "recipe" in one.__annotations__]
+    assert len(raised) >= 5
+    for one in raised:
+        assert one.model_fields["recipe"].default > one.__base__.model_fields["recipe"].default, one
 
 
 def keys_of(model, prefix=""):

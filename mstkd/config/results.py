@@ -160,7 +160,7 @@ class DistributionSettings(Step):
 class ImpostorSettings(Protocol):
     """Settings of the step `score-impostors`."""
 
-    recipe: int = 3  # intervals with Student's quantile, halves against their own thresholds
+    recipe: int = 4  # intervals with Student's quantile, halves against their own thresholds
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     draws: Draws = 2000
