@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from mstkd.artifacts.sources import compared
 from mstkd.config import (
     Config,
+    ImpostorSettings,
     TableSettings,
     last_epoch,
     read_config,
@@ -510,6 +511,11 @@ def test_a_recipe_is_higher_than_what_it_is_derived_from():
     assert len(raised) >= 5
     for one in raised:
         assert one.model_fields["recipe"].default > one.__base__.model_fields["recipe"].default, one
+
+
+def test_a_step_that_takes_over_anothers_settings_keeps_its_recipe():
+    config = validate(Config, runs.TINY, "tiny")
+    assert config.impostor_settings().recipe == ImpostorSettings.model_fields["recipe"].default
 
 
 def keys_of(model, prefix=""):

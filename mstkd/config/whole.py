@@ -711,7 +711,7 @@ class Config(Settings):
 
     def impostor_settings(self) -> ImpostorSettings:
         return ImpostorSettings(
-            **self.evaluation_settings().model_dump(),
+            **self.evaluation_settings().model_dump(exclude={"recipe"}),  # it has its own
             fmr=self.report.fmr,
             draws=self.report.draws,
         )
