@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mstkd.evaluation.verification import THRESHOLDS
+from mstkd.evaluation.verification import STEP, THRESHOLDS
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -55,8 +55,9 @@ def accepting(similarity: ArrayLike) -> tuple[Integers, Floats]:
     """
     scores = np.asarray(similarity, np.float64)
     if np.abs(scores).max(initial=0) <= 1 + ROUNDING:
-        first = np.searchsorted(THRESHOLDS, 2 - 2 * scores, side="right")
-        return first, np.nextafter(1 - THRESHOLDS / 2, np.inf)
+        distance = 2 - 2 * scores
+        near = np.rint(distance / STEP).astype(np.int64).clip(0, len(THRESHOLDS) - 1)
+        return near + (THRESHOLDS[near] <= distance), np.nextafter(1 - THRESHOLDS / 2, np.inf)
     falling = -np.unique(-scores)
     if len(falling) > RANKS:
         falling = falling[np.linspace(0, len(falling) - 1, RANKS).round().astype(int)]

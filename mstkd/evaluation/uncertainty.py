@@ -177,11 +177,9 @@ def binomial_rates(rates: ArrayLike, pairs: ArrayLike) -> GroupRates:
 
 def fold_weights(fold: ArrayLike, group: ArrayLike) -> Floats:
     """Weights (P,) of pairs in a mean over folds: one over the pairs of their group and fold."""
-    folds, groups = np.asarray(fold), np.asarray(group)
-    _, cell, counts = np.unique(
-        np.stack([groups, folds]), axis=1, return_inverse=True, return_counts=True
-    )
-    return 1.0 / counts[cell.ravel()]
+    folds, groups = np.asarray(fold, np.int64), np.asarray(group, np.int64)
+    cells = groups * (int(folds.max(initial=0)) + 1) + folds
+    return 1.0 / np.bincount(cells)[cells]
 
 
 def normal_factor(covariance: Floats) -> Floats:
@@ -208,9 +206,9 @@ class _Sharing:
         self._two = identity1 != identity2
         low, high = np.minimum(identity1, identity2), np.maximum(identity1, identity2)
         ones = np.concatenate([low, high[self._two]])
-        self._identities = np.unique(ones, return_inverse=True)[1]
-        couples = np.stack([low, high], axis=1)[self._two]
-        self._couples = np.unique(couples, axis=0, return_inverse=True)[1].ravel()
+        people, self._identities = np.unique(ones, return_inverse=True)
+        one, other = self._identities[: len(low)][self._two], self._identities[len(low) :]
+        self._couples = np.unique(one * len(people) + other, return_inverse=True)[1]
 
     def products(self, values: Floats) -> Floats:
         """Sums (M, G, M, G) of the products of values (M, P) of pairs that share an identity."""
