@@ -9,6 +9,7 @@ known of the last, and what is said holds for these trained models.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -91,8 +92,11 @@ def _seeds(noise: Noise, effect: float, power: float) -> int | None:
     if noise.seeds == 1 or noise.alike:
         return None
     of_one = noise.apart**2 * noise.seeds
-    for seeds in range(2, MOST_SEEDS + 1):
+
+    def is_shown(seeds: int) -> bool:
         more = replace(noise, apart=math.sqrt(of_one / seeds), seeds=seeds)
-        if _shown(more, power) <= abs(effect):
-            return seeds
-    return None
+        return _shown(more, power) <= abs(effect)
+
+    counts = range(2, MOST_SEEDS + 1)  # the more, the smaller what is shown
+    least = bisect_left(counts, True, key=is_shown)
+    return counts[least] if least < len(counts) else None
