@@ -226,10 +226,14 @@ class Spread:
             values, drawn = self._at(pattern[of], at, of)
             return Line(weight @ values, np.einsum("m,mlb->lb", weight, drawn))
 
-        means = np.maximum.accumulate(line(self._pattern).drawn.mean(axis=1))
+        observed = line(self._pattern)
+        means = np.maximum.accumulate(observed.drawn.mean(axis=1))
         here = float(np.interp(shown, means + 1e-9 * np.arange(PLACES), places))
         own, noisy = self._at(self._pattern[of], here * self._spans[of][:, None], of)
-        lines = [line(pattern) for pattern in self._patterns]
+        lines = [
+            observed if np.array_equal(pattern[of], self._pattern[of]) else line(pattern)
+            for pattern in self._patterns
+        ]
         return SpreadSum(shown, float(weight @ own[:, 0]), lines, noisy[:, 0])
 
     def _ends(self, tie: float) -> Floats:
@@ -295,16 +299,18 @@ class Spread:
         rates = np.minimum(shape * level / shape.mean(axis=-1, keepdims=True), HIGHEST)
         rates = rates.reshape(*places.shape, -1)  # (m, n, G)
         errors = np.sqrt(rates * (1 - rates) / self._sizes[of][:, None])
-        # The draws side by side in memory, where sums over few groups are quick. Few errors are
-        # skewed as a binomial count is: the first term of Cornish & Fisher's expansion.
+        # The draws side by side in memory, where sums over few groups are quick, and of one model
+        # at a time, which the processor's cache holds. Few errors are skewed as a binomial count
+        # is: the first term of Cornish & Fisher's expansion.
         skew = (1 - 2 * rates) / (6 * self._sizes[of][:, None])  # (m, n, G), errors and all
-        noise = self._noise[of][:, None]
-        drawn = noise * noise  # (m, 1, G, B)
-        drawn = skew[..., None] * (drawn - 1)  # (m, n, G, B)
-        drawn += errors[..., None] * noise
-        drawn += rates[..., None]
-        np.clip(drawn, self._least[:, None], 1, out=drawn)
-        return self._measure.of(rates), self._measure.of(drawn.swapaxes(-1, -2))
+        shown = np.empty((*places.shape, self._noise.shape[-1]))
+        for m, noise in enumerate(self._noise[of]):  # (G, B)
+            drawn = skew[m, ..., None] * (noise * noise - 1)  # (n, G, B)
+            drawn += errors[m, ..., None] * noise
+            drawn += rates[m, ..., None]
+            np.clip(drawn, self._least[:, None], 1, out=drawn)
+            shown[m] = self._measure.of(drawn.swapaxes(-1, -2))
+        return self._measure.of(rates), shown
 
 
 def _limits(
