@@ -29,8 +29,7 @@ ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks/results/study_cost.json"
 CONFIG = ROOT / "config/study.yaml"
 CORES = 2
-# Rules whose jobs one benchmark stands for.
-ALIKE = {"split_specialized": "split_baseline", "split_single": "split_baseline"}
+SPLITS = "split_"  # how rules begin whose jobs take as long as each other's
 
 
 def jobs() -> dict[str, int]:
@@ -46,12 +45,13 @@ def jobs() -> dict[str, int]:
 
 
 def seconds(results: Path) -> dict[str, list[float]]:
-    """Processor seconds of the jobs of each rule; the teacher of all groups apart."""
+    """Processor seconds of each rule's jobs; the teacher of all groups apart, splits as one."""
     found: dict[str, list[float]] = {}
     for path in sorted((results / "benchmarks").rglob("*.tsv")):
         rule = path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")
         if rule == "train_teacher" and "-single-" in path.name:
             rule = "train_single_teacher"
+        rule = SPLITS if rule.startswith(SPLITS) else rule
         with path.open(newline="") as file:
             for row in csv.DictReader(file, delimiter="\t"):
                 found.setdefault(rule, []).append(float(row["cpu_time"]))
@@ -66,7 +66,7 @@ def main() -> None:
     measured, counts = seconds(arguments.results), jobs()
     rows, unmeasured, total = [], [], 0.0
     for rule, count in sorted(counts.items(), key=lambda one: -one[1]):
-        of_rule = measured.get(ALIKE.get(rule, rule))
+        of_rule = measured.get(SPLITS if rule.startswith(SPLITS) else rule)
         if of_rule is None:
             unmeasured.append(rule)
             continue

@@ -94,16 +94,18 @@ def benchmark(folder: Path, name: str, *seconds: float) -> None:
     path.write_text(f"s\tcpu_time\n{rows}")
 
 
+@pytest.mark.parametrize("split", ["split_baseline.tsv", "split_baseline_by_seed/seed0.tsv"])
 def test_cost_is_of_the_longest_job_of_each_rule(
-    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: str
 ) -> None:
     benchmark(tmp_path, "train_teacher/small-baseline-BT-1-seed0.tsv", 10.0)
     benchmark(tmp_path, "train_teacher/small-baseline-BT-2-seed0.tsv", 30.0)
     benchmark(tmp_path, "train_teacher/small-single-T-all-seed0.tsv", 100.0)
     benchmark(tmp_path, "evaluate/teachers/small/single/T-all/seed0.tsv", 4.0)
-    benchmark(tmp_path, "split_baseline.tsv", 1.0)
+    benchmark(tmp_path, split, 1.0)
     counts = {"train_teacher": 160, "train_single_teacher": 10, "evaluate": 440}
-    counts |= {"split_baseline": 1, "split_specialized": 12, "render_page": 1}
+    rule = Path(split).parts[0].removesuffix(".tsv")
+    counts |= {rule: 1, "split_specialized": 12, "render_page": 1}
     monkeypatch.setattr(scripts["cost"], "jobs", lambda: counts)
     output = tmp_path / "cost.json"
     monkeypatch.setattr("sys.argv", ["study_cost.py", str(tmp_path), "--output", str(output)])
