@@ -153,6 +153,16 @@ def test_scores_that_are_no_cosines_have_thresholds_of_their_own():
         assert ((first <= t) == (many >= thresholds[t])).all()
 
 
+def test_thresholds_of_cosines_accept_what_lies_strictly_below():
+    edges = 1 - verification.THRESHOLDS / 2
+    scores = np.concatenate(
+        [np.nextafter(edges, -2), edges, np.nextafter(edges, 2), [-1, -1 - 5e-7]]
+    )
+    accepted = (2 - 2 * scores)[:, None] < verification.THRESHOLDS
+    expected = np.where(accepted.any(axis=1), accepted.argmax(axis=1), 400)
+    np.testing.assert_array_equal(measures.accepting(scores)[0], expected)
+
+
 # ---------------------------------------------------------------- error rates
 
 
