@@ -13,6 +13,7 @@ from mstkd.evaluation.uncertainty import (
     fold_weights,
     group_rates,
     kept_folds,
+    normal_factor,
     threshold_covariance,
     wilson,
 )
@@ -95,6 +96,25 @@ def test_people_whose_pairs_all_err_count_as_one():
     np.testing.assert_allclose(found.variances, 0.2 * 0.8 / 29)
     np.testing.assert_allclose(found.independent.ravel(), 0.2 * 0.8 / 300)
     np.testing.assert_allclose(found.effective_sizes(), 29)
+
+
+def test_draws_do_not_hang_on_which_eigenvectors_a_library_gives(monkeypatch):
+    """Their signs, and their directions where eigenvalues are equal, differ between processors."""
+    covariance = np.kron(np.diag([1.0, 4.0]), np.full((3, 3), 0.3) + 0.7 * np.eye(3))
+    found = normal_factor(covariance)
+    errors = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(found @ found.T * np.outer(errors, errors), covariance, atol=1e-14)
+    real = np.linalg.eigh
+
+    def turned(matrix):
+        values, vectors = real(matrix)
+        same = np.isclose(values, values[0])  # four eigenvalues of 0.7
+        other = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
+        vectors[:, same] = vectors[:, same] @ other
+        return values, vectors * np.where(np.arange(len(values)) % 2, 1, -1)
+
+    monkeypatch.setattr(np.linalg, "eigh", turned)
+    np.testing.assert_allclose(normal_factor(covariance), found, atol=1e-14)
 
 
 def test_chosen_models_keep_their_covariance():

@@ -86,7 +86,7 @@ def given_names(given: GivenTeachers) -> str:
 class ClaimsSettings(Step):
     """Settings of the step `compute-claims`."""
 
-    recipe: int = 4  # differences of STD look at wider intervals of either side
+    recipe: int = 5  # draws that are the same on every processor
 
     draws: Draws = 2000  # of noise, for STD and SER
     chosen_on_test: ChosenOnTest | None = None
@@ -97,6 +97,8 @@ class ClaimsSettings(Step):
 
 class ModelCardSettings(Step):
     """Settings of the step `render-model-card`."""
+
+    recipe: int = 2  # draws that are the same on every processor
 
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
     draws: Draws = 2000  # of noise, for STD and SER
@@ -127,6 +129,8 @@ GridOf = Literal["teachers", "adaptors", "students"]
 class GridSettings(Step):
     """Settings of the step `render-grid`: which list of the config."""
 
+    recipe: int = 2  # draws that are the same on every processor
+
     section: GridOf
     key: str  # its last part, as it stands in the models' names
     draws: Draws = 2000  # of noise, for STD
@@ -139,7 +143,7 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
-    recipe: int = 5  # sizes of small networks in millions
+    recipe: int = 6  # draws that are the same on every processor
 
     threshold: Threshold = "own"
 
@@ -160,7 +164,7 @@ class DistributionSettings(Step):
 class ImpostorSettings(Protocol):
     """Settings of the step `score-impostors`."""
 
-    recipe: int = 4  # intervals with Student's quantile, halves against their own thresholds
+    recipe: int = 5  # draws that are the same on every processor
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     draws: Draws = 2000
@@ -176,6 +180,8 @@ class MapSettings(Step):
 
 class ErrorRateSettings(Step):
     """Settings of the step `render-error-rates`."""
+
+    recipe: int = 2  # draws that are the same on every processor
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     decimals: Annotated[int, Field(ge=0, le=6)] = 2  # of rates in percent, and of ratios

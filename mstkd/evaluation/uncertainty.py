@@ -185,14 +185,15 @@ def fold_weights(fold: ArrayLike, group: ArrayLike) -> Floats:
 def normal_factor(covariance: Floats) -> Floats:
     """A matrix (N, N) that makes standard normal numbers correlated as a covariance (N, N) says.
 
-    What has no variance is correlated with nothing.
+    The symmetric root, for there is one only: which eigenvectors a library gives differs between
+    processors, and draws would with them. What has no variance is correlated with nothing.
     """
     errors = np.sqrt(np.maximum(np.diag(covariance), 0))
     correlations, both = np.eye(len(errors)), np.outer(errors, errors)
     np.divide(covariance, both, out=correlations, where=both > 0)
     # A sum that impostor pairs were taken from need not be one of squares.
     values, vectors = np.linalg.eigh(correlations)
-    factor: Floats = vectors * np.sqrt(np.maximum(values, 0))
+    factor: Floats = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
     return factor / np.linalg.norm(factor, axis=1, keepdims=True)
 
 
