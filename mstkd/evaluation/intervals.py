@@ -223,10 +223,10 @@ def fairness_intervals(
 
 
 def _of_both(
-    measure: Callable[[Floats, Floats], Floats], ties: tuple[float, ...] = ()
+    measure: Callable[[Floats, Floats], Floats], ties: tuple[float, ...] = (), *, gaps: bool = False
 ) -> SpreadMeasure:
     """A measure of rates (..., 2 G) of both kinds side by side."""
-    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), ties, kinds=2)
+    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), ties, gaps, kinds=2)
 
 
 # By the names of `fairness.measures_of_rates`; each is least where all groups are even.

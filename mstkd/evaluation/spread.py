@@ -45,6 +45,8 @@ class SpreadMeasure(NamedTuple):
     # Of one that looks at the highest and the lowest group alone: within how many standard errors
     # another may as well be that, of each of several possibilities.
     ties: tuple[float, ...] = ()
+    # Of one that looks at every gap between groups: gaps as wide as each other are followed too.
+    gaps: bool = False
     # Of how many kinds the rates are, those of one after those of the other: even groups have the
     # same rate of each kind.
     kinds: int = 1
@@ -156,6 +158,8 @@ class Spread:
         # Which group is truly the highest is not known where several are close, nor whether a kind
         # is uneven at all, and how much noise adds depends on both: several lines are followed.
         shapes = [self._ends(tie) for tie in measure.ties] or [observed]
+        if measure.gaps:
+            shapes.append(self._spaced(observed))
         parts = [np.ones((1, 1, 1))]
         if measure.kinds > 1:
             parts.append(self._uneven_kinds(of_kinds))
@@ -258,6 +262,14 @@ class Spread:
         np.put_along_axis(ends, top[..., None], high, axis=-1)
         np.put_along_axis(ends, bottom[..., None], low, axis=-1)
         return ends - middle
+
+    def _spaced(self, observed: Floats) -> Floats:
+        """Shapes (M, kinds, G) of the observed order, each group as far from the next.
+
+        Noise widens narrow gaps and so adds to what is shown; to these it adds least.
+        """
+        places = observed.argsort(axis=-1).argsort(axis=-1) / (observed.shape[-1] - 1)
+        return (places - 0.5) * np.ptp(observed, axis=-1, keepdims=True)
 
     def _uneven_kinds(self, of_kinds: Floats) -> Floats:
         """1 for each kind (M, kinds, 1) that noise alone would not make so uneven, 0 for others.
