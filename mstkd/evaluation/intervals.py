@@ -51,6 +51,7 @@ Floats = NDArray[np.float64]
 # that this may be of it: from a rate over 1 + w to the rate times 1 + w.
 WINDOW = 2.0
 NARROWEST, WIDEST = 0.3, 2.0
+FAR_TIES = (2.0, 0.0)  # of ratios of one kind of rates, of which the lowest may be of few people
 
 
 class Interval(NamedTuple):
@@ -233,13 +234,13 @@ def _of_both(
 FAIRNESS: dict[str, SpreadMeasure] = {
     "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr), TIES),
     "ir": _of_both(inequity_ratio, TIES),
-    "garbe": _of_both(garbe, TIES),
+    "garbe": _of_both(garbe, TIES, gaps=True),
     **{
-        f"{kind}_{name}": SpreadMeasure(of, ties)
+        f"{kind}_{name}": SpreadMeasure(of, FAR_TIES)
         for kind in ("fmr", "fnmr")
-        for name, of, ties in (
-            ("max_min", max_min_ratio, TIES),
-            ("max_geomean", max_geometric_mean_ratio, (2.0, 0.0)),
+        for name, of in (
+            ("max_min", max_min_ratio),
+            ("max_geomean", max_geometric_mean_ratio),
         )
     },
 }
