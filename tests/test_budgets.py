@@ -10,6 +10,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -20,6 +21,7 @@ from mstkd.data.formats.bins import read_bin
 from mstkd.data.formats.recordio import open_records
 from mstkd.data.formats.unpickling import OPCODES, load_plain
 from mstkd.errors import InputError
+from mstkd.evaluation.embedded import read_embeddings
 
 
 def peak(code: str) -> int:
@@ -142,3 +144,57 @@ def test_a_jpeg_of_a_few_bytes_and_many_pixels() -> None:
 def test_a_photograph_as_large_as_may_be_is_read() -> None:
     side = int(MOST_PIXELS**0.5)
     assert decode(png_of(side, side)).shape == (side, side, 3)
+
+
+def one_text_many_times(path: Path, times: int, length: int) -> Path:
+    """Embeddings whose images' names are all one text of the file, in its heap."""
+    with h5py.File(path, "w") as file:
+        file["embeddings"] = np.ones((times, 1), np.float32)
+        names = file.create_dataset("images", (times,), dtype=h5py.string_dtype())
+        names[0] = "x" * length
+        begin = names.id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[begin : begin + 16 * times] = data[begin : begin + 16] * times
+    path.write_bytes(data)
+    return path
+
+
+def test_one_name_many_times_is_not_unpacked(tmp_path: Path) -> None:
+    """1 MB that would be 2 GB."""
+    path = one_text_many_times(tmp_path / "e.h5", 2000, 1_000_000)
+    code = f"""
+from pathlib import Path
+from mstkd.errors import InputError
+from mstkd.evaluation.embedded import read_embeddings
+---
+try:
+    read_embeddings(Path({str(path)!r}))
+except InputError as error:
+    assert "bytes once unpacked" in str(error), error
+else:
+    raise AssertionError
+"""
+    assert peak(code) < 600
+
+
+def test_names_that_are_read_in_parts_are_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"a/{row}.png" for row in range(50)]
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["embeddings"] = np.ones((50, 1), np.float32)
+        file.create_dataset("images", data=names, dtype=h5py.string_dtype(), chunks=(8,))
+    size = (tmp_path / "e.h5").stat().st_size
+    monkeypatch.setattr("mstkd.evaluation.embedded.BESIDE_THE_FILE", 0)
+    monkeypatch.setattr("mstkd.evaluation.embedded.TIMES_THE_FILE", 7)  # so many at a time
+    assert size * 7 > 16 * 50
+    assert list(read_embeddings(tmp_path / "e.h5").images) == names
+
+
+def test_a_chunk_is_not_larger_than_may_be_unpacked(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        many = {"chunks": (1 << 26, 1), "maxshape": (None, 1), "compression": "gzip"}
+        file.create_dataset("embeddings", (2, 1), "f4", **many)
+        file.create_dataset("images", data=["a", "b"], dtype=h5py.string_dtype())
+    with pytest.raises(InputError, match="found 268,435,456 bytes once unpacked"):
+        read_embeddings(tmp_path / "e.h5")

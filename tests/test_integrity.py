@@ -23,10 +23,11 @@ from packs import settings_of, write_faces
 from typer.testing import CliRunner
 
 from mstkd.artifacts import sealed
-from mstkd.artifacts.contents import content_sha256
+from mstkd.artifacts.contents import content_sha256, format_of
 from mstkd.artifacts.lineage import lineage, lineage_lines
 from mstkd.artifacts.records import ModelRecord, file_sha256, read_record
 from mstkd.artifacts.sealed import is_as_written
+from mstkd.artifacts.told import made_by, told_by
 from mstkd.cli.app import app
 from mstkd.config import CacheSettings
 from mstkd.data.loader import FaceBatches
@@ -35,6 +36,7 @@ from mstkd.data.packing import pack_train
 from mstkd.embeddings import cache, embed
 from mstkd.embeddings.cache import cache_embeddings, open_cache
 from mstkd.errors import InputError
+from mstkd.evaluation.embedded import read_embeddings
 from mstkd.evaluation.scorefiles import read_scores
 
 FILES = (
@@ -193,8 +195,8 @@ def more(name: str) -> Callable[[Any], None]:
          "a damaged file (paths is a link to elsewhere)"),
         ("pixels.h5", into_a_group, "a damaged file (identity is a link to elsewhere)"),
         ("pixels.h5", lambda f: f.create_group("other"), "a damaged file (other is no data set)"),
-        ("pixels.h5", outside, "images that do not lie contiguous in the file"),
-        ("pixels.h5", virtual, "images that do not lie contiguous in the file"),
+        ("pixels.h5", outside, "a damaged file (images lies in another file)"),
+        ("pixels.h5", virtual, "a damaged file (images lies in another file)"),
         ("pixels.h5", more("extra"), "a damaged file (a data set extra, which has no meaning)"),
         ("pixels.h5", more("embeddings"), "a damaged file (a data set embeddings, which has no"),
         ("pixels.h5", replaced("identity", lambda v: v[:-5]), "identity int32 (16,)"),
@@ -375,6 +377,53 @@ def test_provenance_says_what_it_did_not_read(tmp_path: Path, teacher: tuple[Pat
     assert source.state == "changed"
 
 
+# ---------------------------------------------------------------- others' embeddings
+
+
+def linked(file: Any, name: str, other: Path) -> None:
+    file[name] = h5py.ExternalLink(str(other), name)
+
+
+def soft(file: Any, name: str, other: Path) -> None:
+    file[name] = h5py.SoftLink(f"/of/{name}")
+    file[f"of/{name}"] = h5py.ExternalLink(str(other), name)
+
+
+def kept_outside(file: Any, name: str, other: Path) -> None:
+    file.create_dataset(name, (3, 4), "f4", external=[(str(other), 0, 48)])
+
+
+def put_together(file: Any, name: str, other: Path) -> None:
+    layout = h5py.VirtualLayout((3, 4), "f4")
+    layout[:] = h5py.VirtualSource(str(other), name, (3, 4))
+    file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("way", [linked, soft, kept_outside, put_together])
+def test_embeddings_of_another_file_are_refused(
+    tmp_path: Path, way: Callable[[Any, str, Path], None]
+) -> None:
+    other, path = tmp_path / "other.h5", tmp_path / "e.h5"
+    with h5py.File(other, "w") as file:
+        file["embeddings"] = np.eye(3, 4, dtype=np.float32)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("images", data=list("abc"), dtype=h5py.string_dtype())
+        way(file, "embeddings", other)
+    with pytest.raises(InputError, match=r"found embeddings (is a link to elsewhere|lies in ano)"):
+        read_embeddings(path)
+
+
+def test_embeddings_without_names_are_refused(tmp_path: Path) -> None:
+    for names, told in ((None, "no images"), ([["a"], ["b"]], r"images \(2, 1\)")):
+        path = tmp_path / "e.h5"
+        with h5py.File(path, "w") as file:
+            file["embeddings"] = np.eye(2, 4, dtype=np.float32)
+            if names is not None:
+                file.create_dataset("images", data=names, dtype=h5py.string_dtype())
+        with pytest.raises(InputError, match=f"found {told}; expected an .npz or HDF5"):
+            read_embeddings(path)
+
+
 # ---------------------------------------------------------------- files that crash HDF5
 
 
@@ -402,3 +451,45 @@ def test_a_file_on_which_hdf5_crashes_is_told_in_a_line(
             read(other)
     assert len(content_sha256(other)) == 64
     assert sealed.is_as_written(other, large=True) is False
+
+
+# Of the heap of texts of variable length (HDF5 file format III.E): the size of its first text.
+HEAP, SIZE_OF_A_TEXT = b"GCOL", 24
+
+
+def a_heap_without_end(path: Path, name: str) -> Path:
+    """A file whose attribute, of variable length, HDF5 reads for ever: a single bit is turned."""
+    with h5py.File(path, "w", libver="earliest") as file:
+        file.attrs[name] = "mstkd-pack"
+    data = bytearray(path.read_bytes())
+    data[data.index(HEAP) + SIZE_OF_A_TEXT] ^= 1 << 7
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (open_pack, "format"),
+        (open_cache, "format"),
+        (read_scores, "format"),
+        (told_by, "provenance"),
+        (lambda path: told_by(path, large=True), "provenance"),
+        (made_by, "provenance"),
+        (lambda path: format_of(path) or made_by(path), "format"),
+        (lambda path: content_sha256(path) and made_by(path), "sha256"),
+    ],
+)
+def test_no_attribute_of_variable_length_is_read(
+    tmp_path: Path, read: Callable[[Path], Any], name: str
+) -> None:
+    """Not even in the process that may crash: it is in this one that HDF5 would go round."""
+    path = a_heap_without_end(tmp_path / "a.h5", name)
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)
+        with contextlib.suppress(InputError):
+            read(path)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

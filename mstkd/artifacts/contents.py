@@ -11,7 +11,7 @@ import h5py
 
 from mstkd.artifacts.provenance import parse
 from mstkd.artifacts.records import Provenance, file_sha256
-from mstkd.artifacts.sealed import DAMAGE, reading
+from mstkd.artifacts.sealed import DAMAGE, attribute_of, reading
 
 ATTRIBUTE = "provenance"
 
@@ -24,9 +24,9 @@ def content_sha256(path: Path) -> str:
     with contextlib.suppress(*DAMAGE):  # a damaged one has the hash of its bytes: that of no pack
         if h5py.is_hdf5(path):
             with reading(path, tried=False) as file:
-                carried = file.attrs.get("sha256")
+                carried = attribute_of(file, "sha256")
             if carried is not None:
-                return carried.decode() if isinstance(carried, bytes) else str(carried)
+                return str(carried)
     return file_sha256(path)
 
 
@@ -45,8 +45,8 @@ def _format(path: Path) -> str | None:
 
 
 def _format_told(file: Any) -> str | None:
-    told = file.attrs.get("format")
-    return told.decode() if isinstance(told, bytes) else None
+    told = attribute_of(file, "format")
+    return told if isinstance(told, str) else None
 
 
 def hashed_contents(paths: Iterable[Path]) -> dict[Path, str]:
@@ -64,6 +64,7 @@ def read_attribute(path: Path, file: Any) -> Provenance | None:
 
     Raises:
         InputError: the attribute holds something else.
+        ValueError: it is of variable length.
     """
-    text = file.attrs.get(ATTRIBUTE)
+    text = attribute_of(file, ATTRIBUTE)
     return None if text is None else parse(text, path)

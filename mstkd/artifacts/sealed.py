@@ -244,13 +244,13 @@ class Sealed:
 
     def __init__(self, path: Path, file: Any) -> None:
         self.path = path
-        self.attributes = {name: _attribute(file, name) for name in file.attrs}
+        self.attributes = {name: attribute_of(file, name) for name in file.attrs}
         self._checksum = self.attributes.pop(CHECKSUM)
         self.datasets: dict[str, NDArray[Any]] = {}
         self.name = ""
         self._large: np.memmap[Any, np.dtype[Any]] | None = None
         for name in file:
-            dataset = _own(path, file, name)
+            dataset = _contiguous(path, file, name)
             if name in PIECE and CHECKSUMS in file and not self.name:
                 self.name = name
                 offset = dataset.id.get_offset()
@@ -390,17 +390,29 @@ class Pieces:
             self._seen[piece] = True
 
 
-def _own(path: Path, file: Any, name: str) -> Any:
-    """A data set of this very file, as contiguous bytes of it, none of them left out."""
+def own_dataset(file: Any, name: str) -> Any:
+    """A data set whose bytes lie in this very file.
+
+    Raises:
+        KeyError: there is none.
+        ValueError: it is a link, something else, or lies elsewhere.
+    """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is a link to elsewhere")
+        raise ValueError(f"{name} is a link to elsewhere" if name in file else f"no {name}")
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"{name} is no data set")
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{name} lies in another file")
+    return dataset
+
+
+def _contiguous(path: Path, file: Any, name: str) -> Any:
+    """A data set of this very file, as contiguous bytes of it, none of them left out."""
+    dataset = own_dataset(file, name)
     if dataset.dtype.hasobject:
         raise ValueError(f"{name} of type {dataset.dtype}")
-    layout = dataset.id.get_create_plist()
-    if layout.get_layout() != h5py.h5d.CONTIGUOUS or layout.get_external_count():
+    if dataset.id.get_create_plist().get_layout() != h5py.h5d.CONTIGUOUS:
         found = f"{name} that do not lie contiguous in the file"
         raise InputError(path, found=found, expected=anew(f"contiguous {name}", path))
     size = dataset.dtype.itemsize * (dataset.size or 0)
@@ -409,7 +421,14 @@ def _own(path: Path, file: Any, name: str) -> Any:
     return dataset
 
 
-def _attribute(file: Any, name: str) -> Any:
+def attribute_of(file: Any, name: str) -> Any:
+    """An attribute of an open file, None where there is none.
+
+    Raises:
+        ValueError: it is of variable length: in the heap of those, HDF5 may go round for ever.
+    """
+    if name not in file.attrs:
+        return None
     if file.attrs.get_id(name).dtype.hasobject:
         raise ValueError(f"an attribute {name} of variable length")
     return _plain(file.attrs[name])

@@ -95,8 +95,11 @@ def made_by(path: Path) -> Provenance | None:
         record = sidecar(path)
         return parse(record.read_bytes(), record) if record.is_file() else None
     if h5py.is_hdf5(path):
-        with reading(path, tried=False) as file:
-            return read_attribute(path, file)
+        try:
+            with reading(path, tried=False) as file:
+                return read_attribute(path, file)
+        except DAMAGE as error:
+            raise _damaged(path, error) from None
     told = told_by(path)
     return None if told is None else told.made
 
@@ -152,8 +155,14 @@ def _of_hdf5(path: Path, *, large: bool) -> Told | None:
             made = read_attribute(path, file)
             unchanged = None if made is None else holds_as_written(path, file, large=large)
     except DAMAGE as error:
-        raise InputError(path, found=f"a damaged file ({error})", expected=KNOWN) from None
+        raise _damaged(path, error) from None
     return None if made is None else Told(made, unchanged)
+
+
+def _damaged(path: Path, error: BaseException) -> InputError:
+    return InputError(
+        path, found=f"a damaged file ({' '.join(str(error).split())})", expected=KNOWN
+    )
 
 
 def _of_figure(path: Path) -> Told | None:

@@ -28,6 +28,7 @@ from mstkd.artifacts.sealed import (
     Sealed,
     as_bytes,
     as_texts,
+    attribute_of,
     create,
     reading,
     reserve,
@@ -253,12 +254,11 @@ def open_pack(path: Path, *kinds: Kind) -> Pack:
 
 
 def _read(path: Path, file: Any, kinds: tuple[Kind, ...]) -> Pack:
-    form = file.attrs.get("format")
-    form = form.decode() if isinstance(form, bytes) else form
+    form = attribute_of(file, "format")
     if form != FORMAT:
         found = f"HDF5 with format {form!r}"
         raise InputError(path, found=found, expected=f"a pack, format {FORMAT!r}")
-    version = file.attrs.get("version")
+    version = attribute_of(file, "version")
     if version != VERSION:
         found = f"a pack of version {version}"
         raise InputError(path, found=found, expected=anew(f"version {VERSION}", path))

@@ -25,6 +25,7 @@ from mstkd.artifacts.sealed import (
     DAMAGE,
     OFFSETS,
     Sealed,
+    attribute_of,
     create,
     is_as_written,
     piece_checksum,
@@ -306,10 +307,11 @@ def open_cache(path: Path, packs: Sequence[Pack] | None = None) -> Cache:
 
 
 def _read(path: Path, file: Any) -> Cache:
-    if file.attrs.get("format") not in (FORMAT, FORMAT.encode()):
+    if attribute_of(file, "format") != FORMAT:
         raise InputError(path, found="another kind of HDF5 file", expected=anew(WHOLE, path))
-    if file.attrs.get("version") != VERSION:
-        found = f"a cache of version {file.attrs.get('version')}"
+    version = attribute_of(file, "version")
+    if version != VERSION:
+        found = f"a cache of version {version}"
         raise InputError(path, found=found, expected=f"version {VERSION}: {WHOLE}")
     sealed = Sealed(path, file)
     attributes = sealed.attributes

@@ -5,6 +5,7 @@ Shapes: N images, D embedding dimension, P pairs.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.artifacts.provenance import hashed
-from mstkd.artifacts.sealed import DAMAGE, reading
+from mstkd.artifacts.sealed import DAMAGE, own_dataset, reading
 from mstkd.artifacts.sources import provenance_of
 from mstkd.config import AuditSettings
 from mstkd.data.formats.columns import TextColumns, Texts
@@ -129,14 +130,33 @@ def _look_at_hdf5(path: Path) -> None:
 
 
 def _held_in_hdf5(path: Path, file: Any) -> tuple[NDArray[Any], list[str]]:
-    vectors, images = file["embeddings"], file["images"]
-    _refuse_larger(path, vectors.nbytes + images.nbytes)
-    return np.asarray(vectors[:]), images.asstr()[:].tolist()
+    vectors, images = (own_dataset(file, name) for name in ("embeddings", "images"))
+    if images.ndim != 1:
+        raise ValueError(f"images {images.shape}")
+    held = vectors.nbytes + images.nbytes
+    _refuse_larger(path, held)
+    for one in (vectors, images):  # a chunk is unpacked whole, however little of it is filled
+        _refuse_larger(path, math.prod(one.chunks or ()) * one.dtype.itemsize)
+    # Names of variable length say nowhere how long they are together, and many may be one text of
+    # the file: so many at a time as cannot be more than may be unpacked.
+    names: list[str] = []
+    at_once = max(1, _most(path) // path.stat().st_size)
+    for begin in range(0, len(images), at_once):
+        some = images.asstr()[begin : begin + at_once].tolist()
+        held += sum(map(len, some))
+        _refuse_larger(path, held)
+        names += some
+    return np.asarray(vectors[:]), names
+
+
+def _most(path: Path) -> int:
+    """How many bytes may be unpacked of a file."""
+    return BESIDE_THE_FILE + TIMES_THE_FILE * path.stat().st_size
 
 
 def _refuse_larger(path: Path, size: int) -> None:
     """Embeddings hardly shrink: a small file that says it holds many is no honest one."""
-    most = BESIDE_THE_FILE + TIMES_THE_FILE * path.stat().st_size
+    most = _most(path)
     if size > most:
         found = f"{size:,} bytes once unpacked"
         raise InputError(path, found=found, expected=f"{most:,} at most, by its size")

@@ -25,6 +25,7 @@ from mstkd.artifacts.records import Provenance
 from mstkd.artifacts.sealed import (
     DAMAGE,
     Sealed,
+    attribute_of,
     create,
     reading,
     writing,
@@ -529,9 +530,9 @@ def _sha256(datasets: Mapping[str, NDArray[Any]]) -> str:
 def _read_hdf5(path: Path, *, tried: bool) -> ScoreTable:
     try:
         with reading(path, tried=tried) as file:
-            kind, version = (file.attrs.get(name) for name in ("format", "version"))
-            if kind not in (FORMAT, FORMAT.encode()) or version != VERSION:
-                found = f"HDF5 of format {_text(kind)!r}, version {version}"
+            kind, version = (attribute_of(file, name) for name in ("format", "version"))
+            if kind != FORMAT or version != VERSION:
+                found = f"HDF5 of format {kind!r}, version {version}"
                 expected = f"{FORMAT!r}, version {VERSION}"
                 raise InputError(path, found=found, expected=anew(expected, path))
             sealed = Sealed(path, file)
@@ -573,7 +574,3 @@ def _bytes(texts: Sequence[str]) -> NDArray[np.bytes_]:
 
 def _texts(stored: NDArray[np.bytes_]) -> tuple[str, ...]:
     return tuple(text.decode("utf-8", "surrogateescape") for text in stored.tolist())
-
-
-def _text(value: object) -> object:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value
