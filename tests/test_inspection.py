@@ -157,7 +157,7 @@ def test_what_systems_leave_and_formats_not_read_are_told(tmp_path: Path) -> Non
     (line,) = found.problems
     assert line == (
         f"{tmp_path}/A/A0/3.BMP: an image of a format that is not read, passed over"
-        "; data.more_suffixes: [.bmp] reads such images"
+        "; data.more_suffixes: [.bmp] or --more-suffixes .bmp reads such images"
     )
     assert f"{tmp_path}/A/@eaDir: a system's folder, passed over" in found.notes
 

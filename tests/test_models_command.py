@@ -82,6 +82,57 @@ def test_embed_writes_what_an_audit_reads(here):
     assert Path("audit/measures.csv").exists()
 
 
+@pytest.mark.parametrize("kind", ["bmp", "tif", "pgm"])
+def test_further_images_are_read_where_they_are_asked_for(here, kind):
+    """Named one by one or in a folder; the embeddings are those of the same pixels in PNG."""
+    Path("others").mkdir()
+    for name in "ab":
+        grey = Image.open(f"faces/{name}.png").convert("L")
+        grey.save(f"faces/{name}.png")
+        grey.save(f"others/{name}.{kind}")
+    more = ("--more-suffixes", f".{kind}")
+    made = ("--model", "one", "--output")
+    typed("embed", "faces", "faces/b.png", *made, "png.npz")
+    typed("embed", "others", f"others/b.{kind}", *made, "others.npz", *more)
+    with np.load("png.npz") as plain, np.load("others.npz") as found:
+        assert np.array_equal(plain["embeddings"], found["embeddings"])
+        assert found["images"].tolist() == [f"others/{name}.{kind}" for name in "abb"]
+    assert "found no image" in fault("embed", "others", *made, "e.npz")
+    told = f"; data.more_suffixes: [.{kind}] or --more-suffixes .{kind} reads such images"
+    assert fault("embed", f"others/a.{kind}", *made, "e.npz") == (
+        f"mstkd: error: others/a.{kind}: found not a JPEG, PNG or WebP image; "
+        f"expected an aligned face of 16 x 16 pixels{told}"
+    )
+    pair = (f"others/a.{kind}", f"others/b.{kind}", "--model", "one", "--threshold", "-1")
+    assert fault("verify", *pair).endswith(told)
+    assert typed("verify", *pair, *more).startswith("one person: ")
+    assert fault("info", "one", "--face", f"others/a.{kind}").endswith(told)
+    typed("info", "one", "--face", f"others/a.{kind}", *more)
+
+
+def test_pairs_of_further_images_are_read_where_they_are_asked_for(here):
+    rows = []
+    for number in range(8):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), np.uint8)
+        Image.fromarray(pixels).save(here / f"{number}.bmp")
+    for number in range(0, 8, 4):
+        for one, other, same in ((0, 1, 1), (2, 3, 1), (0, 2, 0), (1, 3, 0)):
+            ends = f"{number + one}.bmp,{number + other}.bmp"
+            persons = f"p{(number + one) // 2},p{(number + other) // 2}"
+            rows.append(f"{ends},{same},A,{number // 4},{persons}")
+    header = "path1,path2,same,group,fold,identity1,identity2"
+    Path("pairs.csv").write_text("\n".join([header, *rows]) + "\n")
+    for words in (("compare", "one", "two"), ("calibrate", "one", "--fmr", "0.9")):
+        arguments = (*words, "--pairs", "pairs.csv")
+        assert "not a JPEG, PNG or WebP image" in fault(*arguments)
+        typed(*arguments, "--more-suffixes", ".bmp")
+
+
+def test_endings_that_no_decoder_reads_are_refused_in_python_too(here):
+    with pytest.raises(mstkd.InputError, match="load: more_suffixes.0: found '.gif'"):
+        mstkd.load("one", more_suffixes=[".gif"])
+
+
 def test_verify_exits_as_it_decides(here):
     pair = ("faces/a.png", "faces/b.png")
     similarity = mstkd.load("one").verify(*pair).similarity

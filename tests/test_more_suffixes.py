@@ -15,10 +15,13 @@ from packs import SIZE, settings_of
 from PIL import Image
 from pydantic import ValidationError
 from runs import TINY
+from typer.testing import CliRunner
 
+from mstkd.cli.app import app
 from mstkd.config import Config, DataSettings, PackUnlabelledSettings
 from mstkd.config.data import Suffix
 from mstkd.data.decode import MORE_FORMATS, BadImage, decode, formats_of
+from mstkd.data.formats.landmarks import read_landmarks_csv
 from mstkd.data.inspection.inspect import inspect
 from mstkd.data.pack import open_pack
 from mstkd.data.packing import pack_train, pack_unlabelled, pack_verification
@@ -27,6 +30,7 @@ from mstkd.errors import InputError
 MORE = (".bmp", ".pgm", ".tif")
 KINDS = {".png": "PNG", ".bmp": "BMP", ".pgm": "PPM", ".tif": "TIFF"}
 EVERY = formats_of(get_args(Suffix))
+POINTS = ((4.0, 5.0), (11.0, 5.0), (8.0, 8.0), (5.0, 12.0), (10.0, 12.0))
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -109,7 +113,7 @@ def test_without_the_setting_they_are_passed_over_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, ".bmp")
-    told = "data.more_suffixes: [.bmp] reads such images"
+    told = "data.more_suffixes: [.bmp] or --more-suffixes .bmp reads such images"
     with pytest.raises(InputError, match="found no image"):
         pack_train(settings_of(tmp_path), output=tmp_path / "A.h5")
     assert capsys.readouterr().err.endswith(f"passed over: 4 images .bmp; {told}\n")
@@ -145,6 +149,77 @@ def test_settings_without_it_are_what_they_were() -> None:
 def test_other_values_are_refused(value: object) -> None:
     with pytest.raises(ValidationError):
         DataSettings.model_validate(TINY["data"] | {"more_suffixes": value})
+
+
+# ---------------------------------------------------------------- the option of commands
+
+
+def typed(*words: object, code: int = 0) -> str:
+    told = CliRunner().invoke(app, [str(word) for word in words])
+    assert told.exit_code == code, (told.output, told.exception)
+    return told.output
+
+
+BMP = ("--more-suffixes", ".bmp")
+
+
+def test_inspect_tells_of_them_what_it_tells_of_others(tmp_path: Path) -> None:
+    for suffix in (".png", ".bmp"):
+        write(tmp_path / suffix, suffix)
+    plain = typed("inspect", tmp_path / ".png")
+    assert typed("inspect", tmp_path / ".bmp", *BMP) == plain.replace(".png", ".bmp")
+    assert f"{SIZE}x{SIZE}" in plain
+    assert "--more-suffixes .bmp reads such images" in typed("inspect", tmp_path / ".bmp", code=2)
+    (unlabelled := tmp_path / "all").mkdir()
+    (tmp_path / ".bmp/A/m.0/m.0_0001.bmp").rename(unlabelled / "a.bmp")
+    assert inspect(unlabelled, more=(".bmp",)).groups[0].headers.sizes == {f"{SIZE}x{SIZE}": 1}
+
+
+def test_inspect_says_how_a_list_of_them_is_read(tmp_path: Path) -> None:
+    write(tmp_path, ".bmp")
+    names = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.[bB]*"))
+    rows = [f"{path},{path.parent.name},A\n" for path in names]
+    (tmp_path / "list.csv").write_text("path,identity,group\n" + "".join(rows))
+    told = typed("inspect", tmp_path / "list.csv", code=1)
+    assert told.count("no JPEG, PNG or WebP image; data.more_suffixes: [.bmp] or --more-") == 4
+    assert f"{SIZE}x{SIZE}" in typed("inspect", tmp_path / "list.csv", *BMP)
+
+
+def test_make_pairs_pairs_them(tmp_path: Path) -> None:
+    for suffix in (".png", ".bmp"):
+        for group in "ABCD":
+            write(tmp_path / suffix / group, suffix)
+            for folder in (tmp_path / suffix / group / "A").iterdir():
+                folder.rename(tmp_path / suffix / "A" / f"{group}{folder.name}")
+    lists = {}
+    for suffix, more in ((".png", ()), (".bmp", BMP)):
+        root = tmp_path / suffix
+        arguments = ("make-pairs", root, "--groups", "A", "--folds", 2, "--output")
+        typed(*arguments, root / "pairs.csv", *more)
+        lists[suffix] = (root / "pairs.csv").read_text().lower()
+    assert lists[".bmp"] == lists[".png"].replace(".png", ".bmp")
+    assert "found no image" in typed(*arguments, tmp_path / ".bmp/x.csv", code=2)
+
+
+def test_detect_landmarks_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mstkd.data.detection.load_detector", lambda name: lambda pixels: POINTS)
+    write(tmp_path, ".bmp")
+    arguments = ("detect-landmarks", tmp_path, "--detector", "x", "--output", tmp_path / "l.csv")
+    assert "found no image" in typed(*arguments, code=2)
+    assert "images without a face: 0" in typed(*arguments, *BMP)
+    assert set(read_landmarks_csv(tmp_path / "l.csv").values()) == {POINTS}
+    assert len(read_landmarks_csv(tmp_path / "l.csv")) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("", "''"), ("bmp", "'bmp'"), (".gif", "'.gif'"), (".png", "'.png'"), (".bmp,", "''")],
+)
+def test_other_values_of_the_option_are_one_line(tmp_path: Path, value: str, found: str) -> None:
+    told = typed("inspect", tmp_path, "--more-suffixes", value, code=2)
+    assert told.count("\n") == 1
+    assert told.startswith("mstkd: error: --more-suffixes: more_suffixes.")
+    assert f"found {found}; expected Input should be '.bmp', '.jpe', '.pgm'" in told
 
 
 # ---------------------------------------------------------------- the decoder

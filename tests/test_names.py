@@ -147,7 +147,7 @@ def test_what_is_passed_over_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
     found = read_training(settings_of(tmp_path))
     assert [image.name for image in found] == ["A/a/1.jpg", "A/a/2.JFIF"]
     told = f"{tmp_path}/A: passed over: 2 folder @eaDir, 1 images .bmp, 1 images .tif"
-    told += "; data.more_suffixes: [.bmp, .tif] reads such images\n"
+    told += "; data.more_suffixes: [.bmp, .tif] or --more-suffixes .bmp,.tif reads such images\n"
     assert capsys.readouterr().err == told
 
 

@@ -71,8 +71,8 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> Path:
 class Asking:
     """A browser that knows the token."""
 
-    def __init__(self, folder: Path, *, images: Path | None = None, **settings) -> None:
-        self.view = View(folder, SETTINGS.model_copy(update=settings), images)
+    def __init__(self, folder: Path, *, images: Path | None = None, more=None, **settings) -> None:
+        self.view = View(folder, SETTINGS.model_copy(update=settings), images, more)
         self._client = Client(self.view)
 
     def get(self, address: str, *, method: str = "GET", **headers):
@@ -471,6 +471,32 @@ def test_pictures_of_a_folder_are_those_that_lie_in_it(pictured):
     fault = asking.fault(address("text.png"))
     assert "not a JPEG, PNG or WebP image" in fault and "0:0" not in fault
     asking.fault(address("round.png"))
+
+
+def test_pictures_of_further_formats_are_shown_where_they_are_asked_for(tmp_path):
+    rows = drawn(4)
+    rows[0] |= {"image1": "a.bmp"}
+    write_csv(tmp_path / "results/scores.csv", rows)
+    pixels = save_face(tmp_path / "images/a.png")
+    Image.fromarray(pixels).save(tmp_path / "images/a.bmp")
+    address = "tables/0/pairs/0/0.png"
+    given = {"images": tmp_path / "images"}
+    fault = Asking(tmp_path / "results", **given).fault(address)
+    assert "not a JPEG, PNG or WebP image" in fault and "--more-suffixes .bmp reads" in fault
+    asking = Asking(tmp_path / "results", more=(".bmp",), **given)
+    np.testing.assert_array_equal(asking.picture(address), pixels)
+
+
+def test_the_command_hands_them_on(tmp_path, monkeypatch):
+    asked = []
+
+    def view(*given):
+        asked.append(given)
+        raise InputError("x", found="y", expected="z")
+
+    monkeypatch.setattr("mstkd.view.serving.View", view)
+    CliRunner().invoke(app, ["view", str(tmp_path), "--more-suffixes", ".bmp,.tif"])
+    assert asked == [(tmp_path, SETTINGS, None, (".bmp", ".tif"))]
 
 
 def test_without_a_folder_of_pictures_none_is_read(pictured):

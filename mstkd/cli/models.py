@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mstkd.cli.steps import OPTIONS
+from mstkd.cli.suffixes import MoreSuffixes, suffixes
 
 if TYPE_CHECKING:
     from mstkd.inference.model import FaceModel
@@ -40,6 +41,7 @@ def embed(
     model: Given,
     output: Annotated[Path, typer.Option("--output", help="An .npz to write.")],
     mirror: Mirror = True,
+    more_suffixes: MoreSuffixes = None,
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
@@ -51,8 +53,8 @@ def embed(
     """
     from mstkd.inference.written import image_files, write_embeddings
 
-    loaded = _loaded(model, mirror=mirror, threads=threads, device=device)
-    names = image_files(images)
+    loaded = _loaded(model, mirror=mirror, threads=threads, device=device, more=more_suffixes)
+    names = image_files(images, loaded.more_suffixes)
     write_embeddings(loaded, names, output)
     typer.echo(f"{output}; {len(names):,} embeddings of {loaded.card.embedding_dim} dimensions")
 
@@ -67,6 +69,7 @@ def verify(
     ] = None,
     as_json: AsJson = False,
     mirror: Mirror = True,
+    more_suffixes: MoreSuffixes = None,
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
@@ -78,7 +81,7 @@ def verify(
     """
     from mstkd.inference.lines import verified_lines
 
-    loaded = _loaded(model, mirror=mirror, threads=threads, device=device)
+    loaded = _loaded(model, mirror=mirror, threads=threads, device=device, more=more_suffixes)
     found = loaded.verify(one, other, threshold=threshold)
     if as_json:
         errors = {name: rates.model_dump() for name, rates in found.errors.items()}
@@ -99,6 +102,7 @@ def compare(
     ] = None,
     as_json: AsJson = False,
     mirror: Mirror = True,
+    more_suffixes: MoreSuffixes = None,
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
@@ -109,7 +113,8 @@ def compare(
     from mstkd.inference.comparison import compare
 
     one, other = (
-        _loaded(path, mirror=mirror, threads=threads, device=device) for path in (first, second)
+        _loaded(path, mirror=mirror, threads=threads, device=device, more=more_suffixes)
+        for path in (first, second)
     )
     _show_comparison(compare(one, other, pairs, fmrs=fmr or ()), as_json=as_json)
 
@@ -120,6 +125,7 @@ def calibrate(
     fmr: Annotated[float, typer.Option("--fmr", help="The false match rate, of all groups.")],
     as_json: AsJson = False,
     mirror: Mirror = True,
+    more_suffixes: MoreSuffixes = None,
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
@@ -132,7 +138,7 @@ def calibrate(
     from mstkd.inference.lines import calibration_lines
     from mstkd.inference.written import write_calibration
 
-    loaded = _loaded(model, mirror=mirror, threads=threads, device=device)
+    loaded = _loaded(model, mirror=mirror, threads=threads, device=device, more=more_suffixes)
     found, path = write_calibration(loaded, pairs, fmr=fmr)
     if as_json:
         typer.echo(found.model_dump_json(indent=2))
@@ -187,6 +193,7 @@ def info(
         typer.Option("--face", help="An aligned face to show in every order of colours."),
     ] = None,
     as_json: AsJson = False,
+    more_suffixes: MoreSuffixes = None,
     threads: Threads = 1,
     device: Device = "auto",
 ) -> None:
@@ -197,7 +204,7 @@ def info(
     from mstkd.inference.guesses import every_guess
     from mstkd.inference.lines import calibration_lines, card_lines, guess_lines
 
-    loaded = _loaded(model, mirror=True, threads=threads, device=device)
+    loaded = _loaded(model, mirror=True, threads=threads, device=device, more=more_suffixes)
     threshold = loaded.calibration()
     guesses = every_guess(loaded, faces=faces or (), pairs=pairs) if faces or pairs else []
     if as_json:
@@ -254,12 +261,14 @@ def import_model(
         typer.echo("\n".join(["", *guess_lines(every_guess(loaded, pairs=pairs))]))
 
 
-def _loaded(path: str, *, mirror: bool, threads: int, device: str) -> FaceModel:
+def _loaded(
+    path: str, *, mirror: bool, threads: int, device: str, more: str | None = None
+) -> FaceModel:
     # Before NumPy is loaded: on a busy machine threads of small products wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     from mstkd.inference.loading import load
 
-    return load(path, mirror=mirror, threads=threads, device=device)
+    return load(path, mirror=mirror, threads=threads, device=device, more_suffixes=suffixes(more))
 
 
 def _show_comparison(found: Any, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mstkd.cli.steps import OPTIONS
+from mstkd.cli.suffixes import MoreSuffixes, suffixes
 
 Output = Annotated[Path, OPTIONS["output"]]
 Device = Annotated[str, OPTIONS["device"]]
@@ -19,6 +20,7 @@ def inspect(
     groups: Annotated[
         Path | None, typer.Option("--groups", help="Of a .rec: BUPT's .lst, or a CSV.")
     ] = None,
+    more_suffixes: MoreSuffixes = None,
 ) -> None:
     """Say what lies at a path before any work: groups, identities, images, pairs, problems.
 
@@ -29,7 +31,7 @@ def inspect(
     from mstkd.data.inspection.inspect import inspect
     from mstkd.data.inspection.text import report_lines
 
-    found = inspect(path, groups=groups)
+    found = inspect(path, groups=groups, more=suffixes(more_suffixes))
     for line in report_lines(found):
         typer.echo(line)
     if found.problems:
@@ -42,6 +44,7 @@ def detect_landmarks(
     path: Annotated[
         Path, typer.Argument(help="A folder <group>/<identity>/<image>, or of any images.")
     ],
+    more_suffixes: MoreSuffixes = None,
 ) -> None:
     """Find five landmarks in every image below a folder and write the CSV that aligns them.
 
@@ -49,7 +52,8 @@ def detect_landmarks(
     """
     from mstkd.data.detection import detect_landmarks
 
-    missed = detect_landmarks(path, detector=detector, output=output)
+    more = suffixes(more_suffixes)
+    missed = detect_landmarks(path, detector=detector, output=output, more=more)
     typer.echo(f"{output}; images without a face: {len(missed):,}")
     for name in missed:
         typer.echo(f"  {name}")
@@ -64,6 +68,7 @@ def make_pairs(
     pairs: Annotated[int, typer.Option("--pairs", min=4, help="Of a group, at most.")] = 6000,
     folds: Annotated[int, typer.Option("--folds", min=2, help="No person is in two.")] = 10,
     seed: Annotated[int, OPTIONS["seed"]] = 0,
+    more_suffixes: MoreSuffixes = None,
 ) -> None:
     """Write a list of verification pairs, balanced and in folds, as data.verification reads it.
 
@@ -71,7 +76,15 @@ def make_pairs(
     """
     from mstkd.data.pairing import make_pairs
 
-    make_pairs(root, output=output, groups=groups or (), pairs=pairs, folds=folds, seed=seed)
+    make_pairs(
+        root,
+        output=output,
+        groups=groups or (),
+        pairs=pairs,
+        folds=folds,
+        seed=seed,
+        more=suffixes(more_suffixes),
+    )
 
 
 def audit(
@@ -207,6 +220,7 @@ def view(
         Path | None,
         typer.Option("--images", help="Where the pictures that tables name lie, if not in packs."),
     ] = None,
+    more_suffixes: MoreSuffixes = None,
     group: Annotated[
         str | None, typer.Option("--group", help="Of CSVs, as of mstkd audit: columns of groups.")
     ] = None,
@@ -241,7 +255,8 @@ def view(
     # Folds say nothing here, so that two pairs of a kind are enough.
     given = {"group": _names(group), "score": score, "kind": kind, "folds": 2}
     settings = validate(AuditSettings, given, "view")
-    serve(results, settings, images=images, port=port, tell=typer.echo)
+    more = suffixes(more_suffixes)
+    serve(results, settings, images=images, more=more, port=port, tell=typer.echo)
 
 
 def provenance(

@@ -30,6 +30,12 @@ Suffix = Literal[".bmp", ".jpe", ".pgm", ".pnm", ".ppm", ".tif", ".tiff"]
 Suffixes = Annotated[tuple[Suffix, ...], Field(min_length=1), AfterValidator(unique)] | None
 
 
+class FurtherImages(Settings):
+    """Which images are read beside JPEG's, PNG's and WebP's; `--more-suffixes` of commands."""
+
+    more_suffixes: Suffixes = None
+
+
 class SyntheticSettings(Settings):
     """Procedural faces. They are drawings: the groups say nothing about people."""
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mstkd.data.decode import BadImage, decode
+from mstkd.config.data import Suffixes
+from mstkd.data.decode import BadImage, decode, formats_of
+from mstkd.data.formats.layouts import ending, how_to_read
 from mstkd.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,21 +25,23 @@ if TYPE_CHECKING:
     Faces: TypeAlias = Face | Sequence[Face]
 
 
-def aligned_face(path: Path, size: int) -> NDArray[np.uint8]:
+def aligned_face(path: Path, size: int, more: Suffixes = None) -> NDArray[np.uint8]:
     """Pixels uint8 (size, size, 3), RGB, of an image of an aligned face.
 
     Args:
         path: the file.
         size: side in pixels; nothing is resized, for that is no alignment.
+        more: endings of further formats to read; the bytes say which format a file has.
 
     Raises:
         InputError: it cannot be read, or has another size.
     """
     expected = f"an aligned face of {size} x {size} pixels"
     try:
-        pixels = decode(path)
+        pixels = decode(path, formats=formats_of(more))
     except BadImage as bad:
-        raise InputError(path, found=bad.reason, expected=expected) from None
+        hint = how_to_read([ending(path.name, more)])
+        raise InputError(path, found=bad.reason, expected=expected + hint) from None
     height, width = pixels.shape[:2]
     if (height, width) != (size, size):
         raise InputError(path, found=f"{width} x {height}", expected=expected)
@@ -51,14 +55,15 @@ class GivenFaces:
         images: one or several of: the path of an image, an array uint8 (H, H, 3) RGB, a tensor
             uint8 (3, H, H) RGB; or an array (N, H, H, 3) or a tensor (N, 3, H, H) of many.
         image_size: H.
+        more: endings of further formats to read.
 
     Raises:
         InputError: an array or tensor of another type or shape, or nothing at all; of a file when
             it is read, that it is no such image.
     """
 
-    def __init__(self, images: Faces, image_size: int) -> None:
-        self._size = image_size
+    def __init__(self, images: Faces, image_size: int, more: Suffixes = None) -> None:
+        self._size, self._more = image_size, more
         self._faces: list[Path | NDArray[np.uint8]] = []
         self._add(images, "images")
         if not self._faces:
@@ -74,7 +79,7 @@ class GivenFaces:
     def __getitem__(self, rows: slice) -> NDArray[np.uint8]:
         return np.stack(
             [
-                aligned_face(one, self._size) if isinstance(one, Path) else one
+                aligned_face(one, self._size, self._more) if isinstance(one, Path) else one
                 for one in self._faces[rows]
             ]
         )

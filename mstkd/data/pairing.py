@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mstkd.artifacts.atomic import write_text
+from mstkd.config.data import Suffixes
 from mstkd.data.formats.layouts import read_training_folder, training_groups
 from mstkd.data.heldout import held_out_pairs
 from mstkd.data.sources import FaceImage
@@ -34,6 +35,7 @@ def make_pairs(
     pairs: int = 6000,
     folds: int = 10,
     seed: int = 0,
+    more: Suffixes = None,
 ) -> None:
     """Write a CSV of pairs within each group: balanced, and no identity in two folds of a group.
 
@@ -47,6 +49,7 @@ def make_pairs(
         pairs: of a group; fewer where the poorest fold of a group has not so many.
         folds: parts of equal size.
         seed: of the draw.
+        more: further endings of images.
 
     Raises:
         InputError: a fault of the folders, too few identities for the folds, or a `root` outside
@@ -56,7 +59,8 @@ def make_pairs(
     if ".." in inside.parts:
         found = f"a list in {output.parent}"
         raise InputError(output, found=found, expected=f"one in {root} or a folder above it")
-    images = {group: read_training_folder(root, group) for group in groups or training_groups(root)}
+    names = groups or training_groups(root)
+    images = {group: read_training_folder(root, group, more) for group in names}
     drawn = {group: _draw(own, group, root, pairs, folds, seed) for group, own in images.items()}
     fewest = min(map(len, drawn.values()))
     text = io.StringIO(newline="")

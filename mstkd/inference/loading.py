@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,6 +12,7 @@ from mstkd.artifacts.records import file_sha256
 from mstkd.artifacts.standing import WEIGHTS, weights_of
 from mstkd.compute.numerics import configure
 from mstkd.config import BackboneSettings, InputSettings, validate
+from mstkd.config.data import FurtherImages
 from mstkd.config.inference import Colours
 from mstkd.errors import InputError
 from mstkd.inference.model import Card, FaceModel
@@ -30,6 +33,7 @@ def load(
     mirror: bool = True,
     device: str = "auto",
     threads: int | None = None,
+    more_suffixes: Sequence[str] | None = None,
 ) -> FaceModel:
     """A model that embeds and compares aligned faces.
 
@@ -48,12 +52,15 @@ def load(
         mirror: whether an embedding is that of the image plus that of its mirror image.
         device: "auto", "cpu", "cuda" or "cuda:1", say.
         threads: CPU threads; as the process has them unless given.
+        more_suffixes: endings of further images to read, `[".bmp", ".tif"]` say, as
+            `data.more_suffixes` has them.
 
     Raises:
         InputError: no such model, files that do not belong together, a checkpoint of another
-            network, or colours that are said of a model whose record says them, or not of one whose
-            file does not.
+            network, colours that are said of a model whose record says them, or not of one whose
+            file does not, or endings that no decoder reads.
     """
+    more = validate(FurtherImages, {"more_suffixes": more_suffixes}, "load").more_suffixes
     path = found_weights(path_or_name)
     said = {"colours": colours, "normalisation": normalisation}
     given = {key: value for key, value in said.items() if value is not None}
@@ -61,13 +68,14 @@ def load(
     if is_onnx:
         from mstkd.inference.onnx_network import load_onnx
 
-        return load_onnx(path, given, mirror=mirror, threads=threads)
+        model = load_onnx(path, given, mirror=mirror, threads=threads)
+        return replace(model, more_suffixes=more)
     if given and record_path(path).exists():
         expected = f"neither: {record_path(path).name} says them"
         raise InputError(path, found=" and ".join(given), expected=expected)
     where = configure(device, threads or torch.get_num_threads(), deterministic=False)
     network, card = _recorded(path) if record_path(path).exists() else _foreign(path, given)
-    return FaceModel(path, card, TorchNetwork(network, where), mirror)
+    return FaceModel(path, card, TorchNetwork(network, where), mirror, more_suffixes=more)
 
 
 def found_weights(path_or_name: str | Path) -> Path:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mstkd.artifacts.records import Record
 from mstkd.config import CalibrationSettings, EvaluationSettings, InputSettings
+from mstkd.config.data import Suffixes
 from mstkd.data.given import GivenFaces
 from mstkd.errors import InputError
 from mstkd.evaluation.auditing.audit import Audit, audit
@@ -69,6 +70,7 @@ class FaceModel:
         mirror: whether an embedding is that of the image plus that of its mirror image, as in the
             paper's verification (D9). Similarities, thresholds and error rates are of one use.
         enclosed: the calibration that is in the file itself, where one is.
+        more_suffixes: endings of further formats of images to read (`data.more_suffixes`).
     """
 
     path: Path
@@ -76,6 +78,7 @@ class FaceModel:
     network: Network
     mirror: bool = True
     enclosed: Calibration | None = None
+    more_suffixes: Suffixes = None
 
     # ---------------------------------------------------------------- asking
 
@@ -98,7 +101,7 @@ class FaceModel:
             InputError: an image that cannot be read, has another size or type, or whose embedding
                 is zero or not finite.
         """
-        faces = GivenFaces(images, self.card.image_size)
+        faces = GivenFaces(images, self.card.image_size, self.more_suffixes)
         vectors = self._vectors(faces, batch=batch, progress=progress)
         units = vectors.astype(np.float64)
         lengths = np.sqrt(np.vecdot(units, units))
@@ -236,7 +239,10 @@ class FaceModel:
         """
         with tempfile.TemporaryDirectory() as folder:
             yield verification_packs(
-                Path(pairs), image_size=self.card.image_size, output=Path(folder)
+                Path(pairs),
+                image_size=self.card.image_size,
+                output=Path(folder),
+                more=self.more_suffixes,
             )
 
     def _vectors(

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from mstkd.config import PackSettings, validate
-from mstkd.config.data import file_kind
+from mstkd.config.data import Suffixes, file_kind
 from mstkd.data.formats.bins import group_bins
 from mstkd.data.formats.layouts import training_groups, verification_folder
 from mstkd.data.formats.pairlists import is_pair_list, pair_list_groups
@@ -22,7 +22,7 @@ PAIRS = (
 
 
 def verification_packs(
-    pairs: Path, *, image_size: int, output: Path, threads: int = 1
+    pairs: Path, *, image_size: int, output: Path, threads: int = 1, more: Suffixes = None
 ) -> list[Path]:
     """The verification packs of some pairs, made where there are none yet.
 
@@ -32,6 +32,7 @@ def verification_packs(
         image_size: of what is packed, in pixels.
         output: a folder for what is packed.
         threads: CPU threads.
+        more: further endings of images.
 
     Raises:
         InputError: a fault of the pairs or of an image.
@@ -44,6 +45,7 @@ def verification_packs(
     made = []
     for group, root in sources.items():
         given = {"root": root, "group": group, "image_size": image_size, "on_bad_image": "error"}
+        given["more_suffixes"] = more
         settings = validate(PackSettings, given, str(pairs))
         made.append(output / f"{group}.h5")
         pack_verification(settings, output=made[-1], workers=threads)

@@ -14,6 +14,7 @@ from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.sources import provenance_of
 from mstkd.artifacts.standing import WEIGHTS
 from mstkd.config import CalibrationSettings, ImportSettings
+from mstkd.config.data import Suffixes
 from mstkd.data.formats.listing import read_unlabelled
 from mstkd.data.sources import file_of
 from mstkd.errors import InputError
@@ -31,8 +32,8 @@ class Imported(NamedTuple):
     is_adaptor: bool
 
 
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Images, and all below folders, in order.
+def image_files(paths: Sequence[Path], more: Suffixes = None) -> list[Path]:
+    """Images, and all below folders, in order; `more` are further endings of them.
 
     Raises:
         InputError: a folder without images.
@@ -40,7 +41,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found += [file_of(image.source) for image in read_unlabelled(path)]
+            found += [file_of(image.source) for image in read_unlabelled(path, more)]
         else:
             found.append(path)
     return found

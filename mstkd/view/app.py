@@ -26,6 +26,7 @@ from werkzeug.wrappers import Request, Response
 
 from mstkd.artifacts.confined import inside
 from mstkd.config import AuditSettings
+from mstkd.config.data import Suffixes
 from mstkd.errors import InputError, printable
 from mstkd.evaluation.intervals import Interval
 from mstkd.evaluation.measures import ENOUGH
@@ -112,16 +113,24 @@ class View:
         folder: of results, below which score tables lie.
         settings: how CSVs are read.
         images: a folder of the pictures that tables name.
+        more: endings of further formats of these.
 
     Raises:
         InputError: a folder that is not there, or none of whose files is a table of scores.
     """
 
-    def __init__(self, folder: Path, settings: AuditSettings, images: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: AuditSettings,
+        images: Path | None = None,
+        more: Suffixes = None,
+    ) -> None:
         if images is not None and not images.is_dir():
             raise InputError(images, found="no such folder", expected="a folder of images")
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
-        self._folders = Folders(folder.resolve(), None if images is None else images.resolve())
+        images = None if images is None else images.resolve()
+        self._folders = Folders(folder.resolve(), images, more)
         self._title = f"Results in {printable(str(folder))}"
         self._tables: list[Found] = score_tables(self._folders.results, settings)
         # One thing at a time: readers of HDF5 and networks share the machine, not the moment.

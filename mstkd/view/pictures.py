@@ -19,7 +19,9 @@ from PIL import Image
 from mstkd.artifacts.confined import inside
 from mstkd.artifacts.contents import format_of
 from mstkd.artifacts.told import made_by
-from mstkd.data.decode import BadImage, decode
+from mstkd.config.data import Suffixes
+from mstkd.data.decode import BadImage, decode, formats_of
+from mstkd.data.formats.layouts import ending, how_to_read
 from mstkd.data.pack import FORMAT, Pack, open_pack
 from mstkd.errors import InputError
 from mstkd.evaluation.scores import ScoreTable
@@ -30,14 +32,18 @@ Pixels = NDArray[np.uint8]
 
 
 class Folders(NamedTuple):
-    """What may be read: the results, and images elsewhere if they were named."""
+    """What may be read: the results, and images elsewhere if they were named.
+
+    `more` are endings of further formats of those images.
+    """
 
     results: Path
     images: Path | None = None
+    more: Suffixes = None
 
     @property
     def named(self) -> list[Path]:
-        return [one for one in self if one is not None]
+        return [self.results, *([] if self.images is None else [self.images])]
 
 
 class Pictures(Protocol):
@@ -72,8 +78,8 @@ class OfPacks:
 class OfFolder:
     """Pictures below a folder, by the names that a table has for them."""
 
-    def __init__(self, folder: Path, table: ScoreTable) -> None:
-        self._folder, self._table = folder, table
+    def __init__(self, folder: Path, table: ScoreTable, more: Suffixes = None) -> None:
+        self._folder, self._table, self._more = folder, table, more
 
     def pixels(self, pair: int, side: int) -> Pixels:
         codes = (self._table.image1, self._table.image2)[side]
@@ -83,9 +89,10 @@ class OfFolder:
         if not path.is_file():
             raise InputError(named, found="no such file", expected=expected)
         try:
-            return decode(path)
+            return decode(path, formats=formats_of(self._more))
         except BadImage as bad:
-            raise InputError(named, found=bad.reason, expected=expected) from None
+            hint = how_to_read([ending(path.name, self._more)])
+            raise InputError(named, found=bad.reason, expected=expected + hint) from None
 
 
 def pictures_of(scores: Path, table: ScoreTable, folders: Folders) -> Pictures:
@@ -107,7 +114,7 @@ def pictures_of(scores: Path, table: ScoreTable, folders: Folders) -> Pictures:
             raise InputError(scores, found=told, expected=f"its {len(table):,}")
         return found
     if folders.images is not None and table.images:
-        return OfFolder(folders.images, table)
+        return OfFolder(folders.images, table, folders.more)
     told = "images without a folder" if table.images else "neither packs nor names of images"
     raise InputError(scores, found=told, expected="--images, where the named images lie")
 

@@ -10,6 +10,7 @@ from typing import Any
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from mstkd.config import AuditSettings
+from mstkd.config.data import Suffixes
 from mstkd.errors import InputError
 from mstkd.view.app import View
 
@@ -30,6 +31,7 @@ def serve(
     settings: AuditSettings,
     *,
     images: Path | None = None,
+    more: Suffixes = None,
     port: int = 0,
     tell: Callable[[str], None],
 ) -> None:
@@ -39,13 +41,14 @@ def serve(
         folder: of results.
         settings: how CSVs are read.
         images: a folder of the pictures that tables name.
+        more: endings of further formats of these.
         port: 0 for any that is free.
         tell: takes the address, as soon as it answers.
 
     Raises:
         InputError: as `View`, or a port that cannot be had.
     """
-    view = View(folder, settings, images)
+    view = View(folder, settings, images, more)
     try:
         opened = socket.create_server((LOOPBACK, port))
     except (OSError, OverflowError) as error:

@@ -241,9 +241,12 @@ def tell_passed(folder: Path, passed: Mapping[str, int]) -> None:
 
 
 def how_to_read(endings: Iterable[str]) -> str:
-    """What to say of images of other formats: which setting reads those that can be read."""
+    """What to say of images of other formats: which setting and option read those that can be."""
     more = sorted(set(endings) & set(get_args(Suffix)))
-    return f"; data.more_suffixes: [{', '.join(more)}] reads such images" if more else ""
+    if not more:
+        return ""
+    option = f"--more-suffixes {','.join(more)}"
+    return f"; data.more_suffixes: [{', '.join(more)}] or {option} reads such images"
 
 
 def ending(name: str, more: Suffixes = None) -> str:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mstkd.data.decode import FORMATS
+from mstkd.config.data import Suffixes
+from mstkd.data.decode import called, formats_of
 from mstkd.data.formats.layouts import (
     SYSTEM_FOLDERS,
     ending,
@@ -83,10 +84,11 @@ class Inspection:
 class Problems:
     """Problems as they are found: the first few of each sort, and how many there were.
 
-    `notes` are kept apart.
+    `notes` are kept apart. `more` are further endings of images that are read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, more: Suffixes = None) -> None:
+        self.more = more
         self._count: Counter[str] = Counter()
         self._first: defaultdict[str, list[str]] = defaultdict(list)
         self._notes: Problems | None = None
@@ -141,13 +143,13 @@ def entries_of(folder: Path, problems: Problems) -> tuple[list[str], list[str]]:
                     continue
                 if not is_utf8(name):
                     problems.add("names", f"{folder}: the name {name!r} is not UTF-8")
-                elif is_image(entry):
+                elif is_image(entry, problems.more):
                     images.append(name)
                 elif leads_to_folder(entry):
                     folders.append(name)
-                elif ending(name):
+                elif other := ending(name, problems.more):
                     line = f"{folder / name}: an image of a format that is not read, passed over"
-                    line += how_to_read([ending(name)])
+                    line += how_to_read([other])
                     problems.add("images of other formats", line)
     except OSError as error:
         problems.add("unreadable folders", f"{folder}: {error.strerror}")
@@ -199,18 +201,20 @@ def _folds(same: NDArray[np.bool_]) -> int | None:
 def _headers(sample: Sample, problems: Problems) -> Headers:
     sizes: Counter[str] = Counter()
     modes: Counter[str] = Counter()
+    formats = formats_of(problems.more)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
         for name, source in sample:
             try:
                 # From a file Pillow reads as much as it needs for the header.
                 file = source if isinstance(source, Path) else BytesIO(source.read_bytes())
-                with Image.open(file, formats=FORMATS) as image:
+                with Image.open(file, formats=formats) as image:
                     sizes[f"{image.width}x{image.height}"] += 1
                     modes[image.mode] += 1
                 continue
             except UnidentifiedImageError:
-                reason = "no JPEG, PNG or WebP image"
+                reason = f"no {called(formats)} image"
+                reason += how_to_read([ending(name, problems.more)])
             except Image.DecompressionBombError as error:
                 reason = str(error)
             except OSError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mstkd.config.data import file_kind
+from mstkd.config.data import Suffixes, file_kind
 from mstkd.data.formats.bins import group_bins, read_bin
 from mstkd.data.formats.layouts import ENDINGS
 from mstkd.data.formats.listing import COLUMNS, listing_rows, walk_images
@@ -46,15 +46,16 @@ BINS = "verification pairs in .bin files, a group each"
 UNLABELLED = "folder of unlabelled images: none lies at <group>/<identity>/<image>"
 
 
-def inspect(path: Path, *, groups: Path | None = None) -> Inspection:
+def inspect(path: Path, *, groups: Path | None = None, more: Suffixes = None) -> Inspection:
     """Find out what lies at `path` and describe it; of a group only a sample of images is opened.
 
-    `groups`, a `.lst` or CSV, gives the groups of the identities of a `.rec`.
+    `groups`, a `.lst` or CSV, gives the groups of the identities of a `.rec`; `more` are further
+    endings of images.
 
     Raises:
         InputError: nothing there that the readers know, or `groups` without a `.rec`.
     """
-    problems = Problems()
+    problems = Problems(more)
     try:
         kind, found = _find(path, groups, problems)
     except OSError as error:
@@ -94,7 +95,7 @@ def _find(path: Path, groups: Path | None, problems: Problems) -> tuple[str, lis
 
 
 def _folder(path: Path, problems: Problems) -> tuple[str, list[GroupFound]]:
-    of_training = Problems()  # they count only if this is a training folder
+    of_training = Problems(problems.more)  # they count only if this is a training folder
     found = _training(path, of_training)
     if any(group.images for group in found):
         problems.take(of_training)
@@ -141,7 +142,9 @@ def _training(root: Path, problems: Problems) -> list[GroupFound]:
     }
     name_shared(root, groups, problems)
     return [
-        describe(group, list(counts.values()), _sampled(root / group, counts), problems)
+        describe(
+            group, list(counts.values()), _sampled(root / group, counts, problems.more), problems
+        )
         for group, counts in groups.items()
     ]
 
@@ -207,8 +210,9 @@ def _listing(path: Path, problems: Problems) -> list[GroupFound]:
 
 
 def _unlabelled(root: Path, problems: Problems) -> GroupFound:
-    counts = {folder: len(names) for folder, names in walk_images(root, problems.fault)}
-    sample = _sampled(root, counts)
+    walked = walk_images(root, problems.fault, more=problems.more)
+    counts = {folder: len(names) for folder, names in walked}
+    sample = _sampled(root, counts, problems.more)
     return describe("all", None, sample, problems, images=sum(counts.values()))
 
 
@@ -285,7 +289,7 @@ def _names(folder: Path) -> frozenset[str]:
         return frozenset()
 
 
-def _sampled(root: Path, counts: Mapping[str, int]) -> Sample:
+def _sampled(root: Path, counts: Mapping[str, int], more: Suffixes) -> Sample:
     """Of images that were only counted, folder by folder: the chosen folders are read again."""
     ends = list(itertools.accumulate(counts.values()))
     chosen = defaultdict(list)
@@ -295,7 +299,7 @@ def _sampled(root: Path, counts: Mapping[str, int]) -> Sample:
     sample: list[tuple[str, Source]] = []
     for row, places in chosen.items():
         folder = root / folders[row]
-        names = sorted(entries_of(folder, Problems())[1])
+        names = sorted(entries_of(folder, Problems(more))[1])
         start = ends[row] - counts[folders[row]]
         # Of a folder that a download or a copy changes meanwhile, some may be gone.
         sample += [(name, folder / name) for at in places for name in names[at - start :][:1]]
