@@ -20,7 +20,7 @@ import numpy as np
 
 from mstkd.config.data import Suffixes, file_kind
 from mstkd.data.formats.bins import group_bins, read_bin
-from mstkd.data.formats.layouts import ENDINGS
+from mstkd.data.formats.layouts import ENDINGS, how_to_read
 from mstkd.data.formats.listing import COLUMNS, listing_rows, walk_images
 from mstkd.data.formats.pairlists import is_pair_list, pair_list_groups, read_pair_list
 from mstkd.data.inspection.found import (
@@ -105,9 +105,14 @@ def _folder(path: Path, problems: Problems) -> tuple[str, list[GroupFound]]:
             return PAIRS, _pair_list(file, problems)
         if file_kind(file) == "csv" and _is_listing(file):
             return LISTING, _listing(file, problems)
-    unlabelled = _unlabelled(path, problems)
+    passed: Counter[str] = Counter()
+    unlabelled = _unlabelled(path, problems, passed)
     if not unlabelled.images:
-        raise _nothing(path, "no image at any depth")
+        hint = how_to_read(what.removeprefix("images ") for what in passed)
+        raise _nothing(path, "no image at any depth", hint)
+    for what, count in passed.items():
+        line = f"{path}: passed over: {count:,} {what}"
+        problems.notes.add("passed over", line + how_to_read([what.removeprefix("images ")]))
     return UNLABELLED, [unlabelled]
 
 
@@ -119,7 +124,7 @@ def _is_listing(file: Path) -> bool:
     return True
 
 
-def _nothing(path: Path, found: str) -> InputError:
+def _nothing(path: Path, found: str, hint: str = "") -> InputError:
     kinds = (
         TRAINING,
         LISTING,
@@ -129,7 +134,7 @@ def _nothing(path: Path, found: str) -> InputError:
         BINS,
         "images (" + ", ".join(ENDINGS),
     )
-    return InputError(path, found=found, expected="; or ".join(kinds) + ")")
+    return InputError(path, found=found, expected="; or ".join(kinds) + ")" + hint)
 
 
 # ---------------------------------------------------------------- kinds
@@ -209,8 +214,8 @@ def _listing(path: Path, problems: Problems) -> list[GroupFound]:
     return found
 
 
-def _unlabelled(root: Path, problems: Problems) -> GroupFound:
-    walked = walk_images(root, problems.fault, more=problems.more)
+def _unlabelled(root: Path, problems: Problems, passed: Counter[str]) -> GroupFound:
+    walked = walk_images(root, problems.fault, passed, problems.more)
     counts = {folder: len(names) for folder, names in walked}
     sample = _sampled(root, counts, problems.more)
     return describe("all", None, sample, problems, images=sum(counts.values()))
