@@ -8,12 +8,12 @@ leave a file `pwned` there, and nothing worse. README.md says what each would do
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
 import pickle
 import struct
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -210,9 +210,12 @@ def refusal(name: str, folder: Path) -> str:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path, nargs="?", help="where the files stay")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as own:
         for name in ATTACKS:
-            folder = Path(sys.argv[1] if len(sys.argv) > 1 else own) / name
+            folder = (given.folder or Path(own)) / name
             folder.mkdir(parents=True)
             print(f"{name}: {refusal(name, folder)[:300]}")
 
