@@ -11,6 +11,7 @@ from scipy import stats
 from mstkd.evaluation.fairness import measures_of_rates
 from mstkd.evaluation.intervals import (
     FAIRNESS,
+    ErrorRates,
     area_interval,
     areas_above,
     equal_error_rates,
@@ -20,7 +21,8 @@ from mstkd.evaluation.intervals import (
 )
 from mstkd.evaluation.measures import error_rates, rates_at_fmr, separation
 from mstkd.evaluation.scores import ScoreTable
-from mstkd.evaluation.uncertainty import group_rates
+from mstkd.evaluation.spread import TIES, Spread
+from mstkd.evaluation.uncertainty import binomial_rates, group_rates
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from _verification_sets import DEMO, draw_pairs, draw_similarities, models_of, tables_of
@@ -255,3 +257,18 @@ def test_two_kinds_are_drawn_to_an_even_system_of_each():
     assert fnmr > 50 * fmr
     assert found["garbe"].low[0] == 0
     assert found["garbe"].floor[0] < 0.2
+
+
+def test_patterns_that_noise_may_have_hidden_are_followed_too():
+    """Wider gaps, more groups at the end; calibration.py says how often the limits hold."""
+    truth = np.array([0.077, 0.056, 0.033, 0.036, 0.17, 0.12, 0.13, 0.09])
+    sizes = np.repeat([270, 210], 4)
+    drawn = np.random.default_rng(2).binomial(sizes, truth, (40, 8)) / sizes
+    rates = ErrorRates(binomial_rates(drawn, sizes), sizes[:4], sizes[4:])
+    found = fairness_intervals(rates, draws=300)
+    uneven = Spread(rates.joint, FAIRNESS["garbe"]._replace(gaps=False), draws=300).intervals()
+    near = Spread(rates.fmr, FAIRNESS["fmr_max_min"]._replace(ties=TIES), draws=300).intervals()
+    higher, lower = found["garbe"].high - uneven.high, near.low - found["fmr_max_min"].low
+    assert (higher >= 0).all()  # one line more
+    assert lower.mean() > 0  # other lines
+    assert (higher > 0.01).sum() >= 5 and (lower > 0.01).sum() >= 5
