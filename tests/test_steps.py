@@ -370,6 +370,8 @@ def test_another_engine_computes_nearly_the_same(
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
     # Else PyTorch's own worker processes stay until this one ends.
     monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    # Else what an earlier run of the tests compiled is taken, and a compiler that fails unseen.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     plain = teacher(tmp_path / "plain", packs, verification_packs, split)
     other = teacher(tmp_path / "other", packs, verification_packs, split, engine=optimisation)
     assert plain.read_bytes() != other.read_bytes(), "the engine was not used"
