@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from mstkd.evaluation.contrasts import (
     Contrast,
@@ -19,11 +19,12 @@ from mstkd.evaluation.contrasts import (
     scope,
     simultaneous_confidence,
     spread_contrast,
+    spread_difference,
     told,
     verdict,
 )
 from mstkd.evaluation.power import needed, smallest_difference
-from mstkd.evaluation.spread import SER, STD, Spread
+from mstkd.evaluation.spread import SER, STD, Line, Spread, SpreadSum
 from mstkd.evaluation.uncertainty import GroupRates, wilson
 
 
@@ -172,6 +173,62 @@ def test_spread_contrasts_cover_the_truth(measure, case):
         got = spread_contrast(Spread(found, measure, draws=300), [[1, -1]])
         covered += got.low <= true <= got.high
     assert abs(covered / count - 0.95) <= 3.5 * np.sqrt(0.95 * 0.05 / count), covered / count
+
+
+def sum_of(shown, start, errors, deviates, *, ratio=False):
+    """A sum that shows its true value (of ratios its logarithm) with a noise that is known."""
+    values = np.linspace(start, start + 40, 400)
+    noise = errors * stats.zscore(deviates)
+    drawn = values[:, None] * np.exp(noise) if ratio else values[:, None] + noise
+    return SpreadSum(shown, max(shown, start), [Line(values, drawn)], drawn[:1], ratio)
+
+
+def test_a_difference_of_known_noise_in_closed_form():
+    """Of sums that share some of it, far from even, of one seed and of three."""
+    first, second = np.random.default_rng(0).standard_normal((2, 5000))
+    second = np.where(np.arange(5000) < 2000, first, second)
+    both = sum_of(11.0, 0, 0.8, first), sum_of(9.0, 0, 0.5, second)
+    noise = (
+        0.8 * (first - first.mean()) / first.std() - 0.5 * (second - second.mean()) / second.std()
+    )
+    error = noise.std()
+    got = spread_difference(both, Noise(0.0, error, error, 1.0, 1))
+    assert [got.low, got.high] == pytest.approx([2 - 1.96 * error, 2 + 1.96 * error], abs=4e-3)
+    assert got.p == pytest.approx(2 * stats.norm.sf(2 / error), rel=0.01)
+    seeds = Noise(0.7, error, error, 1.0, 3)
+    got = spread_difference(both, seeds, (0.6, 0.4))
+    half = np.hypot(1.96 * error, stats.t.ppf(0.975, 2) * 0.7)
+    assert [got.low, got.high] == pytest.approx([2 - half, 2 + half], abs=0.02)
+
+
+def test_a_difference_of_ratios_is_that_of_the_likelihood():
+    """Found by a search through all pairs of true ratios."""
+    first, second = np.random.default_rng(1).standard_normal((2, 5000))
+    second -= first * (first @ second) / (first @ first)  # nothing in common
+    both = (
+        sum_of(2.5, 1, 0.2, first, ratio=True),
+        sum_of(1.6, 1, 0.1, second, ratio=True),
+    )
+    got = spread_difference(both, Noise(0.0, 0.5, 0.5, 1.0, 1))
+
+    def misfit(difference):
+        true = np.linspace(max(1, 1 - difference), 6, 4000)
+        squares = (np.log(2.5 / (true + difference)) / 0.2) ** 2 + (np.log(1.6 / true) / 0.1) ** 2
+        return squares.min() - 1.959964**2
+
+    low, high = (optimize.brentq(misfit, 0.9, end) for end in (-0.5, 3.5))
+    assert [got.low, got.high] == pytest.approx([low, high], abs=0.005)
+
+
+@pytest.mark.parametrize("shown", [-1.2, -0.3, 0.4, 1.5])
+def test_near_the_even_system_the_best_fit_is_what_can_be(shown):
+    """With noise of 1 and true values from 0 on, as Feldman & Cousins set it out."""
+    one = sum_of(shown, 0, 1.0, np.random.default_rng(2).standard_normal(5000))
+    none = SpreadSum(0.0, 0.0, [Line(np.zeros(1), np.zeros((1, 5000)))], np.empty((0, 5000)))
+    got = spread_difference((one, none), Noise(0.0, 1.0, 1.0, 1.0, 1))
+    best = min(shown, 0) ** 2
+    limits = [max(shown - 1.959964, 0.0), shown + np.sqrt(1.959964**2 + best)]
+    assert [got.low, got.high] == pytest.approx(limits, abs=0.01)
 
 
 def test_interval_and_p_value_agree():

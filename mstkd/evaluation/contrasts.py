@@ -24,13 +24,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
-from mstkd.evaluation.spread import Spread, SpreadSum
+from mstkd.evaluation.spread import BEYOND, Compared, Spread, SpreadSum
 from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor, wilson
 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-TRIED = 96  # true sums, of either side of a contrast; p-values of a difference of rates
+TRIED = 96  # p-values of a difference of rates; true differences to either side of the likeliest
+NARROWEST = 1e-4  # part of the way to the last difference tried that the first one tried goes
+SOUGHT, TIMES = 24, 3  # second sums that are tried at once, and how often, each time nearer
+LEAST_VARIANCE = 1e-24
 LEAST = 1e-14  # p-value of a difference of rates, next to which a confidence is 1
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
@@ -193,11 +196,12 @@ def spread_contrast(spread: Spread, weights: ArrayLike, confidence: float = CONF
     """A contrast of a spread measure: of a sum over some models, less one over others.
 
     What noise adds to a spread measure is more for the more even models, so how far the contrast
-    may be off depends on both sums and not on their difference alone. All pairs of true sums are
-    tried that lie in wide intervals of either sum, and kept if they may well show the observed
-    contrast; the limits are the least and the highest difference kept (after Berger & Boos, JASA
-    1994). Where one sum is of even systems, the truth lies at a corner of both intervals, and what
-    these leave out adds to what the difference does: hence 98 % (`spread.PLAUSIBLE`).
+    may be off depends on both sums and not on their difference alone. So each true difference is
+    judged by the pair of true sums that fits what is shown best among those that differ so; it is
+    kept unless the best of all pairs fits better by more than chance explains (the likelihood ratio
+    of Wilks, Annals of Mathematical Statistics 1938). Where noise has made a model look more even
+    than an even one does, the best pair is at the end of what can be, as Feldman & Cousins have it
+    (Physical Review D 1998). Of ratios logarithms are compared.
 
     Args:
         spread: the measure of all models.
@@ -237,87 +241,138 @@ def spread_difference(
     """
     first, second = sums
     tail = (1 - confidence) / 2
-    further = [one * noise.student(tail) for one in training]
-    found = [_difference(sums, place, noise, tail, further) for place in range(len(first.lines))]
+    found = [
+        _Pairs(sums, place, noise, training, tail).limits() for place in range(len(first.lines))
+    ]
     lows, highs, p = zip(*found, strict=True)
+    corrected = first.corrected - second.corrected
     return Contrast(
         value=first.shown - second.shown,
-        corrected=first.corrected - second.corrected,
-        low=min(lows),
-        high=max(highs),
+        corrected=corrected,
+        low=min(corrected, *lows),
+        high=max(corrected, *highs),
         p=max(p),
         noise=noise,
     )
 
 
-def _difference(
-    sums: tuple[SpreadSum, SpreadSum], place: int, noise: Noise, tail: float, training: list[float]
-) -> tuple[float, float, float]:
-    """Limits and p-value of the difference of two sums along one of the lines of each."""
-    first, second = sums
-    observed = first.shown - second.shown
-    one, other = first.lines[place], second.lines[place]
-    (least, most), (lowest, highest) = (
-        _plausible(of, place, further) for of, further in zip(sums, training, strict=True)
-    )
-    means = one.drawn.mean(axis=1), other.drawn.mean(axis=1)
-    apart = one.drawn - means[0][:, None], other.drawn - means[1][:, None]
-    own = [np.einsum("lb,lb->l", part, part) for part in apart]
-    variances = (own[0][:, None] + own[1] - 2 * apart[0] @ apart[1].T) / one.drawn.shape[1]
-    of_seeds = noise.common / noise.test if noise.test else 1.0
+class _Pairs:
+    """Pairs of true sums along one of the lines of each, and how ill they fit what is shown."""
 
-    def shown_by(place: int, tried: Floats) -> tuple[Floats, Floats]:
-        """What true sums (T,) show on average, and how they are interpolated (T, L)."""
-        values = (one, other)[place].values
-        between = _between(values, tried)
-        # Beyond the line's end, far from even, noise adds what it adds there.
-        return between @ means[place] + np.maximum(tried - values[-1], 0), between
-
-    # Of each pair of true sums the contrast that they show, and how far it may be off.
-    tried = np.linspace(least, most, TRIED), np.linspace(lowest, highest, TRIED)
-    (mean0, at0), (mean1, at1) = (shown_by(place, tried[place]) for place in (0, 1))
-    shown = mean0[:, None] - mean1
-    errors = of_seeds * np.sqrt(np.maximum(at0 @ variances @ at1.T, 0))
-    reach = np.hypot(noise.student(tail) * noise.apart, special.ndtri(tail) * errors)
-    most_shown = np.maximum.accumulate(shown + reach, axis=0)
-    least_shown = np.minimum.accumulate((shown - reach)[::-1], axis=0)[::-1]
-    # For each second sum, the first ones that may just show the observed contrast, if any may.
-    kept = (least_shown[0] <= observed) & (observed <= most_shown[-1])
-    low, high = (
-        [
-            np.interp(observed, column, tried[0]) - value
-            for column, value in zip(table.T[kept], tried[1][kept], strict=True)
+    def __init__(
+        self,
+        sums: tuple[SpreadSum, SpreadSum],
+        place: int,
+        noise: Noise,
+        training: Sequence[float],
+        tail: float,
+    ) -> None:
+        self._noise, self._tail = noise, tail
+        self._of: tuple[Compared, Compared] = (sums[0].compared[place], sums[1].compared[place])
+        # Training moves what is shown too, which Student's quantile makes up for; the test set's
+        # noise counts where seeds share it.
+        of_seeds = noise.common / noise.test if noise.test else 1.0
+        in_all = math.hypot(*training)
+        wider = noise.student(tail) * noise.apart / special.ndtri(tail) / in_all if in_all else 0.0
+        self._training = [
+            (wider * error / (one.shown if one.ratio else 1.0)) ** 2
+            for error, one in zip(training, sums, strict=True)
         ]
-        for table in (most_shown, least_shown)
-    )
+        unsure = noise.student(1 - BEYOND)
+        self._highest = [
+            one.corrected + math.hypot(of.highest - one.corrected, unsure * error)
+            for of, one, error in zip(self._of, sums, training, strict=True)
+        ]
+        # What noise makes of either sum, of both, and of their difference, by place on the lines.
+        first, second = (one.noise for one in self._of)
+        share = of_seeds**2 / first.shape[1]
+        own = [np.einsum("lb,lb->l", part, part) * share for part in (first, second)]
+        self._own = own[0][:, None] + self._training[0], own[1][None] + self._training[1]
+        self._apart = own[0][:, None] + own[1] - 2 * first @ second.T * share
+        self._apart = np.maximum(self._apart, 0) + sum(self._training)
 
-    # Where both sums are the same, if they may be: which of those may best show the observed.
-    span = max(least, lowest), min(most, highest)
-    same = np.linspace(*span, TRIED) if span[0] < span[1] else np.full(1, np.mean(span))
-    (mean0, at0), (mean1, at1) = (shown_by(place, same) for place in (0, 1))
-    shown = mean0 - mean1
-    errors = of_seeds * np.sqrt(np.maximum(np.vecdot(at0 @ variances, at1), 0))
-    reach = np.hypot(noise.student(tail) * noise.apart, special.ndtri(tail) * errors)
-    best = np.argmin(np.abs(observed - shown) / np.maximum(reach, 1e-12))
-    p = replace(noise, common=float(errors[best])).p_value(observed - float(shown[best]))
-    corrected = first.corrected - second.corrected
-    return float(min([corrected, *low])), float(max([corrected, *high])), p
+    def limits(self) -> tuple[float, float, float]:
+        """Limits and p-value of the difference."""
+        one, other = self._of
+        likeliest = self._likeliest()
+        ends = one.values[0] - self._highest[1], self._highest[0] - other.values[0]
+        ways = [
+            likeliest + (end - likeliest) * np.append(0, np.geomspace(NARROWEST, 1, TRIED))
+            for end in ends
+        ]
+        fits = [self._misfit(way) for way in ways]
+        best = min(fit.min() for fit in fits)
+        # In standard errors, in which misfit grows evenly; what lies further fits no better.
+        deviates = [np.sqrt(fit - best)[::-1] for fit in fits]
+        rising = [np.minimum.accumulate(one)[::-1] for one in deviates]
+        most = -special.ndtri(self._tail)
+        low, high = (float(np.interp(most, up, way)) for up, way in zip(rising, ways, strict=True))
+        of_none = math.sqrt(max(float(self._misfit(np.zeros(1))[0]) - best, 0.0))
+        reach = self._noise.reach(self._tail)
+        return low, high, self._noise.p_value(of_none / most * reach)
+
+    def _likeliest(self) -> float:
+        """The difference of the true sums each of which shows on average what is shown."""
+        first, second = (
+            float(np.interp(of.shown, of.means + 1e-9 * np.arange(len(of.means)), of.values))
+            for of in self._of
+        )
+        return first - second
+
+    def _misfit(self, differences: Floats) -> Floats:
+        """Of the best pairs of true sums with these differences (T,): squares of deviates."""
+        one, other = self._of
+        low = np.maximum(other.values[0], one.values[0] - differences)
+        high = np.maximum(np.maximum(self._highest[1], self._highest[0] - differences), low)
+        steps, rows = np.linspace(0, 1, SOUGHT), np.arange(len(differences))
+        for _ in range(TIMES):
+            second = low[:, None] + (high - low)[:, None] * steps
+            found = self._squares(second + differences[:, None], second)
+            best, step = second[rows, found.argmin(axis=1)], (high - low) / (SOUGHT - 1)
+            low, high = np.maximum(best - step, low), np.minimum(best + step, high)
+        return found.min(axis=1)
+
+    def _squares(self, first: Floats, second: Floats) -> Floats:
+        """How far what is shown lies from what pairs of true sums show, of normal deviates of 1.
+
+        By two deviates that have no noise in common: that of the difference, and that of the
+        weighted mean which the difference tells nothing of.
+        """
+        away = [
+            of.shown - of.mean(true) for of, true in zip(self._of, (first, second), strict=True)
+        ]
+        at = [_place(of.values, true) for of, true in zip(self._of, (first, second), strict=True)]
+        own = [_at(table, *at) for table in self._own]
+        apart = _at(self._apart, *at)
+        both = (own[0] + own[1] - apart) / 2  # covariance
+        weight = np.full_like(apart, 0.5)
+        np.divide(own[1] - both, apart, out=weight, where=apart > 0)
+        rest = 1 - weight
+        variance = weight**2 * own[0] + rest**2 * own[1] + 2 * weight * rest * both
+        squares = (
+            (away[0] - away[1]) ** 2 / np.maximum(apart, LEAST_VARIANCE),
+            (weight * away[0] + rest * away[1]) ** 2 / np.maximum(variance, LEAST_VARIANCE),
+        )
+        return squares[0] + squares[1]
 
 
-def _plausible(of: SpreadSum, place: int, training: float) -> tuple[float, float]:
-    """Limits of a sum along a line, of what training done anew may make of it too."""
-    (low, high), values = of.plausible[place], of.lines[place].values
-    middle = min(max(of.corrected, low), high)
-    low, high = (
-        middle - math.hypot(middle - low, training),
-        middle + math.hypot(high - middle, training),
-    )
-    return max(low, float(values[0])), high
+def _place(values: Floats, true: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Between which of rising values (L,) others lie, by the lower, and how far on."""
+    place = np.interp(true, values, np.arange(len(values)))
+    lower = np.minimum(place.astype(np.int64), max(len(values) - 2, 0))
+    return lower, place - lower
 
 
-def _between(values: Floats, tried: Floats) -> Floats:
-    """A matrix (T, L) that interpolates what is known at rising values (L,) to others (T,)."""
-    return np.stack([np.interp(tried, values, one) for one in np.eye(len(values))], axis=1)
+def _at(
+    table: Floats, row: tuple[NDArray[np.int64], Floats], column: tuple[NDArray[np.int64], Floats]
+) -> Floats:
+    """What a table (L, L'), of one row or column too, says between its places."""
+    (i, down), (j, right) = row, column
+    rows, columns = table.shape
+    i, j = np.minimum(i, rows - 1), np.minimum(j, columns - 1)
+    below, after = np.minimum(i + 1, rows - 1), np.minimum(j + 1, columns - 1)
+    upper = (1 - right) * table[i, j] + right * table[i, after]
+    return (1 - down) * upper + down * ((1 - right) * table[below, j] + right * table[below, after])
 
 
 def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:

@@ -14,6 +14,7 @@ Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,9 +34,7 @@ KEPT = 64  # sums over models
 REACH = 5.0  # standard errors that the line goes on beyond the observed pattern
 TIES = (1.0, 0.0)  # all that are close may be as high, or the one alone
 HIGHEST = 0.99  # a rate that the line does not pass
-# How sure the limits are of a sum that is a part of a difference: less where several lines make a
-# difference wide enough.
-PLAUSIBLE, PLAUSIBLE_OF_LINES = 0.98, CONFIDENCE
+BEYOND = 0.999  # how sure it is that a sum is no higher than a difference looks
 
 
 class SpreadMeasure(NamedTuple):
@@ -50,6 +49,8 @@ class SpreadMeasure(NamedTuple):
     # Of how many kinds the rates are, those of one after those of the other: even groups have the
     # same rate of each kind.
     kinds: int = 1
+    # Ratios multiply: of two the logarithms are compared, whose noise is as high above as below.
+    ratio: bool = False
 
 
 def standard_deviation(rates: Floats) -> Floats:
@@ -63,7 +64,7 @@ def highest_over_lowest(rates: Floats) -> Floats:
 
 
 STD = SpreadMeasure(standard_deviation)
-SER = SpreadMeasure(highest_over_lowest, TIES)
+SER = SpreadMeasure(highest_over_lowest, TIES, ratio=True)
 
 
 class SpreadInterval(NamedTuple):
@@ -84,6 +85,27 @@ class Line(NamedTuple):
     drawn: Floats  # (L, B), with noise
 
 
+class Compared(NamedTuple):
+    """What true sums show along a line, as it is compared with another: of ratios logarithms."""
+
+    ratio: bool
+    shown: float
+    values: Floats  # (L,), the true sums
+    means: Floats  # (L,), rising, what they show on average
+    noise: Floats  # (L, B), what is shown less the average
+    highest: float  # true sum that a difference looks at
+
+    def scaled(self, values: ArrayLike) -> Floats:
+        """As it is compared."""
+        return np.log(values) if self.ratio else np.asarray(values, np.float64)
+
+    def mean(self, true: Floats) -> Floats:
+        """What true sums show on average; beyond the line's end noise adds what it adds there."""
+        end = self.values[-1]
+        beyond = self.scaled(np.maximum(true, end)) - self.scaled(end)
+        return np.interp(true, self.values, self.means) + beyond
+
+
 @dataclass(frozen=True, eq=False)
 class SpreadSum:
     """A weighted sum of a spread measure over m models."""
@@ -93,17 +115,21 @@ class SpreadSum:
     lines: list[Line]  # of each pattern of groups that may be the true one
     drawn: Floats  # (m, B), what each model shows with noise where the sum is the corrected one
 
-    @cached_property
-    def plausible(self) -> list[tuple[float, float]]:
-        """Limits of the true sum along each line, beyond which a difference does not look.
+    ratio: bool = False  # of a measure that is one
 
-        Half of what may fall outside is on either side, for an even system too.
-        """
-        error = 1 - (PLAUSIBLE if len(self.lines) == 1 else PLAUSIBLE_OF_LINES)
-        return [
-            _limits(self.shown, one.values, draws, np.full(len(draws), error / 2), error)
-            for one, draws in self._sorted
-        ]
+    @cached_property
+    def compared(self) -> list[Compared]:
+        """Each line as it is compared."""
+        found = []
+        for one, draws in self._sorted:
+            of_draws = _quantiles(draws, np.full(len(draws), 1 - BEYOND))
+            highest = _crossing(self.shown, of_draws, one.values)
+            drawn = np.log(one.drawn) if self.ratio else one.drawn
+            mean = drawn.mean(axis=1)
+            noise, rising = drawn - mean[:, None], np.maximum.accumulate(mean)
+            shown = math.log(self.shown) if self.ratio else self.shown
+            found.append(Compared(self.ratio, shown, one.values, rising, noise, highest))
+        return found
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The least and the highest limits of all lines.
@@ -238,7 +264,8 @@ class Spread:
             observed if np.array_equal(pattern[of], self._pattern[of]) else line(pattern)
             for pattern in self._patterns
         ]
-        return SpreadSum(shown, float(weight @ own[:, 0]), lines, noisy[:, 0])
+        corrected = float(weight @ own[:, 0])
+        return SpreadSum(shown, corrected, lines, noisy[:, 0], self._measure.ratio)
 
     def _ends(self, tie: float) -> Floats:
         """Shapes (M, kinds, G) with groups within `tie` standard errors moved to the ends.
