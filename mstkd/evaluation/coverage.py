@@ -11,8 +11,8 @@ NOTES = {
     "fmr_max_min": "in simulated sets this interval covers 94 to 98 %",
     "fmr_max_geomean": "in simulated sets this interval covers 94 to 98 %",
     "fnmr_max_geomean": "in simulated sets this interval covers 94 to 98 %",
-    "difference of std": "in simulated sets this interval covers 94 to 99 %: more where both are "
-    "even or the set is small",
-    "difference of ser": "in simulated sets this interval covers 95 to 100 %: more where both are "
-    "even or the set is small",
+    "difference of std": "in simulated sets this interval covers 94 to 100 %: 99 where both are "
+    "even",
+    "difference of ser": "in simulated sets this interval covers 95 to 100 %: 99 where both are "
+    "even",
 }
