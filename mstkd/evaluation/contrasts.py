@@ -34,7 +34,7 @@ TRIED = 96  # p-values of a difference of rates; true differences to either side
 NARROWEST = 1e-4  # part of the way to the last difference tried that the first one tried goes
 SOUGHT, TIMES = 24, 3  # second sums that are tried at once, and how often, each time nearer
 LEAST_VARIANCE = 1e-24
-LEAST = 1e-14  # p-value of a difference of rates, next to which a confidence is 1
+LEAST = 1e-14  # p-value, next to which a confidence is 1
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
 
 
@@ -95,7 +95,10 @@ class Noise:
         return float(-special.stdtrit(self.seeds - 1, tail)) if self.seeds > 1 else 0.0
 
     def p_value(self, value: float) -> float:
-        """Two-sided probability of a value as far from 0."""
+        """Two-sided probability of a value as far from 0, no smaller than `LEAST`."""
+        return max(self._p_value(value), LEAST)
+
+    def _p_value(self, value: float) -> float:
         if self.error <= ROUNDING:
             return float(abs(value) <= ROUNDING)
         deviate = abs(value) / self.error
