@@ -23,7 +23,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -48,10 +48,12 @@ from numpy.typing import ArrayLike
 
 from mstkd.artifacts.atomic import write_json
 from mstkd.evaluation.auditing.all_impostors import ALL_PAIRS, all_impostors
+from mstkd.evaluation.auditing.measured import of_groups
 from mstkd.evaluation.auditing.systems import ALL
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
 from mstkd.evaluation.fairness import measures_of_rates
 from mstkd.evaluation.intervals import (
+    ErrorRates,
     area_interval,
     areas_above,
     equal_error_rates,
@@ -67,7 +69,8 @@ RESULT = Path(__file__).parent / "results" / "calibration.json"
 LOG = Path(tempfile.gettempdir()) / "mstkd-calibration.jsonl"
 EVALUATION = [name for name in sys.modules if name.startswith("mstkd.evaluation.")]
 DRAWS = 600  # of spread measures, fewer than where they are used
-COVERAGE = ("measures", "contrasts", "rates", "areas")  # what a set is asked for
+# What a set is asked for; the last, of measures over groups at thresholds, takes most of the time.
+COVERAGE = ("measures", "contrasts", "rates", "areas", "rate_contrasts")
 IMPOSTORS = "impostors"
 VERDICTS = "wrong_verdicts"
 PARTS = (*COVERAGE, IMPOSTORS, VERDICTS)
@@ -97,6 +100,7 @@ CONTRASTS = {
         "uneven": 0.5, "uneven, other pattern": 0.5, "even": -0.5, "even, better": -0.5,
     },
 }  # fmt: skip
+RATE_CONTRASTS = (("uneven", "even"), ("uneven", "uneven, other pattern"))
 SPREAD: dict[str, SpreadMeasure] = {"STD": STD, "SER": SER}
 # People of each of four groups, and the global FMR; the truth is that of 2,000 a batch.
 CROWDS = {"large": (Crowd(100, 3), 0.02), "small": (Crowd(40, 4), 0.05)}
@@ -145,8 +149,12 @@ def one_set(design: str, seed: int, parts: Collection[str] = COVERAGE) -> Tally:
     rows = [list(MODELS).index(model) for model in AT_THRESHOLDS]
     some = Models(models.genuine[rows], models.impostor[rows])
     tables = tables_of(similarity[rows], pairs)
-    if "rates" in parts:
-        ask_rates(ask, some, tables, FMRS[design])
+    if not {"rates", "rate_contrasts"}.isdisjoint(parts):
+        for at in rates_with_truth(some, tables, FMRS[design]):
+            if "rates" in parts:
+                ask_rates(ask, *at)
+            if "rate_contrasts" in parts:
+                ask_rate_contrasts(ask, *at)
     if "areas" in parts:
         ask_areas(ask, some, tables)
     return tally
@@ -190,31 +198,51 @@ def ask_contrasts(
         told("global accuracy", float(less.mean()), accuracy_contrast(found, over_groups[None]))
 
 
-def ask_rates(ask: Ask, models: Models, tables: list[ScoreTable], fmr: float) -> None:
-    """Rates at a fixed threshold and at one of a global FMR, and what follows of them."""
+def rates_with_truth(
+    models: Models, tables: list[ScoreTable], fmr: float
+) -> Iterator[tuple[str, ErrorRates, Floats, Floats]]:
+    """Rates at a fixed threshold and at one of a global FMR, with the true FMR and FNMR."""
     at_fmr = models.at_fmr(fmr)
     fixed = float(at_fmr.mean())
+    true_fnmr, true_fmr = models.error_rates(fixed)
+    yield "at a fixed threshold", rates_at(tables, threshold=fixed), true_fmr, true_fnmr
     there = [models.error_rates(one) for one in at_fmr]
-    for where, found, truth in (
-        ("at a fixed threshold", rates_at(tables, threshold=fixed), models.error_rates(fixed)),
-        (
-            "at a global FMR",
-            rates_at(tables, fmr=fmr),
-            [np.stack([both[kind][row] for row, both in enumerate(there)]) for kind in (0, 1)],
-        ),
-    ):
-        true_fnmr, true_fmr = truth
-        ask(f"FMR {where}: all", true_fmr, *rate_interval(found.fmr)[1:])
-        ask(f"FNMR {where}: all", true_fnmr, *rate_interval(found.fnmr)[1:])
-        of_all = np.stack([true_fmr.mean(axis=1), true_fnmr.mean(axis=1)], axis=1)
-        _, low, high = rate_interval(found.together)
-        # The FMR of all is what the threshold was set by.
-        kept = slice(1 if where == "at a global FMR" else 0, 2)
-        ask(f"rates of all groups {where}: all", *(one[:, kept] for one in (of_all, low, high)))
-        for name, one in fairness_intervals(found, draws=DRAWS).items():
-            true = measures_of_rates(true_fmr, true_fnmr)[name]
-            for row, model in enumerate(AT_THRESHOLDS):
-                ask(f"{name} {where}: {model}", true[row], one.low[row], one.high[row])
+    true_fnmr, true_fmr = (
+        np.stack([both[kind][row] for row, both in enumerate(there)]) for kind in (0, 1)
+    )
+    yield "at a global FMR", rates_at(tables, fmr=fmr), true_fmr, true_fnmr
+
+
+def ask_rates(ask: Ask, where: str, found: ErrorRates, true_fmr: Floats, true_fnmr: Floats) -> None:
+    """Rates, and what follows of them."""
+    ask(f"FMR {where}: all", true_fmr, *rate_interval(found.fmr)[1:])
+    ask(f"FNMR {where}: all", true_fnmr, *rate_interval(found.fnmr)[1:])
+    of_all = np.stack([true_fmr.mean(axis=1), true_fnmr.mean(axis=1)], axis=1)
+    _, low, high = rate_interval(found.together)
+    # The FMR of all is what the threshold was set by.
+    kept = slice(1 if where == "at a global FMR" else 0, 2)
+    ask(f"rates of all groups {where}: all", *(one[:, kept] for one in (of_all, low, high)))
+    for name, one in fairness_intervals(found, draws=DRAWS).items():
+        true = measures_of_rates(true_fmr, true_fnmr)[name]
+        for row, model in enumerate(AT_THRESHOLDS):
+            ask(f"{name} {where}: {model}", true[row], one.low[row], one.high[row])
+
+
+def ask_rate_contrasts(
+    ask: Ask, where: str, found: ErrorRates, true_fmr: Floats, true_fnmr: Floats
+) -> None:
+    """Differences of the measures over groups that follow of rates."""
+    none = [""] * len(AT_THRESHOLDS)
+    rates = {"fmr": found.fmr, "fnmr": found.fnmr}
+    for name, true in measures_of_rates(true_fmr, true_fnmr).items():
+        of = rates.get(name.split("_")[0], found.joint)
+        measured = of_groups(name, where, of, none, draws=DRAWS, seed=0)
+        for first, second in RATE_CONTRASTS:
+            signs = [(one == first) - (one == second) for one in AT_THRESHOLDS]
+            weights = np.array([signs], np.float64)
+            got = measured.contrast(weights)
+            told = f"difference of {name} {where}: {first} less {second}"
+            ask(told, float(weights[0] @ true), got.low, got.high)
 
 
 def ask_areas(ask: Ask, models: Models, tables: list[ScoreTable]) -> None:

@@ -223,20 +223,18 @@ def fairness_intervals(
     return found
 
 
-def _of_both(
-    measure: Callable[[Floats, Floats], Floats], ties: tuple[float, ...] = (), *, gaps: bool = False
-) -> SpreadMeasure:
+def _of_both(measure: Callable[[Floats, Floats], Floats], **how: bool) -> SpreadMeasure:
     """A measure of rates (..., 2 G) of both kinds side by side."""
-    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), ties, gaps, kinds=2)
+    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), TIES, kinds=2, **how)
 
 
 # By the names of `fairness.measures_of_rates`; each is least where all groups are even.
 FAIRNESS: dict[str, SpreadMeasure] = {
-    "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr), TIES),
-    "ir": _of_both(inequity_ratio, TIES),
-    "garbe": _of_both(garbe, TIES, gaps=True),
+    "fdr": _of_both(lambda fmr, fnmr: 1 - fdr(fmr, fnmr)),
+    "ir": _of_both(inequity_ratio, ratio=True),
+    "garbe": _of_both(garbe, gaps=True),
     **{
-        f"{kind}_{name}": SpreadMeasure(of, FAR_TIES)
+        f"{kind}_{name}": SpreadMeasure(of, FAR_TIES, ratio=True)
         for kind in ("fmr", "fnmr")
         for name, of in (
             ("max_min", max_min_ratio),
