@@ -245,7 +245,7 @@ def spread_difference(
     first, second = sums
     tail = (1 - confidence) / 2
     found = [
-        _Pairs(sums, place, noise, training, tail).limits() for place in range(len(first.lines))
+        _Profile(sums, place, noise, training, tail).limits() for place in range(len(first.lines))
     ]
     lows, highs, p = zip(*found, strict=True)
     corrected = first.corrected - second.corrected
@@ -259,8 +259,8 @@ def spread_difference(
     )
 
 
-class _Pairs:
-    """Pairs of true sums along one of the lines of each, and how ill they fit what is shown."""
+class _Profile:
+    """The profile likelihood of a difference of two sums, along one of the lines of each."""
 
     def __init__(
         self,
@@ -272,12 +272,12 @@ class _Pairs:
     ) -> None:
         self._noise, self._tail = noise, tail
         self._of: tuple[Compared, Compared] = (sums[0].compared[place], sums[1].compared[place])
-        # Training moves what is shown too, which Student's quantile makes up for; the test set's
-        # noise counts where seeds share it.
+        # Training moves what is shown too, as variances that Student's quantile has widened; the
+        # test set's noise counts as far as seeds share it.
         of_seeds = noise.common / noise.test if noise.test else 1.0
         in_all = math.hypot(*training)
         wider = noise.student(tail) * noise.apart / special.ndtri(tail) / in_all if in_all else 0.0
-        self._training = [
+        trained = [
             (wider * error / (one.shown if one.ratio else 1.0)) ** 2
             for error, one in zip(training, sums, strict=True)
         ]
@@ -290,9 +290,9 @@ class _Pairs:
         first, second = (one.noise for one in self._of)
         share = of_seeds**2 / first.shape[1]
         own = [np.einsum("lb,lb->l", part, part) * share for part in (first, second)]
-        self._own = own[0][:, None] + self._training[0], own[1][None] + self._training[1]
+        self._own = own[0][:, None] + trained[0], own[1][None] + trained[1]
         self._apart = own[0][:, None] + own[1] - 2 * first @ second.T * share
-        self._apart = np.maximum(self._apart, 0) + sum(self._training)
+        self._apart = np.maximum(self._apart, 0) + sum(trained)
 
     def limits(self) -> tuple[float, float, float]:
         """Limits and p-value of the difference."""
@@ -303,14 +303,14 @@ class _Pairs:
             likeliest + (end - likeliest) * np.append(0, np.geomspace(NARROWEST, 1, TRIED))
             for end in ends
         ]
-        fits = [self._misfit(way) for way in ways]
-        best = min(fit.min() for fit in fits)
-        # In standard errors, in which misfit grows evenly; what lies further fits no better.
-        deviates = [np.sqrt(fit - best)[::-1] for fit in fits]
-        rising = [np.minimum.accumulate(one)[::-1] for one in deviates]
+        deviances = [self._deviance(way) for way in ways]
+        best = min(one.min() for one in deviances)
+        # Their roots, which grow evenly, in standard errors; what lies further off fits no better.
+        roots = [np.sqrt(one - best)[::-1] for one in deviances]
+        rising = [np.minimum.accumulate(one)[::-1] for one in roots]
         most = -special.ndtri(self._tail)
         low, high = (float(np.interp(most, up, way)) for up, way in zip(rising, ways, strict=True))
-        of_none = math.sqrt(max(float(self._misfit(np.zeros(1))[0]) - best, 0.0))
+        of_none = math.sqrt(max(float(self._deviance(np.zeros(1))[0]) - best, 0.0))
         reach = self._noise.reach(self._tail)
         return low, high, self._noise.p_value(of_none / most * reach)
 
@@ -322,24 +322,24 @@ class _Pairs:
         )
         return first - second
 
-    def _misfit(self, differences: Floats) -> Floats:
-        """Of the best pairs of true sums with these differences (T,): squares of deviates."""
+    def _deviance(self, differences: Floats) -> Floats:
+        """Of those true sums with these differences (T,) that fit best, as `_deviance_of`."""
         one, other = self._of
         low = np.maximum(other.values[0], one.values[0] - differences)
         high = np.maximum(np.maximum(self._highest[1], self._highest[0] - differences), low)
         steps, rows = np.linspace(0, 1, SOUGHT), np.arange(len(differences))
         for _ in range(TIMES):
             second = low[:, None] + (high - low)[:, None] * steps
-            found = self._squares(second + differences[:, None], second)
+            found = self._deviance_of(second + differences[:, None], second)
             best, step = second[rows, found.argmin(axis=1)], (high - low) / (SOUGHT - 1)
             low, high = np.maximum(best - step, low), np.minimum(best + step, high)
         return found.min(axis=1)
 
-    def _squares(self, first: Floats, second: Floats) -> Floats:
-        """How far what is shown lies from what pairs of true sums show, of normal deviates of 1.
+    def _deviance_of(self, first: Floats, second: Floats) -> Floats:
+        """How far what is shown lies from what true sums show: the sum of two squared deviates.
 
-        By two deviates that have no noise in common: that of the difference, and that of the
-        weighted mean which the difference tells nothing of.
+        They have no noise in common: that of the difference, and that of the weighted mean which
+        the difference tells nothing of.
         """
         away = [
             of.shown - of.mean(true) for of, true in zip(self._of, (first, second), strict=True)
