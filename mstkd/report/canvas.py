@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -139,8 +140,17 @@ def write_picture(
 def laid_out(figure: Figure) -> Figure:
     """The figure with its parts where they stay; a layout takes time, and moves them a little."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    without_layout(figure)
     return figure
+
+
+def without_layout(figure: Figure) -> None:
+    """No layout from here on.
+
+    With "none" Matplotlib keeps the place of one, for which it draws each picture twice.
+    """
+    with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
 
 
 def write_numbers(frame: pd.DataFrame, output: Path, made: Provenance) -> None:

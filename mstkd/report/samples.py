@@ -17,7 +17,7 @@ from mstkd.artifacts.contents import hashed_contents
 from mstkd.artifacts.sealed import DAMAGE, OFFSETS, Pieces, Sealed, reading
 from mstkd.artifacts.sources import provenance_of
 from mstkd.errors import InputError
-from mstkd.report.canvas import check_format, new_figure, save
+from mstkd.report.canvas import check_format, new_figure, save, without_layout
 from mstkd.report.style import STYLE
 
 Images = npt.NDArray[np.uint8]  # (N, H, W, 3)
@@ -84,7 +84,7 @@ def draw_faces(rows: Sequence[tuple[str, Images]]) -> Figure:
     image = (WIDTH - label) / across  # inches
     height = image * down + 2 * MARGIN
     figure = new_figure(WIDTH, height)
-    figure.set_layout_engine("none")
+    without_layout(figure)
     axes = figure.add_axes(
         (label / WIDTH, MARGIN / height, 1 - label / WIDTH, 1 - 2 * MARGIN / height)
     )

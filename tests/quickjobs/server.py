@@ -22,7 +22,9 @@ import torch._dynamo  # which every optimiser imports, in over a second
 import torch.utils.tensorboard
 
 import mstkd.cli.app
+from mstkd.config.results import ClaimsSettings
 from mstkd.report.canvas import new_figure
+from mstkd.report.claims import _published
 
 MAINS = {"mstkd": mstkd.cli.app.main, "snakemake": snakemake.cli.main}
 
@@ -81,10 +83,13 @@ def serve(address):
     for module in pkgutil.walk_packages(mstkd.__path__, "mstkd."):
         importlib.import_module(module.name)
     for kind in ("png", "svg", "pdf"):  # whose writers load themselves and their fonts when asked
-        figure = new_figure(1, 1)
+        figure = new_figure(2, 2)
         figure.suptitle("Title")
-        figure.subplots().set_title("Panel", fontsize=8)
+        axes = figure.subplots()
+        axes.set_title("Panel", fontsize=8)
+        axes.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1))  # powers of ten
         figure.savefig(io.BytesIO(), format=kind)
+    _published(ClaimsSettings().draws)  # the paper's rows, which are the same for all
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(address)
         server.listen(64)
