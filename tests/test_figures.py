@@ -215,6 +215,24 @@ def test_a_picture_is_drawn_once_and_does_not_depend_on_its_other_formats(tmp_pa
             assert alone == (tmp_path / f"all/one{suffix}").read_bytes(), suffix
 
 
+def test_each_format_is_drawn_once_and_the_layout_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a matplotlibrc asks for: a layout would draw each once more, without ink."""
+    drawn: list[Figure] = []
+    plain = Figure.draw
+
+    def draw(figure: Figure, renderer: Any) -> None:
+        drawn.append(figure)
+        plain(figure, renderer)
+
+    monkeypatch.setattr(Figure, "draw", draw)
+    outputs = [tmp_path / f"one{suffix}" for suffix in (".html", ".png", ".svg", ".pdf")]
+    with mpl.rc_context({**STYLE, "figure.autolayout": True}):
+        write_picture("s", {}, outputs, draw=lambda: new_figure(2, 2), title="t", message="m")
+    assert len(drawn) == 1 + len(outputs)
+
+
 def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
     mixed = [*teachers(tmp_path), *students(tmp_path)]
     with pytest.raises(InputError, match="found kind student; expected teacher"):
