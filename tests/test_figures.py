@@ -25,7 +25,7 @@ from mstkd.config import TableSettings, teachers_of
 from mstkd.data.pack import Content, Found, Stored, create_pack, seal_pack
 from mstkd.errors import InputError
 from mstkd.report.accuracies import GROUP_MARKS, draw_dots, draw_map
-from mstkd.report.canvas import ink, new_figure, save, set_title, write_picture
+from mstkd.report.canvas import ink, laid_out, new_figure, save, set_title, write_picture
 from mstkd.report.curves import draw_curves, line_styles, read_history
 from mstkd.report.figures import render_accuracies, render_curves, render_samples
 from mstkd.report.rows import Row, read_rows
@@ -218,7 +218,7 @@ def test_a_picture_is_drawn_once_and_does_not_depend_on_its_other_formats(tmp_pa
 def test_each_format_is_drawn_once_and_the_layout_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a matplotlibrc asks for: a layout would draw each once more, without ink."""
+    """With a layout, or the place of one, Matplotlib draws each once more, without ink."""
     drawn: list[Figure] = []
     plain = Figure.draw
 
@@ -228,9 +228,11 @@ def test_each_format_is_drawn_once_and_the_layout_once(
 
     monkeypatch.setattr(Figure, "draw", draw)
     outputs = [tmp_path / f"one{suffix}" for suffix in (".html", ".png", ".svg", ".pdf")]
-    with mpl.rc_context({**STYLE, "figure.autolayout": True}):
+    with mpl.rc_context(STYLE):
         write_picture("s", {}, outputs, draw=lambda: new_figure(2, 2), title="t", message="m")
     assert len(drawn) == 1 + len(outputs)
+    with mpl.rc_context({"figure.autolayout": True}):  # of somebody's matplotlibrc
+        assert laid_out(new_figure(1, 1)).get_layout_engine() is None
 
 
 def test_accuracies_refuse_what_is_not_one_table(tmp_path: Path) -> None:
