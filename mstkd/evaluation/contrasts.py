@@ -30,9 +30,11 @@ from mstkd.evaluation.uncertainty import CONFIDENCE, GroupRates, normal_factor, 
 Floats = NDArray[np.float64]
 Verdict = Literal["supported", "contradicted", "undecided"]
 
-TRIED = 96  # p-values of a difference of rates; true differences to either side of the likeliest
-NARROWEST = 1e-4  # part of the way to the last difference tried that the first one tried goes
-SOUGHT, TIMES = 24, 3  # second sums that are tried at once, and how often, each time nearer
+TRIED = 96  # p-values of a difference of rates
+# True differences of sums to either side of the likeliest, as parts of the way to the last; and how
+# many more between the two that the limit lies between.
+COARSE, FINE = np.append(0, np.geomspace(1e-4, 1, 24)), 6
+SOUGHT, TIMES = 16, 3  # second sums that are tried at once, and how often, each time nearer
 LEAST_VARIANCE = 1e-24
 LEAST = 1e-14  # p-value, next to which a confidence is 1
 ROUNDING = 1e-9  # models that decide every pair alike differ by what sums are rounded by
@@ -287,32 +289,41 @@ class _Profile:
             for of, one, error in zip(self._of, sums, training, strict=True)
         ]
         # What noise makes of either sum, of both, and of their difference, by place on the lines.
-        first, second = (one.noise for one in self._of)
-        share = of_seeds**2 / first.shape[1]
-        own = [np.einsum("lb,lb->l", part, part) * share for part in (first, second)]
-        self._own = own[0][:, None] + trained[0], own[1][None] + trained[1]
-        self._apart = own[0][:, None] + own[1] - 2 * first @ second.T * share
-        self._apart = np.maximum(self._apart, 0) + sum(trained)
+        one, other = self._of
+        both = one.noise @ other.noise.T / one.noise.shape[1]
+        apart = one.variances[:, None] + other.variances - 2 * both
+        self._apart = of_seeds**2 * np.maximum(apart, 0) + sum(trained)
+        self._own = [
+            of_seeds**2 * of.variances + more for of, more in zip(self._of, trained, strict=True)
+        ]
 
     def limits(self) -> tuple[float, float, float]:
         """Limits and p-value of the difference."""
         one, other = self._of
         likeliest = self._likeliest()
         ends = one.values[0] - self._highest[1], self._highest[0] - other.values[0]
-        ways = [
-            likeliest + (end - likeliest) * np.append(0, np.geomspace(NARROWEST, 1, TRIED))
-            for end in ends
-        ]
-        deviances = [self._deviance(way) for way in ways]
-        best = min(one.min() for one in deviances)
-        # Their roots, which grow evenly, in standard errors; what lies further off fits no better.
-        roots = [np.sqrt(one - best)[::-1] for one in deviances]
-        rising = [np.minimum.accumulate(one)[::-1] for one in roots]
+        ways = likeliest + (np.array(ends)[:, None] - likeliest) * COARSE
+        coarse = self._deviance(ways.ravel()).reshape(ways.shape)
+        best = float(coarse.min())
         most = -special.ndtri(self._tail)
-        low, high = (float(np.interp(most, up, way)) for up, way in zip(rising, ways, strict=True))
-        of_none = math.sqrt(max(float(self._deviance(np.zeros(1))[0]) - best, 0.0))
+        # The last that is kept, and the next.
+        last = [int(np.flatnonzero(row - best <= most**2).max(initial=0)) for row in coarse]
+        near = np.stack(
+            [
+                np.linspace(way[at], way[min(at + 1, len(COARSE) - 1)], FINE)
+                for way, at in zip(ways, last, strict=True)
+            ]
+        )
+        *fine, of_none = self._deviance(np.append(near, 0.0))
+        best = min(best, *fine, of_none)
+        # Their roots, which grow evenly, in standard errors; what lies further off fits no better.
+        roots = np.sqrt(np.reshape(fine, near.shape) - best)
+        low, high = (
+            float(np.interp(most, np.maximum.accumulate(root), way))
+            for root, way in zip(roots, near, strict=True)
+        )
         reach = self._noise.reach(self._tail)
-        return low, high, self._noise.p_value(of_none / most * reach)
+        return low, high, self._noise.p_value(math.sqrt(of_none - best) / most * reach)
 
     def _likeliest(self) -> float:
         """The difference of the true sums each of which shows on average what is shown."""
@@ -341,12 +352,10 @@ class _Profile:
         They have no noise in common: that of the difference, and that of the weighted mean which
         the difference tells nothing of.
         """
-        away = [
-            of.shown - of.mean(true) for of, true in zip(self._of, (first, second), strict=True)
-        ]
-        at = [_place(of.values, true) for of, true in zip(self._of, (first, second), strict=True)]
-        own = [_at(table, *at) for table in self._own]
-        apart = _at(self._apart, *at)
+        of_true = list(zip(self._of, (first, second), self._own, strict=True))
+        away = [of.shown - of.mean(true) for of, true, _ in of_true]
+        own = [np.interp(true, of.values, variances) for of, true, variances in of_true]
+        apart = _at(self._apart, *(_place(of.values, true) for of, true, _ in of_true))
         both = (own[0] + own[1] - apart) / 2  # covariance
         weight = np.full_like(apart, 0.5)
         np.divide(own[1] - both, apart, out=weight, where=apart > 0)
@@ -369,13 +378,12 @@ def _place(values: Floats, true: Floats) -> tuple[NDArray[np.int64], Floats]:
 def _at(
     table: Floats, row: tuple[NDArray[np.int64], Floats], column: tuple[NDArray[np.int64], Floats]
 ) -> Floats:
-    """What a table (L, L'), of one row or column too, says between its places."""
+    """What a table (L, L') says between its places."""
     (i, down), (j, right) = row, column
-    rows, columns = table.shape
-    i, j = np.minimum(i, rows - 1), np.minimum(j, columns - 1)
-    below, after = np.minimum(i + 1, rows - 1), np.minimum(j + 1, columns - 1)
-    upper = (1 - right) * table[i, j] + right * table[i, after]
-    return (1 - down) * upper + down * ((1 - right) * table[below, j] + right * table[below, after])
+    below, after = (np.minimum(at + 1, n - 1) for at, n in zip((i, j), table.shape, strict=True))
+    upper = table[i, j] + right * (table[i, after] - table[i, j])
+    lower = table[below, j] + right * (table[below, after] - table[below, j])
+    return upper + down * (lower - upper)
 
 
 def _noise(values: Floats, covariance: Floats, of_pairs: float) -> Noise:

@@ -93,6 +93,7 @@ class Compared(NamedTuple):
     values: Floats  # (L,), the true sums
     means: Floats  # (L,), rising, what they show on average
     noise: Floats  # (L, B), what is shown less the average
+    variances: Floats  # (L,), of the noise
     highest: float  # true sum that a difference looks at
 
     def scaled(self, values: ArrayLike) -> Floats:
@@ -128,7 +129,8 @@ class SpreadSum:
             mean = drawn.mean(axis=1)
             noise, rising = drawn - mean[:, None], np.maximum.accumulate(mean)
             shown = math.log(self.shown) if self.ratio else self.shown
-            found.append(Compared(self.ratio, shown, one.values, rising, noise, highest))
+            variances = np.vecdot(noise, noise) / noise.shape[1]
+            found.append(Compared(self.ratio, shown, one.values, rising, noise, variances, highest))
         return found
 
     def interval(self, confidence: float) -> tuple[float, float]:
