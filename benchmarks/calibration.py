@@ -47,9 +47,9 @@ from _verification_sets import (
 from numpy.typing import ArrayLike
 
 from mstkd.artifacts.atomic import write_json
-from mstkd.evaluation.auditing.all_impostors import ALL_PAIRS, all_impostors
+from mstkd.evaluation.auditing.all_impostors import all_impostors
 from mstkd.evaluation.auditing.measured import of_groups
-from mstkd.evaluation.auditing.systems import ALL
+from mstkd.evaluation.auditing.systems import ALL, ALL_PAIRS
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, spread_contrast
 from mstkd.evaluation.fairness import measures_of_rates
 from mstkd.evaluation.intervals import (

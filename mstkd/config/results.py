@@ -164,7 +164,7 @@ class DistributionSettings(Step):
 class ImpostorSettings(Protocol):
     """Settings of the step `score-impostors`."""
 
-    recipe: int = 5  # draws that are the same on every processor
+    recipe: int = 6  # notes say how often intervals cover
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     draws: Draws = 2000

@@ -21,7 +21,7 @@ from mstkd.evaluation.auditing.measured import (
     of_groups,
     where_told,
 )
-from mstkd.evaluation.auditing.systems import ALL
+from mstkd.evaluation.auditing.systems import ALL, ALL_PAIRS
 from mstkd.evaluation.contrasts import rate_contrasts
 from mstkd.evaluation.impostor_rates import AllRates, Genuine, all_rates, of_parts, slopes
 from mstkd.evaluation.impostors import ImpostorCounts, count_impostors, false_matches
@@ -33,7 +33,6 @@ from mstkd.evaluation.uncertainty import CONFIDENCE
 from mstkd.progress import progress
 
 IF_INDEPENDENT = ", were pairs independent"
-ALL_PAIRS = ", all impostor pairs"  # where, in comparisons.csv
 TARGET = "the target, held by the threshold of the other half of the people"
 
 NAN = float("nan")

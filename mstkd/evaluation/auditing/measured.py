@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mstkd.evaluation.auditing.systems import ALL, Systems
+from mstkd.evaluation.auditing.systems import ALL, ALL_PAIRS, Systems
 from mstkd.evaluation.contrasts import Contrast, accuracy_contrast, negated, spread_contrast
 from mstkd.evaluation.coverage import NOTES
 from mstkd.evaluation.fairness import differential
@@ -328,7 +328,8 @@ def of_groups(
             1 - even.low,
             *(1 - one for one in (even.corrected, even.floor, even.floor_high)),
         )
-    known = f"; {NOTES[name]}" if name in NOTES else ""
+    covered = f"{name}{ALL_PAIRS}" if at.endswith(ALL_PAIRS) else name
+    known = f"; {NOTES[covered]}" if covered in NOTES else ""
     notes = [word or _floor(even, m, name) + known for m, word in enumerate(short)]
     found = where_told(Interval(even.value, even.low, even.high), short)
     contrast = contrast_of_spread(spread, sign=-1 if name == "fdr" else 1)

@@ -17,6 +17,7 @@ from mstkd.evaluation.scorefiles import read_scores
 from mstkd.evaluation.scores import ScoreTable, on_pairs_of, shared_pairs
 
 ALL = ""  # the group of all pairs together
+ALL_PAIRS = ", all impostor pairs"  # after where it is, in comparisons.csv
 MIXED = 0.5  # of a list's pairs that another has too, above which both are meant to be one
 
 Floats = NDArray[np.float64]
