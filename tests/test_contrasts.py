@@ -1,6 +1,10 @@
 """Contrasts: closed forms, coverage and wrong verdicts in simulation, families of tests."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -229,6 +233,34 @@ def test_near_the_even_system_the_best_fit_is_what_can_be(shown):
     best = min(shown, 0) ** 2
     limits = [max(shown - 1.959964, 0.0), shown + np.sqrt(1.959964**2 + best)]
     assert [got.low, got.high] == pytest.approx(limits, abs=0.01)
+
+
+THREADS = """
+import sys
+sys.path.insert(0, {folder!r})
+import numpy as np
+from test_contrasts import SER, STD, Spread, draw, spread_contrast
+random = np.random.default_rng(5)
+for _ in range(6):
+    truth = random.uniform(0.04, 0.1, (2, 4))
+    for measure in (STD, SER):
+        got = spread_contrast(Spread(draw(truth, 0.006, 0.5, random), measure), [[1, -1]])
+        print(repr([got.low, got.high, got.p]))
+"""
+
+
+def test_the_last_digit_does_not_depend_on_the_number_of_threads():
+    script = THREADS.format(folder=str(Path(__file__).parent))
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "OMP_NUM_THREADS": threads},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(told) == 1
 
 
 def test_interval_and_p_value_agree():

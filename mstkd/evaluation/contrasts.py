@@ -290,7 +290,8 @@ class _Profile:
         ]
         # What noise makes of either sum, of both, and of their difference, by place on the lines.
         one, other = self._of
-        both = one.noise @ other.noise.T / one.noise.shape[1]
+        # Not by a matrix product, whose last digit depends on the number of threads.
+        both = np.einsum("lb,kb->lk", one.noise, other.noise) / one.noise.shape[1]
         apart = one.variances[:, None] + other.variances - 2 * both
         self._apart = of_seeds**2 * np.maximum(apart, 0) + sum(trained)
         self._own = [

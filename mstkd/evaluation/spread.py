@@ -129,7 +129,7 @@ class SpreadSum:
             mean = drawn.mean(axis=1)
             noise, rising = drawn - mean[:, None], np.maximum.accumulate(mean)
             shown = math.log(self.shown) if self.ratio else self.shown
-            variances = np.vecdot(noise, noise) / noise.shape[1]
+            variances = np.einsum("lb,lb->l", noise, noise) / noise.shape[1]
             found.append(Compared(self.ratio, shown, one.values, rising, noise, variances, highest))
         return found
 
