@@ -233,10 +233,8 @@ def ask_rate_contrasts(
 ) -> None:
     """Differences of the measures over groups that follow of rates."""
     none = [""] * len(AT_THRESHOLDS)
-    rates = {"fmr": found.fmr, "fnmr": found.fnmr}
     for name, true in measures_of_rates(true_fmr, true_fnmr).items():
-        of = rates.get(name.split("_")[0], found.joint)
-        measured = of_groups(name, where, of, none, draws=DRAWS, seed=0)
+        measured = of_groups(name, where, found.of(name), none, draws=DRAWS, seed=0)
         for first, second in RATE_CONTRASTS:
             signs = [(one == first) - (one == second) for one in AT_THRESHOLDS]
             weights = np.array([signs], np.float64)

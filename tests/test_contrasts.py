@@ -192,10 +192,7 @@ def test_a_difference_of_known_noise_in_closed_form():
     first, second = np.random.default_rng(0).standard_normal((2, 5000))
     second = np.where(np.arange(5000) < 2000, first, second)
     both = sum_of(11.0, 0, 0.8, first), sum_of(9.0, 0, 0.5, second)
-    noise = (
-        0.8 * (first - first.mean()) / first.std() - 0.5 * (second - second.mean()) / second.std()
-    )
-    error = noise.std()
+    error = (0.8 * stats.zscore(first) - 0.5 * stats.zscore(second)).std()
     got = spread_difference(both, Noise(0.0, error, error, 1.0, 1))
     assert [got.low, got.high] == pytest.approx([2 - 1.96 * error, 2 + 1.96 * error], abs=4e-3)
     assert got.p == pytest.approx(2 * stats.norm.sf(2 / error), rel=0.01)

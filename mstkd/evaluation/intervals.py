@@ -88,6 +88,10 @@ class ErrorRates:
         rows = np.stack([np.append(impostors, none), np.append(none, genuine)])
         return self._part(rows, np.array([self.impostors.sum(), self.genuine.sum()]))
 
+    def of(self, measure: str) -> GroupRates:
+        """What a measure of `FAIRNESS` is made of: one kind of rates (M, G), or both (M, 2 G)."""
+        return {"fmr": self.fmr, "fnmr": self.fnmr}.get(measure.split("_")[0], self.joint)
+
     def _part(self, rows: Floats, pairs: NDArray[np.int64]) -> GroupRates:
         return self.joint.combined(rows, pairs.astype(np.float64))
 
@@ -214,8 +218,7 @@ def fairness_intervals(
     """Intervals (M,) of the measures of `fairness.measures_of_rates`, under the same names."""
     found = {}
     for name, measure in FAIRNESS.items():
-        of = {"fmr": rates.fmr, "fnmr": rates.fnmr}.get(name.split("_")[0], rates.joint)
-        found[name] = Spread(of, measure, draws=draws, seed=seed).intervals(confidence)
+        found[name] = Spread(rates.of(name), measure, draws=draws, seed=seed).intervals(confidence)
     # Of FDR 1 is fair, and what is spread is one less it.
     less = found["fdr"]
     turned = less._replace(low=less.high, high=less.low)

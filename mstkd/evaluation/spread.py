@@ -15,7 +15,7 @@ Rates of errors are fractions. Shapes: M models, G groups, B draws, L places.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -122,9 +122,9 @@ class SpreadSum:
     def compared(self) -> list[Compared]:
         """Each line as it is compared."""
         found = []
-        for one, draws in self._sorted:
-            of_draws = _quantiles(draws, np.full(len(draws), 1 - BEYOND))
-            highest = _crossing(self.shown, of_draws, one.values)
+        for one in self.lines:
+            least = np.quantile(one.drawn, 1 - BEYOND, axis=1)
+            highest = _crossing(self.shown, least, one.values)
             drawn = np.log(one.drawn) if self.ratio else one.drawn
             mean = drawn.mean(axis=1)
             noise, rising = drawn - mean[:, None], np.maximum.accumulate(mean)
@@ -141,18 +141,14 @@ class SpreadSum:
         """
         error = 1 - confidence
         limits = []
-        for one, draws in self._sorted:
+        for one in self.lines:
+            draws = np.sort(one.drawn, axis=-1)
             median = np.median(draws[0])
             like_even = np.array([np.searchsorted(row, median, side="right") for row in draws])
             below = error * np.maximum(0, 0.5 - like_even / draws.shape[1])
             limits.append(_limits(self.shown, one.values, draws, below, error))
         lows, highs = zip(*limits, strict=True)
         return min(lows), max(highs)
-
-    @property
-    def _sorted(self) -> Iterator[tuple[Line, Floats]]:
-        """Lines with their draws in order."""
-        return ((one, np.sort(one.drawn, axis=-1)) for one in self.lines)
 
 
 class Spread:

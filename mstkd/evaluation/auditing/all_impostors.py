@@ -275,14 +275,13 @@ def _over_groups(
         return
     for name in FAIRNESS:
         kinds = kinds_of(name)
-        of = getattr(of_both, kinds[0]) if len(kinds) == 1 else of_both.joint
         why = [next(filter(None, (one[kind] for kind in kinds)), "") for one in short]
         at = f"{place.at}{ALL_PAIRS}"
         if all(why):
             nothing = np.full(len(why), NAN)
             yield Measured(name, at, ALL, Interval(*[nothing] * 3), "", why)
             continue
-        yield of_groups(name, at, of, why, draws=draws, seed=seed)
+        yield of_groups(name, at, of_both.of(name), why, draws=draws, seed=seed)
 
 
 class _Column(NamedTuple):
