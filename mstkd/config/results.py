@@ -86,7 +86,7 @@ def given_names(given: GivenTeachers) -> str:
 class ClaimsSettings(Step):
     """Settings of the step `compute-claims`."""
 
-    recipe: int = 6  # differences of STD and SER by the likelihood ratio
+    recipe: int = 7  # a rate of several strata is surer than its pairs alone
 
     draws: Draws = 2000  # of noise, for STD and SER
     chosen_on_test: ChosenOnTest | None = None
@@ -98,7 +98,7 @@ class ClaimsSettings(Step):
 class ModelCardSettings(Step):
     """Settings of the step `render-model-card`."""
 
-    recipe: int = 3  # STD and SER of several seeds by the likelihood ratio
+    recipe: int = 4  # a rate of several strata is surer than its pairs alone
 
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
     draws: Draws = 2000  # of noise, for STD and SER
@@ -129,7 +129,7 @@ GridOf = Literal["teachers", "adaptors", "students"]
 class GridSettings(Step):
     """Settings of the step `render-grid`: which list of the config."""
 
-    recipe: int = 3  # STD and SER of several seeds by the likelihood ratio
+    recipe: int = 4  # a rate of several strata is surer than its pairs alone
 
     section: GridOf
     key: str  # its last part, as it stands in the models' names
@@ -143,7 +143,7 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
-    recipe: int = 7  # STD and SER of several seeds by the likelihood ratio
+    recipe: int = 8  # a rate of several strata is surer than its pairs alone
 
     threshold: Threshold = "own"
 
@@ -164,7 +164,7 @@ class DistributionSettings(Step):
 class ImpostorSettings(Protocol):
     """Settings of the step `score-impostors`."""
 
-    recipe: int = 6  # notes say how often intervals cover
+    recipe: int = 7  # intervals at a global FMR know what the threshold holds
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     draws: Draws = 2000
@@ -181,7 +181,7 @@ class MapSettings(Step):
 class ErrorRateSettings(Step):
     """Settings of the step `render-error-rates`."""
 
-    recipe: int = 2  # draws that are the same on every processor
+    recipe: int = 3  # intervals at a global FMR know what the threshold holds
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     decimals: Annotated[int, Field(ge=0, le=6)] = 2  # of rates in percent, and of ratios

@@ -137,14 +137,20 @@ class AllRates:
         products = ee * ff[:, None, :, None] + np.einsum("mcn,ndm->mcnd", ef, ef)
         squares = np.multiply.outer(s + 1, s + 1) * np.square(ff)[:, None, :, None]
         scale = np.multiply.outer(s * joint.rates, s * joint.rates)
-        covariance = moved.covariance + scale * (2 * products + squares)
+        second = scale * (2 * products + squares)
 
         by_person = [
             one - sparse.csr_array(one @ share[:, None]) * sparse.csr_array(row[None])
             for one, row in zip(self.by_person, slopes, strict=True)
         ]
         people = _people(by_person, len(self.within))
-        found = GroupRates(joint.rates, covariance, moved.independent, joint.pairs, people)
+        found = replace(
+            moved,
+            rates=joint.rates,
+            covariance=moved.covariance + second,
+            independent=moved.independent + second,
+            people=people,
+        )
         return AllRates(found, self.pairs, self.errors, self.cells, by_person)
 
 

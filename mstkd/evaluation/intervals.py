@@ -35,7 +35,7 @@ from mstkd.evaluation.fairness import (
 )
 from mstkd.evaluation.measures import rates_at_fmr, separation
 from mstkd.evaluation.scores import ScoreTable
-from mstkd.evaluation.spread import DRAWS, TIES, Spread, SpreadInterval, SpreadMeasure
+from mstkd.evaluation.spread import DRAWS, Spread, SpreadInterval, SpreadMeasure
 from mstkd.evaluation.uncertainty import (
     CONFIDENCE,
     GroupRates,
@@ -51,7 +51,7 @@ Floats = NDArray[np.float64]
 # that this may be of it: from a rate over 1 + w to the rate times 1 + w.
 WINDOW = 2.0
 NARROWEST, WIDEST = 0.3, 2.0
-FAR_TIES = (2.0, 0.0)  # of ratios of one kind of rates, of which the lowest may be of few people
+FAR_TIES = (2.0, 0.0)  # as `spread.TIES`, of rates the lowest of which may be of few people
 
 
 class Interval(NamedTuple):
@@ -133,7 +133,11 @@ def rates_at(
     slopes = [pairs.slopes(row, fmr, error) for row, error in enumerate(errors)]
     changes = np.stack([np.eye(len(share)) - np.outer(slope, share) for slope in slopes])
     moved = found.combined(changes, found.pairs)
-    joint = GroupRates(found.rates, moved.covariance, moved.independent, found.pairs)
+    of_all = whole.covariance[:, 0, :, 0] / (fmr or 1.0) ** 2  # relative to the target
+    second = _second_order(fmr * np.stack(slopes), of_all, found.pairs, pairs.folds)
+    joint = GroupRates(
+        found.rates, moved.covariance + second, moved.independent + second, found.pairs
+    )
     return ErrorRates(joint, pairs.impostors, pairs.genuine)
 
 
@@ -190,6 +194,33 @@ def areas_above(tables: Sequence[ScoreTable]) -> GroupRates:
     )
 
 
+def _second_order(moves: Floats, of_all: Floats, pairs: Floats, folds: int) -> Floats:
+    """What thresholds of other folds add to the covariance (M, 2 G, M, 2 G), to second order.
+
+    It is little, but all that there is of a group that makes nearly all false matches, which the
+    target holds. With f_k the relative noise of the global FMR in each of K folds, of variance K V,
+    such a rate has the mean over the folds of (1 + f_k) / (1 + f_others), which is to second order
+    1 + sum_k (f_k - f)^2 / (K - 1)^2: V K / (K - 1) above 1 on average, which is left in, with a
+    variance of 2 V^2 K^2 / (K - 1)^3. And how many pairs of a fold lie between its threshold and
+    that of all folds, which are (f_k - f) / (K - 1) apart, is chance, that of a count (as what is
+    left of a quantile's noise; Bahadur, Annals of Mathematical Statistics 1966).
+
+    Args:
+        moves: (M, 2 G), how far each rate moves where the global FMR grows by one part of itself.
+        of_all: (M, M), V, and what systems have in common of it.
+        pairs: (2 G,).
+        folds: K.
+    """
+    own = np.maximum(np.diag(of_all), 0)
+    both, excess = np.outer(own, own), folds / (folds - 1)
+    squares = excess**2 * (both + 2 / (folds - 1) * np.square(of_all))
+    whole = np.einsum("mc,nd,mn->mcnd", moves, moves, squares)
+    apart = np.sqrt(2 * own / (np.pi * (folds - 1)))
+    count = np.sqrt(np.abs(moves) * apart[:, None] / pairs)  # standard errors
+    alike = np.divide(np.square(of_all), both, out=np.zeros_like(both), where=both > 0)
+    return whole + np.einsum("mc,nd,mn,cd->mcnd", count, count, alike, np.eye(len(pairs)))
+
+
 # ---------------------------------------------------------------- intervals
 
 
@@ -228,7 +259,9 @@ def fairness_intervals(
 
 def _of_both(measure: Callable[[Floats, Floats], Floats], **how: bool) -> SpreadMeasure:
     """A measure of rates (..., 2 G) of both kinds side by side."""
-    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), TIES, kinds=2, **how)
+    return SpreadMeasure(
+        lambda rates: measure(*np.split(rates, 2, axis=-1)), FAR_TIES, kinds=2, **how
+    )
 
 
 # By the names of `fairness.measures_of_rates`; each is least where all groups are even.
@@ -261,6 +294,7 @@ class _Columns:
         self.group = first.group1[inside].astype(np.int64)
         self._identities = first.identity1[inside], first.identity2[inside]
         self.groups = int(self.group.max(initial=-1)) + 1
+        self.folds = len(np.unique(self.fold))
         self.code = self.group + self.groups * self.same  # of the groups' impostor, genuine pairs
         counts = np.bincount(self.group * 2 + self.same, minlength=2 * self.groups)
         self.impostors, self.genuine = counts.reshape(-1, 2).T

@@ -55,8 +55,14 @@ class GroupRates:
         return np.inf if self.people is None else np.maximum(self.people - 1, 1)
 
     def effective_sizes(self) -> Floats:
-        """Independent pairs (M, G) that would tell as much of each rate."""
-        return effective_size(self.rates, self.variances, self.pairs)
+        """Independent pairs (M, G) that would tell as much of each rate.
+
+        At most as many as if no two shared an identity: a rate that is held by a threshold is surer
+        than its own pairs make it, and one of several strata too.
+        """
+        alone = effective_size(self.rates, np.einsum("mgmg->mg", self.independent), np.inf)
+        most = np.where(np.isinf(alone), self.pairs, alone)
+        return effective_size(self.rates, self.variances, most)
 
     def noise(self, draws: int, seed: int) -> Floats:
         """Standard normal draws (M, G, B), correlated as the rates are, for whoever asks the same.
