@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -403,7 +404,7 @@ def calibration(found: Result) -> str:
     texts = [f"{found['sets']:,} sets a design.\n"]
     apart = [one for one in found["again"] if one["parts"] == ["impostors"]]
     texts += [f"Asked again {_run(one)}.\n" for one in found["again"] if one not in apart]
-    texts += _coverage(found["coverage"], names)
+    texts += _coverage(found["coverage"], names, found["sets"])
     wrong = found["wrong_verdicts"]
     header = ["wrong verdicts, lowest to highest", *(names[design] for design in wrong)]
     measures = dict.fromkeys(name.split(", spread")[0] for of in wrong.values() for name in of)
@@ -431,7 +432,7 @@ def calibration(found: Result) -> str:
         images = " and ".join(f"{one['images']}" for one in crowds.values())
         texts.append(f"**Over all impostor pairs** of images, {images} of each person.\n")
         texts += [f"Asked {_run(one)}.\n" for one in apart]
-        texts += _coverage(found["impostors"], names)
+        texts += _coverage(found["impostors"], names, found["sets"])
     return "\n".join(texts)
 
 
@@ -445,7 +446,7 @@ def _run(again: Result) -> str:
     )
 
 
-def _coverage(of_designs: Result, names: dict[str, str]) -> list[str]:
+def _coverage(of_designs: Result, names: dict[str, str], sets: int) -> list[str]:
     """Coverage by kind of interval, and each interval outside what is asked for."""
     header = ["coverage, lowest to highest", *(names[design] for design in of_designs)]
     kinds: dict[str, dict[str, list[float]]] = {}
@@ -462,8 +463,15 @@ def _coverage(of_designs: Result, names: dict[str, str]) -> list[str]:
         for kind, by_design in kinds.items()
     ]
     asked = f"outside {LOWEST:.0%} to {HIGHEST:.0%}"
-    of = sum(len(intervals) for intervals in of_designs.values())
-    texts = [table(header, rows), f"{len(outside)} of {of} lie {asked}.\n"]
+    shown = [one["coverage"] for intervals in of_designs.values() for one in intervals.values()]
+    chance = [2 * math.sqrt(edge * (1 - edge) / sets) for edge in (LOWEST, HIGHEST)]
+    below = sum(one < LOWEST - chance[0] for one in shown)
+    above = sum(one > HIGHEST + chance[1] for one in shown)
+    texts = [
+        table(header, rows),
+        f"{len(outside)} of {len(shown)} lie {asked}; by more than two standard errors of "
+        f"{sets:,} sets {below} lie below and {above} above.\n",
+    ]
     if outside:
         texts.append(table((asked, "coverage", "truth below", "truth above"), outside))
     return texts

@@ -353,10 +353,11 @@ def test_the_other_way_round_everything_changes_sign(two, tmp_path):
 def test_what_is_known_of_an_interval_stands_beside_it(two):
     told = two[0].comparisons[two[0].comparisons["measure"] == "std"]
     assert len(told) and told["note"].str.contains(NOTES["difference of std"]).all()
-    numbers = (
-        two[0].measures[two[0].measures["measure"] == "fmr_max_geomean"].dropna(subset="value")
-    )
-    assert len(numbers) and numbers["note"].str.contains(NOTES["fmr_max_geomean"]).all()
+    numbers = two[0].measures.dropna(subset="value")
+    assert set(numbers["measure"]) & set(NOTES)
+    for measure, rows in numbers.groupby("measure"):
+        known = rows["note"].str.contains(NOTES.get(measure, "in simulated sets"), regex=False)
+        assert known.all() if measure in NOTES else not known.any()
 
 
 def test_p_values_are_adjusted_over_each_measure_at_each_place(two):
