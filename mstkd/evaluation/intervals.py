@@ -134,7 +134,8 @@ def rates_at(
     changes = np.stack([np.eye(len(share)) - np.outer(slope, share) for slope in slopes])
     moved = found.combined(changes, found.pairs)
     of_all = whole.covariance[:, 0, :, 0] / (fmr or 1.0) ** 2  # relative to the target
-    second = _second_order(fmr * np.stack(slopes), of_all, found.pairs, pairs.folds)
+    folds = len(np.unique(pairs.fold))
+    second = _second_order(fmr * np.stack(slopes), of_all, found.pairs, folds)
     joint = GroupRates(
         found.rates, moved.covariance + second, moved.independent + second, found.pairs
     )
@@ -294,7 +295,6 @@ class _Columns:
         self.group = first.group1[inside].astype(np.int64)
         self._identities = first.identity1[inside], first.identity2[inside]
         self.groups = int(self.group.max(initial=-1)) + 1
-        self.folds = len(np.unique(self.fold))
         self.code = self.group + self.groups * self.same  # of the groups' impostor, genuine pairs
         counts = np.bincount(self.group * 2 + self.same, minlength=2 * self.groups)
         self.impostors, self.genuine = counts.reshape(-1, 2).T
