@@ -1,11 +1,14 @@
 """Spread measures: closed forms, and coverage where the truth is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import brentq
 from scipy.special import gammaln
 
+from mstkd.evaluation.contrasts import spread_contrast
 from mstkd.evaluation.fairness import summarize
 from mstkd.evaluation.spread import SER, STD, Spread
 from mstkd.evaluation.uncertainty import GroupRates, binomial_rates
@@ -124,6 +127,34 @@ def test_groups_in_common_noise_are_as_even_as_without():
     assert found.high[0] - found.low[0] < 0.2  # of errors of a point each
     alone = Spread(rates_of(rates, 0.01), STD).intervals()
     assert alone.high[0] - alone.low[0] > 1
+
+
+def test_limits_know_that_variances_of_few_people_are_hardly_known():
+    """Even groups whose rates are means over five people, who tell the variance too."""
+    count, people, kept = 400, 5, []
+    for seed in (3, 4, 5):
+        each = 0.1 + 0.01 * np.random.default_rng(seed).standard_normal((count, 4, people))
+        alone = rates_of(each.mean(axis=-1), stats.sem(each, axis=-1))
+        known = replace(alone, people=np.full((count, 4), float(people)))
+        found = [Spread(one, SER, draws=800).intervals() for one in (alone, known)]
+        kept.append([(one.low == 1).mean() for one in found])
+        # What is shown on average hangs on the variance, not on how well it is known.
+        for name in ("value", "corrected", "floor", "floor_high"):
+            np.testing.assert_array_equal(*(getattr(one, name) for one in found))
+    before, covered = np.mean(kept, axis=0)
+    assert within(covered, 0.95, 3 * count), covered
+    assert not within(before, 0.95, 3 * count), before
+    both = (Spread(one.chosen([0, 1]), SER, draws=800) for one in (alone, known))
+    narrow, wide = (spread_contrast(one, [[1, -1]]) for one in both)
+    assert wide.high - wide.low > 1.02 * (narrow.high - narrow.low)
+    # Of groups one of which bears all variance it is that one's.
+    rates, errors = [[0.1, 0.1, 0.1, 0.1]], np.array([0.02, 1e-9, 1e-9, 1e-9])
+    one = replace(rates_of(rates, errors), people=np.array([[8.0, 2.0, 2.0, 2.0]]))
+    reach = stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)
+    got, expected = (
+        Spread(each, SER).intervals() for each in (one, rates_of(rates, errors * reach))
+    )
+    assert [got.low[0], got.high[0]] == pytest.approx([expected.low[0], expected.high[0]])
 
 
 def test_group_without_errors_leaves_ser_open_above():

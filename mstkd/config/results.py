@@ -164,7 +164,7 @@ class DistributionSettings(Step):
 class ImpostorSettings(Protocol):
     """Settings of the step `score-impostors`."""
 
-    recipe: int = 7  # intervals at a global FMR know what the threshold holds
+    recipe: int = 8  # limits of measures over groups know of how few people variances are
 
     fmr: FalseMatchRate = 0.01  # of all groups together
     draws: Draws = 2000

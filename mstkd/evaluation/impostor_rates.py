@@ -92,13 +92,7 @@ class AllRates:
         """FMR and FNMR of the groups, for the measures that follow of them."""
         groups = np.flatnonzero(self.within)
         genuine = np.arange(len(self.within), len(self.pairs))
-        kept = np.append(groups, genuine)
-        joint = self.joint
-        systems = np.arange(len(joint.rates))
-        of = np.ix_(systems, kept, systems, kept)
-        own = GroupRates(
-            joint.rates[:, kept], joint.covariance[of], joint.independent[of], joint.pairs[kept]
-        )
+        own = self.joint.of_groups(np.append(groups, genuine))
         return ErrorRates(own, self.pairs[groups], self.pairs[genuine])
 
     def together(self) -> GroupRates:

@@ -73,12 +73,12 @@ class ErrorRates:
     @property
     def fmr(self) -> GroupRates:
         """Of each group (M, G)."""
-        return self._part(np.eye(2 * len(self.genuine))[: len(self.genuine)], self.impostors)
+        return self.joint.of_groups(np.arange(len(self.genuine)))
 
     @property
     def fnmr(self) -> GroupRates:
         """Of each group (M, G); the true accept rate TAR is one less it."""
-        return self._part(np.eye(2 * len(self.genuine))[len(self.genuine) :], self.genuine)
+        return self.joint.of_groups(np.arange(len(self.genuine), 2 * len(self.genuine)))
 
     @property
     def together(self) -> GroupRates:
@@ -86,14 +86,12 @@ class ErrorRates:
         none = np.zeros(len(self.genuine))
         impostors, genuine = (one / one.sum() for one in (self.impostors, self.genuine))
         rows = np.stack([np.append(impostors, none), np.append(none, genuine)])
-        return self._part(rows, np.array([self.impostors.sum(), self.genuine.sum()]))
+        pairs = np.array([self.impostors.sum(), self.genuine.sum()], np.float64)
+        return self.joint.combined(rows, pairs)
 
     def of(self, measure: str) -> GroupRates:
         """What a measure of `FAIRNESS` is made of: one kind of rates (M, G), or both (M, 2 G)."""
         return {"fmr": self.fmr, "fnmr": self.fnmr}.get(measure.split("_")[0], self.joint)
-
-    def _part(self, rows: Floats, pairs: NDArray[np.int64]) -> GroupRates:
-        return self.joint.combined(rows, pairs.astype(np.float64))
 
 
 # ---------------------------------------------------------------- rates of systems

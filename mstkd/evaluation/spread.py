@@ -176,6 +176,9 @@ class Spread:
         logs = np.log(self._rates)
         errors = np.sqrt((1 - self._rates) / (self._sizes * self._rates))
         self._logs, self._errors = logs, errors
+        # Where variances are hardly known, so few that chance goes as far as Student's quantile:
+        # limits hang on how far it goes, averages do not.
+        self._for_limits = self._sizes / np.square(_wider(errors**2, rates.freedom))
         of_kinds = self._by_kind(logs)
         observed = of_kinds - of_kinds.mean(axis=-1, keepdims=True)
         self._pattern = self._normed(observed)
@@ -214,7 +217,8 @@ class Spread:
         models = np.arange(len(self._rates))
         alone = [self.sum_of([model], [1.0]) for model in models.tolist()]
         lows, highs = np.array([one.interval(confidence) for one in alone]).T
-        floor = self._at(self._pattern, np.zeros((len(models), 1)), models)[1][:, 0]
+        none = np.zeros((len(models), 1))
+        floor = self._at(self._pattern, none, models, self._sizes)[1][:, 0]
         return SpreadInterval(
             value=self.value,
             low=lows,
@@ -250,16 +254,20 @@ class Spread:
         places = np.linspace(0, 1, PLACES) ** 1.3 * furthest  # of the observed spans
         at = places * self._spans[of][:, None]  # (m, L)
 
-        def line(pattern: Floats) -> Line:
-            values, drawn = self._at(pattern[of], at, of)
+        def line(pattern: Floats, sizes: Floats) -> Line:
+            values, drawn = self._at(pattern[of], at, of, sizes)
             return Line(weight @ values, np.einsum("m,mlb->lb", weight, drawn))
 
-        observed = line(self._pattern)
+        def is_observed(pattern: Floats) -> bool:
+            pairs = ((pattern, self._pattern), (self._for_limits, self._sizes))
+            return all(np.array_equal(one[of], other[of]) for one, other in pairs)
+
+        observed = line(self._pattern, self._sizes)
         means = np.maximum.accumulate(observed.drawn.mean(axis=1))
         here = float(np.interp(shown, means + 1e-9 * np.arange(PLACES), places))
-        own, noisy = self._at(self._pattern[of], here * self._spans[of][:, None], of)
+        own, noisy = self._at(self._pattern[of], here * self._spans[of][:, None], of, self._sizes)
         lines = [
-            observed if np.array_equal(pattern[of], self._pattern[of]) else line(pattern)
+            observed if is_observed(pattern) else line(pattern, self._for_limits)
             for pattern in self._patterns
         ]
         corrected = float(weight @ own[:, 0])
@@ -329,17 +337,22 @@ class Spread:
         own = np.tile(np.linspace(-0.5, 0.5, of_kinds.shape[-1]), self._kinds)
         return np.where(spans > 1e-12, pattern / np.where(spans > 1e-12, spans, 1), own)
 
-    def _at(self, pattern: Floats, places: Floats, of: NDArray[Any]) -> tuple[Floats, Floats]:
-        """The measure without noise (m, n) and with it (m, n, B) at places (m, n) of the lines."""
+    def _at(
+        self, pattern: Floats, places: Floats, of: NDArray[Any], sizes: Floats
+    ) -> tuple[Floats, Floats]:
+        """The measure without noise (m, n) and with it (m, n, B) at places (m, n) of the lines.
+
+        `sizes` (M, G) are the independent pairs that rates rest on.
+        """
         shape = self._by_kind(np.exp(places[..., None] * pattern[:, None]))  # (m, n, kinds, G)
         level = self._by_kind(self._rates[of]).mean(axis=-1, keepdims=True)[:, None]
         rates = np.minimum(shape * level / shape.mean(axis=-1, keepdims=True), HIGHEST)
         rates = rates.reshape(*places.shape, -1)  # (m, n, G)
-        errors = np.sqrt(rates * (1 - rates) / self._sizes[of][:, None])
+        errors = np.sqrt(rates * (1 - rates) / sizes[of][:, None])
         # The draws side by side in memory, where sums over few groups are quick, and of one model
         # at a time, which the processor's cache holds. Few errors are skewed as a binomial count
         # is: the first term of Cornish & Fisher's expansion.
-        skew = (1 - 2 * rates) / (6 * self._sizes[of][:, None])  # (m, n, G), errors and all
+        skew = (1 - 2 * rates) / (6 * sizes[of][:, None])  # (m, n, G), errors and all
         shown = np.empty((*places.shape, self._noise.shape[-1]))
         for m, noise in enumerate(self._noise[of]):  # (G, B)
             drawn = skew[m, ..., None] * (noise * noise - 1)  # (n, G, B)
@@ -348,6 +361,24 @@ class Spread:
             np.clip(drawn, self._least[:, None], 1, out=drawn)
             shown[m] = self._measure.of(drawn.swapaxes(-1, -2))
         return self._measure.of(rates), shown
+
+
+def _wider(variances: Floats, freedom: ArrayLike) -> Floats:
+    """How many times as far as the normal quantile Student's goes (M, 1), of groups together.
+
+    For the degrees of freedom of the sum of their variances (Satterthwaite, Biometrics 1946).
+
+    Args:
+        variances: (M, G), of the groups' rates.
+        freedom: (M, G), degrees of freedom of each; inf of what is known.
+    """
+    unsure = np.sum(variances**2 / np.asarray(freedom), axis=1, keepdims=True)
+    if not unsure.any():
+        return np.ones_like(unsure)
+    tail = (1 - CONFIDENCE) / 2
+    with np.errstate(divide="ignore"):
+        of_sum = np.square(variances.sum(axis=1, keepdims=True)) / unsure
+    return special.stdtrit(of_sum, 1 - tail) / -special.ndtri(tail)
 
 
 def _limits(

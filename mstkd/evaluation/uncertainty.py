@@ -88,13 +88,24 @@ class GroupRates:
             people=people,
         )
 
+    def of_groups(self, groups: ArrayLike) -> GroupRates:
+        """The same of some groups, in that order."""
+        of = np.asarray(groups)
+        return GroupRates(
+            self.rates[:, of],
+            self.covariance[:, of][:, :, :, of],
+            self.independent[:, of][:, :, :, of],
+            self.pairs[of],
+            None if self.people is None else self.people[:, of],
+        )
+
     def together(self) -> GroupRates:
         """The mean over groups, as of one group (M, 1)."""
         groups = len(self.pairs)
         return self.combined(np.full((1, groups), 1 / groups), self.pairs.sum(keepdims=True))
 
     def combined(self, rows: Floats, pairs: Floats) -> GroupRates:
-        """Weighted sums (H,) of each model's rates.
+        """Weighted sums (H,) of each model's rates; how many people bear their noise is not known.
 
         Args:
             rows: (H, G), or (M, H, G) where they differ by model.
