@@ -86,7 +86,7 @@ def given_names(given: GivenTeachers) -> str:
 class ClaimsSettings(Step):
     """Settings of the step `compute-claims`."""
 
-    recipe: int = 7  # a rate of several strata is surer than its pairs alone
+    recipe: int = 8  # groups within two standard errors may be the end of SER
 
     draws: Draws = 2000  # of noise, for STD and SER
     chosen_on_test: ChosenOnTest | None = None
@@ -98,7 +98,7 @@ class ClaimsSettings(Step):
 class ModelCardSettings(Step):
     """Settings of the step `render-model-card`."""
 
-    recipe: int = 4  # a rate of several strata is surer than its pairs alone
+    recipe: int = 5  # groups within two standard errors may be the end of SER
 
     decimals: Annotated[int, Field(ge=0, le=6)] = 2
     draws: Draws = 2000  # of noise, for STD and SER
@@ -129,7 +129,7 @@ GridOf = Literal["teachers", "adaptors", "students"]
 class GridSettings(Step):
     """Settings of the step `render-grid`: which list of the config."""
 
-    recipe: int = 4  # a rate of several strata is surer than its pairs alone
+    recipe: int = 5  # groups within two standard errors may be the end of SER
 
     section: GridOf
     key: str  # its last part, as it stands in the models' names
@@ -143,7 +143,7 @@ Threshold = Literal["own", "shared"]
 class TableSettings(Step):
     """Settings of the step `render-table`."""
 
-    recipe: int = 8  # a rate of several strata is surer than its pairs alone
+    recipe: int = 9  # groups within two standard errors may be the end of SER
 
     threshold: Threshold = "own"
 

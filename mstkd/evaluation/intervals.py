@@ -35,7 +35,7 @@ from mstkd.evaluation.fairness import (
 )
 from mstkd.evaluation.measures import rates_at_fmr, separation
 from mstkd.evaluation.scores import ScoreTable
-from mstkd.evaluation.spread import DRAWS, Spread, SpreadInterval, SpreadMeasure
+from mstkd.evaluation.spread import DRAWS, TIES, Spread, SpreadInterval, SpreadMeasure
 from mstkd.evaluation.uncertainty import (
     CONFIDENCE,
     GroupRates,
@@ -51,7 +51,6 @@ Floats = NDArray[np.float64]
 # that this may be of it: from a rate over 1 + w to the rate times 1 + w.
 WINDOW = 2.0
 NARROWEST, WIDEST = 0.3, 2.0
-FAR_TIES = (2.0, 0.0)  # as `spread.TIES`, of rates the lowest of which may be of few people
 
 
 class Interval(NamedTuple):
@@ -258,9 +257,7 @@ def fairness_intervals(
 
 def _of_both(measure: Callable[[Floats, Floats], Floats], **how: bool) -> SpreadMeasure:
     """A measure of rates (..., 2 G) of both kinds side by side."""
-    return SpreadMeasure(
-        lambda rates: measure(*np.split(rates, 2, axis=-1)), FAR_TIES, kinds=2, **how
-    )
+    return SpreadMeasure(lambda rates: measure(*np.split(rates, 2, axis=-1)), TIES, kinds=2, **how)
 
 
 # By the names of `fairness.measures_of_rates`; each is least where all groups are even.
@@ -269,7 +266,7 @@ FAIRNESS: dict[str, SpreadMeasure] = {
     "ir": _of_both(inequity_ratio, ratio=True),
     "garbe": _of_both(garbe, gaps=True),
     **{
-        f"{kind}_{name}": SpreadMeasure(of, FAR_TIES, ratio=True)
+        f"{kind}_{name}": SpreadMeasure(of, TIES, ratio=True)
         for kind in ("fmr", "fnmr")
         for name, of in (
             ("max_min", max_min_ratio),

@@ -32,7 +32,7 @@ DRAWS = 2000
 PLACES = 24  # along the line, between which is interpolated
 KEPT = 64  # sums over models
 REACH = 5.0  # standard errors that the line goes on beyond the observed pattern
-TIES = (1.0, 0.0)  # all that are close may be as high, or the one alone
+TIES = (2.0, 0.0)  # all that are close may be as high, or the one alone
 HIGHEST = 0.99  # a rate that the line does not pass
 BEYOND = 0.999  # how sure it is that a sum is no higher than a difference looks
 
