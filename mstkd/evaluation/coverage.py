@@ -9,19 +9,21 @@ from __future__ import annotations
 # Percent, of the systems least and most covered; by measure, as in measures.csv, and by measure of
 # a comparison.
 COVERED: dict[str, tuple[int, int]] = {
-    "difference of std": (94, 100),
+    "difference of std": (93, 99),
     "difference of ser": (94, 100),
+    "fdr": (94, 98),
     "fnmr_max_min": (95, 98),
-    "fnmr_max_geomean": (95, 98),
-    "difference of ir": (96, 99),
-    "difference of fmr_max_min": (95, 99),
-    "difference of fnmr_max_min": (96, 99),
-    "difference of fnmr_max_geomean": (95, 99),
-    "fdr, all impostor pairs": (94, 99),
-    "ir, all impostor pairs": (95, 100),
-    "garbe, all impostor pairs": (94, 99),
-    "fmr_max_min, all impostor pairs": (95, 100),
-    "fmr_max_geomean, all impostor pairs": (93, 98),
+    "fnmr_max_geomean": (93, 98),
+    "difference of ir": (95, 98),
+    "difference of fmr_max_min": (96, 99),
+    "difference of fmr_max_geomean": (95, 99),
+    "difference of fnmr_max_min": (96, 98),
+    "difference of fnmr_max_geomean": (96, 99),
+    "fdr, all impostor pairs": (93, 98),
+    "ir, all impostor pairs": (94, 99),
+    "garbe, all impostor pairs": (94, 100),
+    "fmr_max_min, all impostor pairs": (94, 100),
+    "fmr_max_geomean, all impostor pairs": (94, 98),
     "fnmr_max_geomean, all impostor pairs": (94, 99),
 }
 NOTES = {
