@@ -368,7 +368,8 @@ def differential_intervals(rates: GroupRates, confidence: float = CONFIDENCE) ->
     """
     groups = rates.rates.shape[1]
     centred = np.eye(groups) - 1 / groups
-    with np.errstate(divide="ignore", invalid="ignore"):
+    # Of a rate near 0 the limit may be beyond all numbers, and is inf.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         relative = np.einsum("mgmh->mgh", rates.covariance)
         relative = relative / (rates.rates[:, :, None] * rates.rates[:, None])
         variances = np.einsum("ga,mab,gb->mg", centred, relative, centred)
